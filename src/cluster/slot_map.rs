@@ -1,0 +1,289 @@
+//! The slot map: an immutable snapshot of which node owns which slot. It is swapped whole, never edited in
+//! place (invariant 7); `topology` builds and publishes it, sessions read it once per batch of commands.
+
+use super::{SLOTS, Slot};
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a node is reached: host (name or IP without brackets) and port. Cheap to clone, compared by value.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeAddr {
+    host: Arc<str>,
+    port: u16,
+}
+
+impl NodeAddr {
+    /// The address `host:port`; an IPv6 host comes without brackets.
+    pub fn new(host: impl Into<Arc<str>>, port: u16) -> Self {
+        Self {
+            host: host.into(),
+            port,
+        }
+    }
+
+    /// Parses `host:port` as nodes and configurations write it: split at the last colon, so that both
+    /// `::1:6379` (as MOVED words it) and `[::1]:6379` work. `None` if there is no host or no valid port.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = text.rsplit_once(':')?;
+        let host = host
+            .strip_prefix('[')
+            .and_then(|h| h.strip_suffix(']'))
+            .unwrap_or(host);
+        let port = port.parse().ok().filter(|&p| p != 0)?;
+        (!host.is_empty()).then(|| Self::new(host, port))
+    }
+
+    /// Name or IP, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for NodeAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Debug for NodeAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Position of a node in [`SlotMap::nodes`]; only meaningful for the map it came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct NodeIndex(u16);
+
+impl NodeIndex {
+    /// As an index into [`SlotMap::nodes`].
+    #[inline]
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One node that topology named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Where clients of the cluster reach it (after `cluster.address_map`).
+    pub addr: NodeAddr,
+    /// Its 40-character node id; empty if the answer carried none.
+    pub id: Arc<str>,
+    /// Its part in its shard.
+    pub shard: Shard,
+    /// Config epoch under which it claims its slots.
+    pub epoch: u64,
+}
+
+/// A node's part: primary, or replica of the primary at that index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shard {
+    /// Owns slots, or could.
+    Primary,
+    /// Copies the primary with that index (`None`: its primary is not known here).
+    ReplicaOf(Option<NodeIndex>),
+}
+
+const UNOWNED: u16 = u16::MAX;
+
+/// Who owns which slot. Immutable; `version` differs between any two maps that were published.
+#[derive(Clone)]
+pub struct SlotMap {
+    version: u64,
+    owners: Box<[u16; SLOTS]>,
+    nodes: Vec<Node>,
+}
+
+impl SlotMap {
+    /// A map that knows no node: what there is before the first answer.
+    pub fn empty() -> Self {
+        SlotMapBuilder::new().build(0)
+    }
+
+    /// Distinguishes published maps; 0 is the empty one.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The primary that owns `slot`.
+    #[inline]
+    pub fn owner(&self, slot: Slot) -> Option<NodeIndex> {
+        let owner = self.owners[slot.index()];
+        (owner != UNOWNED).then_some(NodeIndex(owner))
+    }
+
+    /// Every node topology named, replicas included.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node at `index`. Panics if `index` is of another map with more nodes.
+    #[inline]
+    pub fn node(&self, index: NodeIndex) -> &Node {
+        &self.nodes[index.get()]
+    }
+
+    /// The node that is reached at `addr`.
+    pub fn find(&self, addr: &NodeAddr) -> Option<NodeIndex> {
+        let at = self.nodes.iter().position(|n| n.addr == *addr)?;
+        Some(NodeIndex(at as u16))
+    }
+
+    /// The primaries that own at least one slot, in the order of their first slot.
+    pub fn primaries(&self) -> Vec<NodeIndex> {
+        let mut seen = vec![false; self.nodes.len()];
+        let mut found = Vec::new();
+        for &owner in self.owners.iter().filter(|&&o| o != UNOWNED) {
+            if !std::mem::replace(&mut seen[owner as usize], true) {
+                found.push(NodeIndex(owner));
+            }
+        }
+        found
+    }
+
+    /// The replicas of `primary`.
+    pub fn replicas(&self, primary: NodeIndex) -> impl Iterator<Item = NodeIndex> {
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(move |(_, n)| n.shard == Shard::ReplicaOf(Some(primary)))
+            .map(|(i, _)| NodeIndex(i as u16))
+    }
+
+    /// How many slots have an owner.
+    pub fn covered(&self) -> usize {
+        self.owners.iter().filter(|&&o| o != UNOWNED).count()
+    }
+
+    /// Runs of neighbouring slots with one owner: first, last, owner.
+    pub fn ranges(&self) -> Vec<(Slot, Slot, NodeIndex)> {
+        let mut runs: Vec<(Slot, Slot, NodeIndex)> = Vec::new();
+        for slot in Slot::all() {
+            let Some(owner) = self.owner(slot) else {
+                continue;
+            };
+            match runs.last_mut() {
+                Some(run) if run.2 == owner && run.1.number() + 1 == slot.number() => run.1 = slot,
+                _ => runs.push((slot, slot, owner)),
+            }
+        }
+        runs
+    }
+
+    /// A copy, as a starting point for a changed map.
+    pub fn edit(&self) -> SlotMapBuilder {
+        SlotMapBuilder {
+            owners: self.owners.clone(),
+            nodes: self.nodes.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for SlotMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SlotMap v{} {:?} ", self.version, self.nodes)?;
+        f.debug_list().entries(self.ranges()).finish()
+    }
+}
+
+/// Builds a [`SlotMap`]; owned by whoever publishes maps, never shared.
+pub struct SlotMapBuilder {
+    owners: Box<[u16; SLOTS]>,
+    nodes: Vec<Node>,
+}
+
+impl Default for SlotMapBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SlotMapBuilder {
+    /// No node, no slot owned.
+    pub fn new() -> Self {
+        Self {
+            owners: Box::new([UNOWNED; SLOTS]),
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Adds a node. `None` when the map already has 65,535 of them.
+    pub fn add(&mut self, node: Node) -> Option<NodeIndex> {
+        let index = u16::try_from(self.nodes.len()).ok().filter(|&i| i != UNOWNED)?;
+        self.nodes.push(node);
+        Some(NodeIndex(index))
+    }
+
+    /// Makes `owner` the owner of `slot`.
+    pub fn assign(&mut self, slot: Slot, owner: NodeIndex) {
+        debug_assert!(owner.get() < self.nodes.len());
+        self.owners[slot.index()] = owner.0;
+    }
+
+    /// Changes the part of a node in its shard.
+    pub fn set_shard(&mut self, node: NodeIndex, shard: Shard) {
+        self.nodes[node.get()].shard = shard;
+    }
+
+    /// The finished map.
+    pub fn build(self, version: u64) -> SlotMap {
+        SlotMap {
+            version,
+            owners: self.owners,
+            nodes: self.nodes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(port: u16, shard: Shard) -> Node {
+        Node {
+            addr: NodeAddr::new("127.0.0.1", port),
+            id: "".into(),
+            shard,
+            epoch: 0,
+        }
+    }
+
+    #[test]
+    fn addresses_split_at_the_last_colon() {
+        assert_eq!(NodeAddr::parse("::1:6379"), Some(NodeAddr::new("::1", 6379)));
+        assert_eq!(NodeAddr::parse("[::1]:6379"), Some(NodeAddr::new("::1", 6379)));
+        assert_eq!(NodeAddr::parse("redis-0.svc:7000"), Some(NodeAddr::new("redis-0.svc", 7000)));
+        for bad in ["", ":6379", "host", "host:", "host:0", "host:65536", "host:x"] {
+            assert_eq!(NodeAddr::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_map_knows_owners_replicas_and_ranges() {
+        let mut b = SlotMapBuilder::new();
+        let p = b.add(node(1, Shard::Primary)).unwrap();
+        let q = b.add(node(2, Shard::Primary)).unwrap();
+        let r = b.add(node(3, Shard::ReplicaOf(Some(p)))).unwrap();
+        for slot in Slot::all().take(10) {
+            b.assign(slot, if slot.number() < 5 { q } else { p });
+        }
+        let map = b.build(7);
+        assert_eq!((map.version(), map.covered()), (7, 10));
+        assert_eq!(map.primaries(), vec![q, p]);
+        assert_eq!(map.replicas(p).collect::<Vec<_>>(), vec![r]);
+        assert_eq!(map.ranges().len(), 2);
+        assert_eq!(map.owner(Slot::new(10).unwrap()), None);
+        assert_eq!(map.find(&NodeAddr::new("127.0.0.1", 3)), Some(r));
+    }
+}

@@ -1,0 +1,3 @@
+//! The `slotway` binary: arguments → configuration → run → exit code.
+
+fn main() {}
