@@ -220,7 +220,9 @@ impl SlotMapBuilder {
 
     /// Adds a node. `None` when the map already has 65,535 of them.
     pub fn add(&mut self, node: Node) -> Option<NodeIndex> {
-        let index = u16::try_from(self.nodes.len()).ok().filter(|&i| i != UNOWNED)?;
+        let index = u16::try_from(self.nodes.len())
+            .ok()
+            .filter(|&i| i != UNOWNED)?;
         self.nodes.push(node);
         Some(NodeIndex(index))
     }
@@ -261,10 +263,27 @@ mod tests {
 
     #[test]
     fn addresses_split_at_the_last_colon() {
-        assert_eq!(NodeAddr::parse("::1:6379"), Some(NodeAddr::new("::1", 6379)));
-        assert_eq!(NodeAddr::parse("[::1]:6379"), Some(NodeAddr::new("::1", 6379)));
-        assert_eq!(NodeAddr::parse("redis-0.svc:7000"), Some(NodeAddr::new("redis-0.svc", 7000)));
-        for bad in ["", ":6379", "host", "host:", "host:0", "host:65536", "host:x"] {
+        assert_eq!(
+            NodeAddr::parse("::1:6379"),
+            Some(NodeAddr::new("::1", 6379))
+        );
+        assert_eq!(
+            NodeAddr::parse("[::1]:6379"),
+            Some(NodeAddr::new("::1", 6379))
+        );
+        assert_eq!(
+            NodeAddr::parse("redis-0.svc:7000"),
+            Some(NodeAddr::new("redis-0.svc", 7000))
+        );
+        for bad in [
+            "",
+            ":6379",
+            "host",
+            "host:",
+            "host:0",
+            "host:65536",
+            "host:x",
+        ] {
             assert_eq!(NodeAddr::parse(bad), None, "{bad}");
         }
     }

@@ -1,1 +1,27 @@
-//! (to come)
+//! What operators see: metrics, summed over workers when scraped, and the log. Sessions and lanes count through
+//! [`WorkerMetrics`] and [`NodeMetrics`] with plain stores and no lock; names, labels and help texts are in one
+//! table ([`METRICS`]).
+
+mod cell;
+mod command_id;
+mod families;
+mod histogram;
+mod labels;
+mod metrics;
+mod node;
+mod prefixes;
+mod process;
+mod table;
+mod worker;
+mod workers;
+
+pub use command_id::{COMMANDS_MAX, CommandId};
+pub use families::{Families, Source};
+pub use histogram::{BOUNDS_MICROS, BUCKETS};
+pub use labels::{CrossSlot, ErrorSource, NodeError, Redirection, Rejected, RetryReason};
+pub use metrics::Metrics;
+pub use node::{NODES_MAX, NodeMetrics};
+pub use prefixes::PREFIXES_MAX;
+pub use table::{Definition, Kind, METRICS, Metric};
+pub use worker::WorkerMetrics;
+pub use workers::CommandNames;

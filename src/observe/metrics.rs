@@ -1,0 +1,116 @@
+//! The handle on everything that is measured: makes a writer for each worker, takes further sources, and
+//! renders the scrape. Made once at start; `admin` scrapes it, `server` hands out the writers.
+
+use super::families::{Families, Source};
+use super::process::Process;
+use super::table::{METRICS, Metric};
+use super::worker::WorkerMetrics;
+use super::workers::{CommandNames, Workers};
+use crate::cluster::NodeAddr;
+use prometheus::core::{Collector, Desc};
+use prometheus::{Registry, TextEncoder, proto};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Everything that is measured in this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    shared: Arc<Shared>,
+    registry: Registry,
+}
+
+struct Shared {
+    workers: Workers,
+    /// What else has samples; grows only at start.
+    sources: RwLock<Vec<Arc<dyn Source>>>,
+}
+
+impl Metrics {
+    /// Nothing counted yet. `listeners` are the values of the label `listener`, in the order of the indexes
+    /// that writers use.
+    pub fn new(listeners: Vec<String>) -> Result<Self, prometheus::Error> {
+        let shared = Arc::new(Shared {
+            workers: Workers::new(listeners),
+            sources: RwLock::new(vec![Arc::new(Build), Arc::new(Process)]),
+        });
+        let registry = Registry::new();
+        registry.register(Box::new(AllSources {
+            descriptions: describe()?,
+            shared: Arc::clone(&shared),
+        }))?;
+        Ok(Self { shared, registry })
+    }
+
+    /// Counters for one more thread. Called once per thread at start.
+    pub fn writer(&self) -> Arc<WorkerMetrics> {
+        self.shared.workers.writer()
+    }
+
+    /// Where the names of commands come from; asked at each scrape. Without it every command is `other`.
+    pub fn name_commands(&self, names: CommandNames) {
+        self.shared.workers.name_commands(names);
+    }
+
+    /// Adds something that has samples of its own.
+    pub fn add_source(&self, source: Arc<dyn Source>) {
+        let mut sources = self
+            .shared
+            .sources
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        sources.push(source);
+    }
+
+    /// A node is no longer part of the cluster: it leaves the scrape once no lane to it is left.
+    pub fn forget(&self, addr: &NodeAddr) {
+        self.shared.workers.forget(addr);
+    }
+
+    /// The scrape, in Prometheus' text format.
+    pub fn scrape(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// What the registry asks: all sources as one collector, described by the table.
+struct AllSources {
+    descriptions: Vec<Desc>,
+    shared: Arc<Shared>,
+}
+
+impl Collector for AllSources {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let mut families = Families::new();
+        self.shared.workers.collect(&mut families);
+        let sources = self
+            .shared
+            .sources
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        for source in sources.iter() {
+            source.collect(&mut families);
+        }
+        families.finish()
+    }
+}
+
+fn describe() -> Result<Vec<Desc>, prometheus::Error> {
+    let describe = |m: &super::table::Definition| {
+        let labels = m.labels.iter().map(|&l| l.to_owned()).collect();
+        Desc::new(m.name.to_owned(), m.help.to_owned(), labels, HashMap::new())
+    };
+    METRICS.iter().map(describe).collect()
+}
+
+/// What was built.
+struct Build;
+
+impl Source for Build {
+    fn collect(&self, families: &mut Families) {
+        families.add(Metric::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1.0);
+    }
+}

@@ -1,0 +1,207 @@
+//! What one worker counts. Sessions and lanes of that worker write, in a few plain stores per command; the
+//! collector reads at any time. Nothing here is shared between two writers but the error prefixes, which
+//! only grow.
+
+use super::cell::Cell64;
+use super::command_id::{COMMANDS_MAX, CommandId};
+use super::histogram::Histogram;
+use super::labels::{CrossSlot, ErrorSource, Redirection, Rejected, RetryReason};
+use super::node::{NodeMetrics, NodeTable};
+use super::prefixes::{PREFIXES_MAX, Prefixes};
+use crate::cluster::NodeAddr;
+use std::sync::{Arc, OnceLock};
+
+/// The counters of one writer: a worker, or the thread that accepts connections.
+///
+/// Only that one thread may call the methods that count; they do not take `&mut self` because everything on
+/// a worker shares them. Made by [`Metrics::writer`](super::Metrics::writer).
+#[derive(Debug)]
+#[repr(align(128))] // two writers never share a cache line, nor the neighbour that is prefetched with it
+pub struct WorkerMetrics {
+    /// By command; a command's counters exist from its first use, so that an idle worker stays small.
+    commands: Box<[OnceLock<Box<CommandMetrics>>]>,
+    /// By source and prefix, the last one being `other`.
+    pub(super) errors: [[Cell64; PREFIXES_MAX + 1]; ErrorSource::COUNT],
+    prefixes: Arc<Prefixes>,
+    pub(super) redirections: [Cell64; Redirection::COUNT],
+    pub(super) retries: [Cell64; RetryReason::COUNT],
+    pub(super) unknown_outcomes: Cell64,
+    pub(super) received_bytes: Cell64,
+    pub(super) sent_bytes: Cell64,
+    pub(super) backpressure_micros: Cell64,
+    pub(super) rejected: [Cell64; Rejected::COUNT],
+    /// By listener, as `listen.addresses` orders them.
+    pub(super) listeners: Box<[ListenerMetrics]>,
+    nodes: NodeTable,
+}
+
+/// One command's counters.
+#[derive(Debug, Default)]
+pub(super) struct CommandMetrics {
+    pub(super) duration: Histogram,
+    /// Commands whose duration was not measured.
+    pub(super) untimed: Cell64,
+    pub(super) hits: Cell64,
+    pub(super) misses: Cell64,
+    pub(super) cross_slot: [Cell64; CrossSlot::COUNT],
+}
+
+/// One listener's connections. What is open is the difference, so that one thread may open and another close.
+#[derive(Debug, Default)]
+pub(super) struct ListenerMetrics {
+    pub(super) opened: Cell64,
+    pub(super) closed: Cell64,
+}
+
+impl WorkerMetrics {
+    pub(super) fn new(listeners: usize, prefixes: Arc<Prefixes>) -> Arc<Self> {
+        Arc::new(Self {
+            commands: (0..COMMANDS_MAX).map(|_| OnceLock::new()).collect(),
+            errors: std::array::from_fn(|_| std::array::from_fn(|_| Cell64::default())),
+            prefixes,
+            redirections: Default::default(),
+            retries: Default::default(),
+            unknown_outcomes: Cell64::default(),
+            received_bytes: Cell64::default(),
+            sent_bytes: Cell64::default(),
+            backpressure_micros: Cell64::default(),
+            rejected: Default::default(),
+            listeners: (0..listeners).map(|_| ListenerMetrics::default()).collect(),
+            nodes: NodeTable::default(),
+        })
+    }
+
+    /// A worker's counters that no scrape will ever see.
+    pub fn detached() -> Arc<Self> {
+        Self::new(1, Arc::default())
+    }
+
+    /// A command was answered, `micros` after its last byte had arrived.
+    #[inline]
+    pub fn command(&self, id: CommandId, micros: u32) {
+        self.of(id).duration.observe(micros);
+    }
+
+    /// A command was answered, and nobody looked at the clock (`observe.latency = false`).
+    #[inline]
+    pub fn command_untimed(&self, id: CommandId) {
+        self.of(id).untimed.add(1);
+    }
+
+    /// What a reply told about the keys that were looked up.
+    #[inline]
+    pub fn lookup(&self, id: CommandId, hits: u64, misses: u64) {
+        let command = self.of(id);
+        command.hits.add(hits);
+        command.misses.add(misses);
+    }
+
+    /// A command's keys lay in several slots.
+    pub fn cross_slot(&self, id: CommandId, outcome: CrossSlot) {
+        self.of(id).cross_slot[outcome.index()].add(1);
+    }
+
+    /// A client got an error: the whole reply (`-ERR …`, `!12\r\n…`) or its text.
+    pub fn error(&self, source: ErrorSource, reply: &[u8]) {
+        self.errors[source.index()][self.prefixes.index(reply)].add(1);
+    }
+
+    /// A node redirected or refused a request.
+    pub fn redirection(&self, kind: Redirection) {
+        self.redirections[kind.index()].add(1);
+    }
+
+    /// A request was sent again.
+    pub fn retry(&self, reason: RetryReason) {
+        self.retries[reason.index()].add(1);
+    }
+
+    /// A client was told that nobody knows whether its command was executed.
+    pub fn unknown_outcome(&self) {
+        self.unknown_outcomes.add(1);
+    }
+
+    /// Bytes were read from clients.
+    #[inline]
+    pub fn received(&self, bytes: usize) {
+        self.received_bytes.add(bytes as u64);
+    }
+
+    /// Bytes were written to clients.
+    #[inline]
+    pub fn sent(&self, bytes: usize) {
+        self.sent_bytes.add(bytes as u64);
+    }
+
+    /// A client was not read for so long because a bound was reached.
+    pub fn backpressure(&self, micros: u64) {
+        self.backpressure_micros.add(micros);
+    }
+
+    /// A client connected to the listener with that index.
+    pub fn client_opened(&self, listener: usize) {
+        if let Some(of) = self.listeners.get(listener) {
+            of.opened.add(1);
+        }
+    }
+
+    /// A client that was counted by [`client_opened`](Self::client_opened), here or by another writer, is gone.
+    pub fn client_closed(&self, listener: usize) {
+        if let Some(of) = self.listeners.get(listener) {
+            of.closed.add(1);
+        }
+    }
+
+    /// A client was turned away.
+    pub fn client_rejected(&self, reason: Rejected) {
+        self.rejected[reason.index()].add(1);
+    }
+
+    /// The counters for a node. To be asked for once per lane, not per request: it takes a lock.
+    pub fn node(&self, addr: &NodeAddr) -> Arc<NodeMetrics> {
+        self.nodes.resolve(addr)
+    }
+
+    pub(super) fn nodes(&self) -> &NodeTable {
+        &self.nodes
+    }
+
+    /// The commands that were used, by index of their id.
+    pub(super) fn used(&self) -> impl Iterator<Item = (usize, &CommandMetrics)> {
+        let slots = self.commands.iter().enumerate();
+        slots.filter_map(|(i, slot)| Some((i, &**slot.get()?)))
+    }
+
+    #[inline]
+    fn of(&self, id: CommandId) -> &CommandMetrics {
+        let slot = self.commands.get(id.index()).unwrap_or(&self.commands[0]);
+        slot.get_or_init(Box::default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::histogram::HistogramSum;
+    use super::*;
+
+    #[test]
+    fn a_command_costs_memory_only_once_used() {
+        let worker = WorkerMetrics::detached();
+        assert_eq!(worker.used().count(), 0);
+        worker.command(CommandId::OTHER, 7);
+        worker.command_untimed(CommandId::OTHER);
+        let (index, command) = worker.used().next().unwrap();
+        assert_eq!((index, worker.used().count()), (0, 1));
+        let mut duration = HistogramSum::default();
+        duration.add(&command.duration);
+        assert_eq!((duration.count(), command.untimed.value()), (1, 1));
+    }
+
+    #[test]
+    fn a_listener_that_does_not_exist_is_not_counted() {
+        let worker = WorkerMetrics::detached();
+        worker.client_opened(7);
+        worker.client_closed(7);
+        assert_eq!(worker.listeners[0].opened.value(), 0);
+    }
+}
