@@ -12,6 +12,7 @@ mod node;
 mod prefixes;
 mod process;
 mod table;
+mod topology;
 mod worker;
 mod workers;
 
@@ -23,5 +24,6 @@ pub use metrics::Metrics;
 pub use node::{NODES_MAX, NodeMetrics};
 pub use prefixes::PREFIXES_MAX;
 pub use table::{Definition, Kind, METRICS, Metric};
+pub use topology::{RefreshResult, TopologyMetrics, Trigger};
 pub use worker::WorkerMetrics;
 pub use workers::CommandNames;
