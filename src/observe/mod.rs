@@ -4,15 +4,21 @@
 
 mod cell;
 mod command_id;
+#[cfg(test)]
+mod exposition;
 mod families;
 mod histogram;
 mod labels;
+pub mod log;
 mod metrics;
 mod node;
 mod prefixes;
 mod process;
+#[cfg(test)]
+mod scrape_tests;
 mod table;
 mod topology;
+mod topology_source;
 mod worker;
 mod workers;
 

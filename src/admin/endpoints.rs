@@ -1,0 +1,162 @@
+//! What each path answers. Pure: a method and a path in, a response out; `serve` does the sockets.
+
+use crate::observe::Metrics;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Response, StatusCode};
+use serde_json::Value;
+use std::fmt::Write;
+
+/// Everything the endpoints show.
+pub struct AdminState {
+    metrics: Metrics,
+    ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    topology: Box<dyn Fn() -> Value + Send + Sync>,
+}
+
+impl AdminState {
+    /// `ready` says why slotway is not ready, if it is not; `topology` is what `/topology` shows. Both are called
+    /// per request and must not block.
+    pub fn new(
+        metrics: Metrics,
+        ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+        topology: impl Fn() -> Value + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            metrics,
+            ready: Box::new(ready),
+            topology: Box::new(topology),
+        }
+    }
+}
+
+/// A path that can be read.
+pub struct Endpoint {
+    /// The path.
+    pub path: &'static str,
+    /// What is there, in a few words.
+    pub about: &'static str,
+    answer: fn(&AdminState) -> Answer,
+}
+
+/// Every path there is.
+pub const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        path: "/",
+        about: "this list",
+        answer: |_| Answer::text(list()),
+    },
+    Endpoint {
+        path: "/metrics",
+        about: "metrics in Prometheus' text format",
+        answer: metrics,
+    },
+    Endpoint {
+        path: "/livez",
+        about: "200 while the process runs",
+        answer: |_| Answer::text("ok\n"),
+    },
+    Endpoint {
+        path: "/readyz",
+        about: "200 when clients can be served, else 503 and why",
+        answer: ready,
+    },
+    Endpoint {
+        path: "/topology",
+        about: "the slot map, its age and where it comes from, as JSON",
+        answer: topology,
+    },
+];
+
+/// The response to a request.
+pub(super) fn respond(method: &Method, path: &str, state: &AdminState) -> Response<Full<Bytes>> {
+    let Some(endpoint) = ENDPOINTS.iter().find(|e| e.path == path) else {
+        let text = format!("There is nothing here. What there is:\n{}", list());
+        return Answer::text(text).with(StatusCode::NOT_FOUND).response();
+    };
+    // The server leaves the body out of the answer to a HEAD.
+    if method != Method::GET && method != Method::HEAD {
+        let refused = Answer::text("This can only be read: use GET or HEAD.\n");
+        let mut response = refused.with(StatusCode::METHOD_NOT_ALLOWED).response();
+        response
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    (endpoint.answer)(state).response()
+}
+
+/// What an endpoint says.
+struct Answer {
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+}
+
+impl Answer {
+    fn text(body: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: "text/plain; charset=utf-8",
+            body: body.into(),
+        }
+    }
+
+    fn with(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    fn of_type(self, content_type: &'static str) -> Self {
+        Self {
+            content_type,
+            ..self
+        }
+    }
+
+    fn response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.body)));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(
+            "x-content-type-options",
+            HeaderValue::from_static("nosniff"),
+        );
+        response
+    }
+}
+
+fn metrics(state: &AdminState) -> Answer {
+    match state.metrics.scrape() {
+        Ok(text) => Answer::text(text).of_type("text/plain; version=0.0.4; charset=utf-8"),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be rendered");
+            Answer::text(format!("{error}\n")).with(StatusCode::INTERNAL_SERVER_ERROR)
+        }
+    }
+}
+
+fn ready(state: &AdminState) -> Answer {
+    match (state.ready)() {
+        Ok(()) => Answer::text("ready\n"),
+        Err(why) => {
+            let line = why.split_whitespace().collect::<Vec<_>>().join(" ");
+            Answer::text(format!("not ready: {line}\n")).with(StatusCode::SERVICE_UNAVAILABLE)
+        }
+    }
+}
+
+fn topology(state: &AdminState) -> Answer {
+    Answer::text(format!("{:#}\n", (state.topology)())).of_type("application/json")
+}
+
+fn list() -> String {
+    let mut text = String::new();
+    for Endpoint { path, about, .. } in ENDPOINTS {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{path:<12}{about}");
+    }
+    text
+}
