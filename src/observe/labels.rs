@@ -53,6 +53,8 @@ label! {
         Loading = "loading",
         /// The node was demoted to replica.
         ReadOnly = "readonly",
+        /// Passed on to the client, because a later command that shares a key has executed already.
+        PassedOn = "passed_on",
     }
 }
 
@@ -89,6 +91,8 @@ label! {
         Memory = "memory",
         /// The process has no file descriptor left.
         FileDescriptors = "file_descriptors",
+        /// The client did not read its replies (`limits.client_output_hard`, `_soft`).
+        Output = "output",
         /// slotway is going down and takes no new work.
         Draining = "draining",
     }

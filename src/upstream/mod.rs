@@ -1,1 +1,17 @@
-//! (to come)
+//! Connections to nodes. A lane is one pipelined connection to one node that all sessions of a worker share: it
+//! writes requests in the order it got them, reads replies, and hands each to the requester of the request it
+//! answers. Knows nodes and bytes; never clients, never the slot map.
+
+mod connect;
+mod in_flight;
+mod lane;
+mod lanes;
+mod outbox;
+mod refusal;
+mod serve;
+
+pub use connect::{Credentials, HandshakeError, dial};
+pub use in_flight::{Answer, Class, Fault, FaultKind, Requester, Ticket};
+pub use lane::{Lane, LaneId, NotTaken};
+pub use lanes::{LaneSettings, Lanes, NodeEvent, UpstreamContext};
+pub use refusal::{Refusal, classify};

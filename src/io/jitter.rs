@@ -1,0 +1,38 @@
+//! Small random variations, so that many proxies do not all do the same at the same moment.
+
+use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
+
+/// A generator for timing only (xorshift64, seeded by the standard library's random hash keys).
+pub struct Jitter(Cell<u64>);
+
+impl Default for Jitter {
+    fn default() -> Self {
+        Self(Cell::new(RandomState::new().hash_one(0) | 1))
+    }
+}
+
+impl Jitter {
+    /// A number in `low..high`.
+    pub fn between(&self, low: f64, high: f64) -> f64 {
+        let mut x = self.0.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.0.set(x);
+        low + (high - low) * (x >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stays_in_range_and_varies() {
+        let jitter = Jitter::default();
+        let drawn: Vec<f64> = (0..1_000).map(|_| jitter.between(0.8, 1.2)).collect();
+        assert!(drawn.iter().all(|d| (0.8..1.2).contains(d)));
+        assert!(drawn.iter().any(|&d| d < 0.9) && drawn.iter().any(|&d| d > 1.1));
+    }
+}

@@ -1,0 +1,110 @@
+//! The two halves of a stream socket, TCP or Unix.
+
+use bytes::BytesMut;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
+
+/// Keepalive of every TCP connection: first probe after this long.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// The half that is read.
+///
+/// It is read through tokio's `poll_read`, which takes a short read as the sign that the socket is empty;
+/// `try_read` would not, and would cost one more `recv` for each request.
+pub enum ReadHalf {
+    /// Of a TCP connection.
+    Tcp(tcp::OwnedReadHalf),
+    /// Of a Unix socket.
+    Unix(unix::OwnedReadHalf),
+}
+
+impl ReadHalf {
+    /// As `AsyncRead::poll_read`.
+    #[inline]
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(half) => Pin::new(half).poll_read(cx, into),
+            Self::Unix(half) => Pin::new(half).poll_read(cx, into),
+        }
+    }
+
+    /// Reads into the spare capacity of `into`; 0 is the end of the stream.
+    pub fn poll_read_buf(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(half) => tokio_util::io::poll_read_buf(Pin::new(half), cx, into),
+            Self::Unix(half) => tokio_util::io::poll_read_buf(Pin::new(half), cx, into),
+        }
+    }
+}
+
+/// The half that is written. Dropping it shuts the connection down for writing.
+pub enum WriteHalf {
+    /// Of a TCP connection.
+    Tcp(tcp::OwnedWriteHalf),
+    /// Of a Unix socket.
+    Unix(unix::OwnedWriteHalf),
+}
+
+impl WriteHalf {
+    /// Writes without waiting; `WouldBlock` when the socket is full.
+    #[inline]
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(half) => half.try_write(bytes),
+            Self::Unix(half) => half.try_write(bytes),
+        }
+    }
+
+    /// Writes several pieces without waiting.
+    pub fn try_write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(half) => half.try_write_vectored(pieces),
+            Self::Unix(half) => half.try_write_vectored(pieces),
+        }
+    }
+
+    /// Ready when the socket takes bytes again.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(half) => half.as_ref().poll_write_ready(cx),
+            Self::Unix(half) => half.as_ref().poll_write_ready(cx),
+        }
+    }
+}
+
+/// Splits a TCP connection.
+pub fn split_tcp(stream: TcpStream) -> (ReadHalf, WriteHalf) {
+    let (read, write) = stream.into_split();
+    (ReadHalf::Tcp(read), WriteHalf::Tcp(write))
+}
+
+/// Splits a Unix connection.
+pub fn split_unix(stream: UnixStream) -> (ReadHalf, WriteHalf) {
+    let (read, write) = stream.into_split();
+    (ReadHalf::Unix(read), WriteHalf::Unix(write))
+}
+
+/// Sets what every TCP connection wants: no delay, keepalive, and an end after `unacked` without any
+/// acknowledgement of sent bytes (a half-open connection is noticed by the kernel itself).
+pub fn tune_tcp(stream: &TcpStream, unacked: Duration) -> io::Result<()> {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE / 6)
+        .with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(unacked))
+}

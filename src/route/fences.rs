@@ -1,0 +1,323 @@
+//! Keeps a session's execution order per slot while requests are refused, lost or re-routed (invariant 3).
+//!
+//! Exists only while a session is redirecting: after a refusal, a loss, an expiry, or a change of the map with
+//! requests in flight. A fence around a slot holds the session's later requests for it until everything in
+//! flight is answered; refused requests are then resent one by one, each alone, in the order in which the client
+//! sent them; what was held follows. A refused request is not resent if a later one that shares a key with it
+//! has executed and either of them writes: resending would reverse them.
+//!
+//! Pure: no socket, no clock; the session acts on what [`Fences::next`] says.
+
+use crate::cluster::{NodeAddr, Slot};
+use crate::upstream::{Class, LaneId, Ticket};
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// A request that was not sent because its slot is fenced.
+#[derive(Debug)]
+pub struct Held {
+    /// Its place.
+    pub ticket: Ticket,
+    /// Its bytes.
+    pub request: Bytes,
+    /// Its time class.
+    pub class: Class,
+}
+
+/// A request that is known not to have executed, or may safely be repeated.
+#[derive(Debug)]
+pub struct Refused {
+    /// What it is.
+    pub held: Held,
+    /// Why, and so where it goes next.
+    pub why: Why,
+    /// What the client gets if it is given up.
+    pub reply: Bytes,
+    /// Redirections it has followed.
+    pub hops: u32,
+    /// Times it was refused or could not be sent.
+    pub attempts: u32,
+    /// Not resent earlier.
+    pub not_before: Option<Instant>,
+}
+
+/// Why a request did not execute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its slot is at another node.
+    Moved(NodeAddr),
+    /// Its key may be at another node, this once.
+    Ask(NodeAddr),
+    /// A redirection that a script may have forged: wait until that many refreshes have finished, then see
+    /// whether the map agrees.
+    Unconfirmed {
+        /// Count of finished refreshes that confirms or refutes it.
+        refreshes: u64,
+        /// Who said so.
+        from: NodeAddr,
+    },
+    /// Keys on both sides of a migration.
+    TryAgain,
+    /// CLUSTERDOWN, MASTERDOWN, LOADING, READONLY: the node does not serve it now.
+    Unavailable,
+    /// It never left: the connection could not be made or broke before.
+    NotSent,
+    /// A read whose reply was lost with the connection; repeated once.
+    LostRead,
+    /// The lane is full.
+    Full,
+}
+
+/// What to do next for a slot.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing: requests are still in flight, or the fence is gone.
+    Idle,
+    /// Nothing before that moment.
+    Wait(Instant),
+    /// Resend it, alone.
+    Resend(Refused),
+    /// Answer its client with its refusal: resending would reverse it with a later command.
+    Conflict(Refused),
+    /// Send it as if it had just arrived.
+    Release(Held),
+}
+
+#[derive(Debug)]
+struct Fence {
+    in_flight: u32,
+    /// The lane on which they are in flight.
+    lane: LaneId,
+    refused: VecDeque<Refused>,
+    /// Requests (sequence number, bytes) that executed, or may have, after one that was refused.
+    executed: Vec<(u64, Bytes)>,
+    held: VecDeque<Held>,
+    /// Redirections and attempts of the request that is being resent.
+    resent: Option<(Ticket, u32, u32)>,
+}
+
+impl Fence {
+    fn new(lane: LaneId) -> Self {
+        Self {
+            in_flight: 0,
+            lane,
+            refused: VecDeque::new(),
+            executed: Vec::new(),
+            held: VecDeque::new(),
+            resent: None,
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        !self.refused.is_empty() || !self.held.is_empty() || self.resent.is_some()
+    }
+}
+
+/// See the module. Owned by a session while it is redirecting.
+#[derive(Debug, Default)]
+pub struct Fences {
+    slots: FxHashMap<Slot, Fence>,
+    /// Redirecting goes on at least until every command before this one is answered.
+    until: u64,
+    /// Requests whose client got a timeout error while they are still in flight.
+    expired: u32,
+}
+
+impl Fences {
+    /// Starts with what is in flight; `until` is the sequence number of the session's next command.
+    pub fn enter(in_flight: impl Iterator<Item = (Slot, LaneId)>, until: u64) -> Self {
+        let mut fences = Self {
+            until,
+            ..Self::default()
+        };
+        for (slot, lane) in in_flight {
+            fences.sent(slot, lane);
+        }
+        fences
+    }
+
+    /// The map changed again: what is in flight now may be on lanes it no longer points to.
+    pub fn extend(&mut self, until: u64) {
+        self.until = until;
+    }
+
+    /// Whether a new request for `slot` may go to `lane` now. If not it must be held.
+    pub fn admits(&self, slot: Slot, lane: LaneId) -> bool {
+        self.slots
+            .get(&slot)
+            .is_none_or(|f| !f.is_closed() && (f.in_flight == 0 || f.lane == lane))
+    }
+
+    /// A request for `slot` is in flight on `lane`.
+    pub fn sent(&mut self, slot: Slot, lane: LaneId) {
+        let fence = self.slots.entry(slot).or_insert_with(|| Fence::new(lane));
+        fence.in_flight += 1;
+        fence.lane = lane;
+    }
+
+    /// Holds a request behind the fence of its slot.
+    pub fn hold(&mut self, slot: Slot, lane: LaneId, held: Held) {
+        let fence = self.slots.entry(slot).or_insert_with(|| Fence::new(lane));
+        fence.held.push_back(held);
+    }
+
+    /// The refused request goes out again on `lane`.
+    pub fn resend(&mut self, slot: Slot, lane: LaneId, refused: &Refused) {
+        self.sent(slot, lane);
+        if let Some(fence) = self.slots.get_mut(&slot) {
+            fence.resent = Some((refused.held.ticket, refused.hops, refused.attempts));
+        }
+    }
+
+    /// How often the request with that ticket was redirected and refused before, if it is one that was resent.
+    pub fn history(&self, ticket: Ticket) -> (u32, u32) {
+        let fence = ticket.slot().and_then(|slot| self.slots.get(&slot));
+        match fence.and_then(|f| f.resent) {
+            Some((resent, hops, attempts)) if resent == ticket => (hops, attempts),
+            _ => (0, 0),
+        }
+    }
+
+    /// A request in flight for `slot` was executed (or may have been).
+    pub fn executed(&mut self, ticket: Ticket, slot: Slot, request: Option<Bytes>) {
+        let Some(fence) = self.landed(ticket, slot) else {
+            return;
+        };
+        let later = fence
+            .refused
+            .front()
+            .is_some_and(|r| r.held.ticket.seq < ticket.seq);
+        if let (true, Some(request)) = (later, request) {
+            fence.executed.push((ticket.seq, request));
+        }
+    }
+
+    /// A request that was in flight for `slot` did not execute.
+    pub fn refused(&mut self, slot: Slot, refused: Refused) {
+        let ticket = refused.held.ticket;
+        if let Some(fence) = self.landed(ticket, slot) {
+            let at = fence
+                .refused
+                .partition_point(|r| r.held.ticket.seq < ticket.seq);
+            fence.refused.insert(at, refused);
+        }
+    }
+
+    /// A request that could not be sent, or must wait before it is resent: back to its place.
+    pub fn put_back(&mut self, slot: Slot, lane: LaneId, refused: Refused) {
+        let fence = self.slots.entry(slot).or_insert_with(|| Fence::new(lane));
+        let at = fence
+            .refused
+            .partition_point(|r| r.held.ticket.seq < refused.held.ticket.seq);
+        fence.refused.insert(at, refused);
+    }
+
+    /// The client of a request in flight got a timeout error.
+    pub fn expire(&mut self) {
+        self.expired += 1;
+    }
+
+    /// The reply of an expired request came after all.
+    pub fn expired_landed(&mut self) {
+        self.expired = self.expired.saturating_sub(1);
+    }
+
+    fn landed(&mut self, ticket: Ticket, slot: Slot) -> Option<&mut Fence> {
+        let fence = self.slots.get_mut(&slot)?;
+        fence.in_flight = fence.in_flight.saturating_sub(1);
+        if fence.resent.is_some_and(|(resent, ..)| resent == ticket) {
+            fence.resent = None;
+        }
+        Some(fence)
+    }
+
+    /// What to do for `slot`; call again until it says `Idle` or `Wait`. `conflict(refused, executed)` says
+    /// whether two requests share a key and either writes.
+    pub fn next(
+        &mut self,
+        slot: Slot,
+        now: Instant,
+        conflict: impl Fn(&[u8], &[u8]) -> bool,
+    ) -> Next {
+        let Some(fence) = self.slots.get_mut(&slot) else {
+            return Next::Idle;
+        };
+        if fence.in_flight > 0 && (fence.resent.is_some() || !fence.refused.is_empty()) {
+            return Next::Idle;
+        }
+        if let Some(first) = fence.refused.front() {
+            let (seq, bytes) = (first.held.ticket.seq, &first.held.request);
+            let reversed = fence
+                .executed
+                .iter()
+                .any(|(later, executed)| *later > seq && conflict(bytes, executed));
+            if !reversed && let Some(moment) = first.not_before.filter(|&at| at > now) {
+                return Next::Wait(moment);
+            }
+            if let Some(first) = fence.refused.pop_front() {
+                return if reversed {
+                    Next::Conflict(first)
+                } else {
+                    Next::Resend(first)
+                };
+            }
+        }
+        fence.executed.clear();
+        match fence.held.pop_front() {
+            Some(held) => Next::Release(held),
+            None => {
+                if fence.in_flight == 0 {
+                    self.slots.remove(&slot);
+                }
+                Next::Idle
+            }
+        }
+    }
+
+    /// A held request whose lane differs from the one in flight waits again, in front of the others.
+    pub fn unhold(&mut self, slot: Slot, held: Held) {
+        if let Some(fence) = self.slots.get_mut(&slot) {
+            fence.held.push_front(held);
+        }
+    }
+
+    /// Whether `slot` has requests in flight on a lane other than `lane`.
+    pub fn busy_elsewhere(&self, slot: Slot, lane: LaneId) -> bool {
+        self.slots
+            .get(&slot)
+            .is_some_and(|f| f.in_flight > 0 && f.lane != lane)
+    }
+
+    /// Whether `slot` has something refused, resent or held.
+    pub fn is_closed(&self, slot: Slot) -> bool {
+        self.slots.get(&slot).is_some_and(Fence::is_closed)
+    }
+
+    /// Nothing waits for a later moment than `now` any longer: the map has changed.
+    pub fn hurry(&mut self, now: Instant) {
+        for refused in self.slots.values_mut().flat_map(|f| f.refused.iter_mut()) {
+            refused.not_before = refused.not_before.map(|at| at.min(now));
+        }
+    }
+
+    /// Whether the session can forget that it was redirecting; `oldest` is its oldest unanswered command.
+    pub fn is_over(&self, oldest: u64) -> bool {
+        self.expired == 0 && oldest >= self.until && !self.slots.values().any(Fence::is_closed)
+    }
+
+    /// The slots with something refused or held: looked at again when the map or the time changes.
+    pub fn closed(&self) -> Vec<Slot> {
+        let closed = self.slots.iter().filter(|(_, f)| f.is_closed());
+        closed.map(|(&slot, _)| slot).collect()
+    }
+
+    /// Every request that is refused or held, for a session that ends.
+    pub fn waiting(&self) -> usize {
+        self.slots
+            .values()
+            .map(|f| f.refused.len() + f.held.len())
+            .sum()
+    }
+}

@@ -1,0 +1,157 @@
+//! A request on its way to a node, whom to tell, and what can become of it.
+
+use crate::cluster::{NodeAddr, Slot};
+use crate::io::Micros;
+use bytes::Bytes;
+use std::fmt;
+use std::rc::Rc;
+
+/// Names a request to its requester: the requester's own sequence number, which part of it (for commands that
+/// were split), and the slot it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The requester's number of the command.
+    pub seq: u64,
+    /// Which part of the command, 0 if it has one.
+    pub part: u16,
+    slot: u16,
+}
+
+const NO_SLOT: u16 = u16::MAX;
+
+impl Ticket {
+    /// A ticket for one part of a command; `slot` is `None` for what belongs to no slot (DBSIZE, SCAN …).
+    #[inline]
+    pub fn new(seq: u64, part: u16, slot: Option<Slot>) -> Self {
+        let slot = slot.map_or(NO_SLOT, Slot::number);
+        Self { seq, part, slot }
+    }
+
+    /// The slot the request is for.
+    #[inline]
+    pub fn slot(self) -> Option<Slot> {
+        Slot::new(self.slot)
+    }
+}
+
+/// How long a request may take before its client is told that nothing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// `timeouts.command`.
+    Normal,
+    /// O(N) commands and scripts: `timeouts.slow_command`.
+    Slow,
+}
+
+/// Whoever sent a request and waits for its answer: a session.
+///
+/// A lane never calls a requester from within [`super::Lane::send`]; a requester may call `send` on any lane from
+/// within any of these.
+pub trait Requester {
+    /// Whether this requester wants the request's bytes back with every answer, not only with error replies. (It
+    /// does while it is redirecting, to see which commands conflict.)
+    fn wants_requests(&self) -> bool;
+
+    /// The request's outcome. Called exactly once for each request a lane took.
+    fn answered(&self, ticket: Ticket, answer: Answer<'_>);
+
+    /// No reply within the time of the request's class. Its place in the lane is kept: `answered` still follows.
+    fn expired(&self, ticket: Ticket);
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Answer<'a> {
+    /// The node replied.
+    Reply {
+        /// The whole reply, as the node sent it.
+        reply: &'a [u8],
+        /// The request, if the reply is an error or the requester wanted it.
+        request: Option<Bytes>,
+        /// The node that replied.
+        from: &'a NodeAddr,
+    },
+    /// Not all of its bytes were handed to the kernel, so no node can have executed it.
+    NotSent {
+        /// The request.
+        request: Bytes,
+        /// Why.
+        fault: &'a Fault,
+    },
+    /// Its bytes were handed over, then the connection was lost: nobody knows.
+    Unknown {
+        /// The request.
+        request: Bytes,
+        /// Why.
+        fault: &'a Fault,
+    },
+}
+
+/// Why a connection to a node is not there. Always the node's or the network's fault, never the client's.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The node.
+    pub node: NodeAddr,
+    /// What happened.
+    pub kind: FaultKind,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// It could not be made.
+    Connect(String),
+    /// The node refused the handshake, in these words.
+    Handshake(String),
+    /// The node closed it.
+    Closed,
+    /// Reading or writing failed.
+    Io(String),
+    /// The node sent what is not a reply, or one that nobody asked for.
+    Protocol(&'static str),
+    /// No reply came, and a probe over a second connection failed too.
+    Silent,
+    /// Nobody needs it any more: idle for long, node gone from the topology, shutdown.
+    Retired,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let node = &self.node;
+        match &self.kind {
+            FaultKind::Connect(why) => write!(f, "cannot connect to {node}: {why}"),
+            FaultKind::Handshake(why) => write!(f, "{node} refused the handshake: {why}"),
+            FaultKind::Closed => write!(f, "{node} closed the connection"),
+            FaultKind::Io(why) => write!(f, "connection to {node} failed: {why}"),
+            FaultKind::Protocol(why) => write!(f, "{node} broke the protocol: {why}"),
+            FaultKind::Silent => write!(f, "{node} does not answer"),
+            FaultKind::Retired => write!(f, "connection to {node} was retired"),
+        }
+    }
+}
+
+/// One entry of a lane's queue.
+pub(super) struct InFlight {
+    /// Whom to tell; `None` for what the lane itself sent (ASKING, PING).
+    pub(super) requester: Option<Rc<dyn Requester>>,
+    pub(super) ticket: Ticket,
+    /// Length of its bytes in the outbox.
+    pub(super) len: u32,
+    /// When the lane got it.
+    pub(super) at: Micros,
+    pub(super) class: Class,
+    pub(super) own: Own,
+    /// Whether its requester knows that its time is up.
+    pub(super) told: bool,
+}
+
+/// What an entry without a requester expects; anything else ends the connection (invariant 1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    /// It has a requester; any reply will do.
+    No,
+    /// ASKING: `+OK`, or an error if the node is no cluster any more (then the command behind it says so too).
+    Asking,
+    /// PING: `+PONG`, or an error such as `-LOADING`, which is a sign of life as well.
+    Ping,
+}

@@ -1,0 +1,488 @@
+//! One pipelined connection to one node, shared by all sessions of a worker.
+//!
+//! Invariant 1 is kept here: a request keeps its place in the queue until its reply has been read, whatever
+//! became of the client, and whatever does not fit (a surplus reply, a push, bytes that are not RESP) ends the
+//! connection. So does invariant 5: `Outbox` knows which bytes were handed to the kernel.
+
+use super::in_flight::{InFlight, Own};
+use super::lanes::UpstreamContext;
+use super::outbox::Outbox;
+use super::{Answer, Class, Fault, FaultKind, Requester, Ticket, serve};
+use crate::cluster::NodeAddr;
+use crate::io::{Flush, Micros, WriteHalf};
+use crate::observe::{NodeError, NodeMetrics};
+use crate::resp::Proto;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// Tells lanes of a worker apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct LaneId(pub(super) u32);
+
+impl LaneId {
+    /// No lane at all.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+/// Why a lane did not take a request; none of its bytes went anywhere.
+#[derive(Clone, Debug)]
+pub enum NotTaken {
+    /// The node is not reachable now.
+    Down(Fault),
+    /// `limits.lane_in_flight` or `limits.lane_in_flight_bytes` is reached.
+    Full,
+}
+
+/// See the module. Owned by [`super::Lanes`]; its task (`serve`) runs while it is connecting or connected.
+pub struct Lane {
+    id: LaneId,
+    node: NodeAddr,
+    pub(super) proto: Proto,
+    pub(super) context: Rc<UpstreamContext>,
+    pub(super) metrics: Arc<NodeMetrics>,
+    state: RefCell<State>,
+    /// Whether it is on the flusher's list.
+    listed: Cell<bool>,
+    /// Of its task.
+    waker: RefCell<Option<Waker>>,
+    /// Why its task is to end the connection.
+    ending: RefCell<Option<FaultKind>>,
+}
+
+struct State {
+    link: Link,
+    queue: VecDeque<InFlight>,
+    outbox: Outbox,
+    /// Connections in a row that brought no reply.
+    failures: u32,
+    /// When the last bytes came, or the connection was made.
+    heard: Micros,
+    /// When the last request was taken.
+    used: Micros,
+    probing: bool,
+}
+
+enum Link {
+    /// Nothing was asked of it yet, or it was retired.
+    Idle,
+    /// Requests are queued until it is there.
+    Connecting,
+    Up(WriteHalf),
+    /// The socket takes no more for now; the task waits for it.
+    Blocked(WriteHalf),
+    /// Refuses requests until that moment, then the next one opens it again.
+    Down(Fault, Instant),
+}
+
+impl Lane {
+    pub(super) fn new(
+        id: LaneId,
+        node: NodeAddr,
+        proto: Proto,
+        context: Rc<UpstreamContext>,
+    ) -> Rc<Self> {
+        let metrics = context.metrics.node(&node);
+        let now = context.clock.micros();
+        Rc::new(Self {
+            id,
+            node,
+            proto,
+            context,
+            metrics,
+            state: RefCell::new(State {
+                link: Link::Idle,
+                queue: VecDeque::new(),
+                outbox: Outbox::default(),
+                failures: 0,
+                heard: now,
+                used: now,
+                probing: false,
+            }),
+            listed: Cell::new(false),
+            waker: RefCell::new(None),
+            ending: RefCell::new(None),
+        })
+    }
+
+    /// Its identity.
+    #[inline]
+    pub fn id(&self) -> LaneId {
+        self.id
+    }
+
+    /// The node it leads to.
+    pub fn node(&self) -> &NodeAddr {
+        &self.node
+    }
+
+    /// Requests without a reply yet.
+    pub fn in_flight(&self) -> usize {
+        self.state.borrow().queue.len()
+    }
+
+    /// Bytes it keeps for requests in flight.
+    pub fn retained(&self) -> usize {
+        self.state.borrow().outbox.retained()
+    }
+
+    /// Queues one request; with `asking`, ASKING goes right in front of it (invariant 4). It is written at the
+    /// end of the tick. Never calls the requester.
+    #[inline]
+    pub fn send(
+        self: &Rc<Self>,
+        request: &[u8],
+        asking: bool,
+        ticket: Ticket,
+        requester: Rc<dyn Requester>,
+        class: Class,
+    ) -> Result<(), NotTaken> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let limits = &self.context.settings;
+        if state.queue.len() >= limits.in_flight_max
+            || state.outbox.retained() >= limits.in_flight_bytes_max
+        {
+            return Err(NotTaken::Full);
+        }
+        match &state.link {
+            Link::Up(_) => self.list(),
+            Link::Connecting | Link::Blocked(_) => {}
+            Link::Down(fault, until) if self.context.clock.now() < *until => {
+                return Err(NotTaken::Down(fault.clone()));
+            }
+            Link::Idle | Link::Down(..) => self.open(&mut state.link),
+        }
+        let at = self.context.clock.micros();
+        if asking {
+            state.queue.push_back(own(ASKING, Own::Asking, at));
+            state.outbox.append(ASKING);
+        }
+        state.queue.push_back(InFlight {
+            requester: Some(requester),
+            ticket,
+            len: request.len() as u32,
+            at,
+            class,
+            own: Own::No,
+            told: false,
+        });
+        state.outbox.append(request);
+        self.metrics.sent(1);
+        state.used = at;
+        Ok(())
+    }
+
+    /// Has its task end the connection. Requests in flight get their outcome from there.
+    pub fn close(&self, why: FaultKind) {
+        let mut state = self.state.borrow_mut();
+        match state.link {
+            Link::Idle | Link::Down(..) => state.link = Link::Idle,
+            Link::Connecting | Link::Up(_) | Link::Blocked(_) => {
+                self.ending.borrow_mut().get_or_insert(why);
+                self.wake();
+            }
+        }
+    }
+
+    /// Whether it is unused: not connected and nothing queued.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.state.borrow().link, Link::Idle)
+    }
+
+    fn open(self: &Rc<Self>, link: &mut Link) {
+        *link = Link::Connecting;
+        tokio::task::spawn_local(serve::run(self.clone()));
+    }
+
+    #[inline]
+    fn list(self: &Rc<Self>) {
+        if !self.listed.replace(true) {
+            self.context.flusher.node(self.clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// What the lane's task does.
+impl Lane {
+    pub(super) fn set_waker(&self, waker: &Waker) {
+        let mut mine = self.waker.borrow_mut();
+        if !mine.as_ref().is_some_and(|w| w.will_wake(waker)) {
+            *mine = Some(waker.clone());
+        }
+    }
+
+    pub(super) fn take_ending(&self) -> Option<FaultKind> {
+        self.ending.borrow_mut().take()
+    }
+
+    /// The connection is there: what was queued meanwhile goes out at the end of this tick.
+    pub(super) fn connected(self: &Rc<Self>, write: WriteHalf) {
+        let mut state = self.state.borrow_mut();
+        state.link = Link::Up(write);
+        state.heard = self.context.clock.micros();
+        self.metrics.connected();
+        self.list();
+    }
+
+    /// Polls a full socket; once it takes bytes again, the rest goes out at the end of this tick.
+    pub(super) fn poll_unblock(self: &Rc<Self>, cx: &mut std::task::Context<'_>) {
+        let mut state = self.state.borrow_mut();
+        if let Link::Blocked(write) = &state.link
+            && write.poll_writable(cx).is_ready()
+            && let Link::Blocked(write) = std::mem::replace(&mut state.link, Link::Idle)
+        {
+            state.link = Link::Up(write);
+            self.list();
+        }
+    }
+
+    pub(super) fn heard(&self) {
+        self.context.clock.tick();
+        self.state.borrow_mut().heard = self.context.clock.micros();
+    }
+
+    /// One whole reply has been read: it belongs to the oldest request in flight.
+    #[inline]
+    pub(super) fn reply(&self, reply: &[u8]) -> Result<(), FaultKind> {
+        if reply[0] == b'>' {
+            return Err(FaultKind::Protocol("a push that nobody asked for"));
+        }
+        let (entry, request) = {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            let Some(entry) = state.queue.pop_front() else {
+                return Err(FaultKind::Protocol("a reply that nobody asked for"));
+            };
+            if state.outbox.handed_over() < entry.len as usize {
+                state.queue.push_front(entry);
+                return Err(FaultKind::Protocol("a reply before its request"));
+            }
+            state.failures = 0;
+            let keep = matches!(reply[0], b'-' | b'!')
+                || entry.requester.as_ref().is_some_and(|r| r.wants_requests());
+            let request =
+                (keep && entry.own == Own::No).then(|| state.outbox.copy_front(entry.len as usize));
+            state.outbox.release(entry.len as usize);
+            (entry, request)
+        };
+        let Some(requester) = entry.requester else {
+            return own_reply(entry.own, reply);
+        };
+        self.metrics
+            .answered(self.context.clock.micros().since(entry.at));
+        requester.answered(
+            entry.ticket,
+            Answer::Reply {
+                reply,
+                request,
+                from: &self.node,
+            },
+        );
+        Ok(())
+    }
+
+    /// The connection could not be made or is lost: everything in flight is told what became of it.
+    pub(super) fn lost(self: &Rc<Self>, kind: FaultKind) {
+        let fault = Fault {
+            node: self.node.clone(),
+            kind,
+        };
+        let mut told = Vec::new();
+        {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            if matches!(state.link, Link::Up(_) | Link::Blocked(_)) {
+                self.metrics.disconnected();
+            }
+            self.count_loss(&fault.kind, &state.queue);
+            for entry in state.queue.drain(..) {
+                let len = entry.len as usize;
+                let unknown = state.outbox.handed_over() >= len;
+                let request = state.outbox.copy_front(len);
+                state.outbox.release_lost(len);
+                told.push((entry, request, unknown));
+            }
+            state.outbox.clear();
+            state.link = if fault.kind == FaultKind::Retired {
+                Link::Idle
+            } else {
+                let pause = self.context.settings.backoff.pause(state.failures);
+                state.failures = state.failures.saturating_add(1);
+                Link::Down(fault.clone(), Instant::now() + pause)
+            };
+        }
+        self.context.lost(&fault);
+        for (entry, request, unknown) in told {
+            let Some(requester) = entry.requester else {
+                continue;
+            };
+            let fault = &fault;
+            requester.answered(
+                entry.ticket,
+                if unknown {
+                    Answer::Unknown { request, fault }
+                } else {
+                    Answer::NotSent { request, fault }
+                },
+            );
+        }
+    }
+}
+
+impl Lane {
+    fn count_loss(&self, kind: &FaultKind, queue: &VecDeque<InFlight>) {
+        let told = queue.iter().filter(|e| e.requester.is_some()).count();
+        self.metrics.released(told as u64);
+        let error = match kind {
+            FaultKind::Retired => return,
+            FaultKind::Connect(_) => NodeError::Connect,
+            FaultKind::Handshake(_) => NodeError::Handshake,
+            FaultKind::Closed | FaultKind::Io(_) => NodeError::Lost,
+            FaultKind::Protocol(_) => NodeError::Protocol,
+            FaultKind::Silent => NodeError::Timeout,
+        };
+        self.metrics.error(error);
+        self.metrics.set_down();
+    }
+}
+
+/// What the worker's timer does, about ten times a second.
+impl Lane {
+    /// Tells requesters whose time is up, looks after a silent node, and keeps an idle connection alive.
+    pub(super) fn check(self: &Rc<Self>) {
+        let context = &self.context;
+        let now = context.clock.micros();
+        let settings = &context.settings;
+        for (requester, ticket) in self.take_expired(now) {
+            requester.expired(ticket);
+        }
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if !matches!(state.link, Link::Up(_) | Link::Blocked(_)) {
+            return;
+        }
+        let Some(oldest) = state.queue.front() else {
+            if now.since(state.used) > micros(settings.idle_close) {
+                self.ending.borrow_mut().get_or_insert(FaultKind::Retired);
+                self.wake();
+            } else if now.since(state.heard) > micros(settings.heartbeat) {
+                state.queue.push_back(own(PING, Own::Ping, now));
+                state.outbox.append(PING);
+                self.list();
+            }
+            return;
+        };
+        if oldest.class == Class::Slow && now.since(oldest.at) < micros(settings.slow_command) {
+            return;
+        }
+        let silent = now.since(oldest.at).min(now.since(state.heard));
+        if silent > micros(settings.silent_report) {
+            context.silent(&self.node);
+        }
+        if silent > micros(settings.silent_probe) && !state.probing {
+            state.probing = true;
+            tokio::task::spawn_local(serve::probe(self.clone()));
+        }
+    }
+
+    pub(super) fn probed(&self, outcome: Result<(), FaultKind>) {
+        self.state.borrow_mut().probing = false;
+        match outcome {
+            // A refusal is a sign of life.
+            Ok(()) | Err(FaultKind::Handshake(_)) => {}
+            Err(_) => self.close(FaultKind::Silent),
+        }
+    }
+
+    fn take_expired(&self, now: Micros) -> Vec<(Rc<dyn Requester>, Ticket)> {
+        let settings = &self.context.settings;
+        let mut state = self.state.borrow_mut();
+        let mut expired = Vec::new();
+        for entry in &mut state.queue {
+            let age = now.since(entry.at);
+            if age <= micros(settings.command) {
+                break;
+            }
+            let limit = match entry.class {
+                Class::Normal => settings.command,
+                Class::Slow => settings.slow_command,
+            };
+            if age > micros(limit)
+                && !entry.told
+                && let Some(requester) = &entry.requester
+            {
+                entry.told = true;
+                expired.push((requester.clone(), entry.ticket));
+            }
+        }
+        expired
+    }
+}
+
+impl Flush for Lane {
+    fn flush(&self) {
+        self.listed.set(false);
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let Link::Up(write) = &state.link else {
+            return;
+        };
+        let result = state.outbox.write_with(|pieces| match pieces {
+            [one] => write.try_write(one),
+            several => write.try_write_vectored(several),
+        });
+        if let Err(e) = result {
+            self.ending
+                .borrow_mut()
+                .get_or_insert(FaultKind::Io(e.to_string()));
+            self.wake();
+        } else if !state.outbox.is_written()
+            && let Link::Up(write) = std::mem::replace(&mut state.link, Link::Idle)
+        {
+            state.link = Link::Blocked(write);
+            self.wake();
+        }
+    }
+}
+
+fn own(bytes: &[u8], own: Own, at: Micros) -> InFlight {
+    InFlight {
+        requester: None,
+        ticket: Ticket::new(0, 0, None),
+        len: bytes.len() as u32,
+        at,
+        class: Class::Normal,
+        own,
+        told: false,
+    }
+}
+
+fn own_reply(own: Own, reply: &[u8]) -> Result<(), FaultKind> {
+    let fits = match own {
+        Own::Asking => reply == b"+OK\r\n" || reply[0] == b'-',
+        Own::Ping => reply == b"+PONG\r\n" || reply[0] == b'-',
+        Own::No => true,
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(FaultKind::Protocol("a reply to another command"))
+    }
+}
+
+fn micros(duration: std::time::Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,227 @@
+//! The lanes of a worker: which there are, which one leads to a node of the current map, and their upkeep.
+
+use super::{Credentials, Fault, FaultKind, Lane, LaneId};
+use crate::cluster::{NodeAddr, NodeIndex, SlotMap};
+use crate::config::Config;
+use crate::io::Jitter;
+use crate::io::{Clock, Flusher, Scratch};
+use crate::observe::WorkerMetrics;
+use crate::resp::Proto;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a node may be silent with requests in flight before topology hears of it.
+const SILENT_REPORT: Duration = Duration::from_millis(500);
+
+/// How long before it is probed over a second connection.
+const SILENT_PROBE: Duration = Duration::from_millis(2_000);
+
+/// How long the probe may take: with [`SILENT_PROBE`] a dead node is noticed within 5 s.
+const PROBE: Duration = Duration::from_millis(2_000);
+
+/// After this long without an acknowledgement the kernel gives a connection up (TCP_USER_TIMEOUT).
+const UNACKED: Duration = Duration::from_millis(4_000);
+
+/// The settings of all lanes of a worker. Bounds count per lane.
+pub struct LaneSettings {
+    /// Lanes per node and RESP version.
+    pub connections: usize,
+    pub(super) in_flight_max: usize,
+    pub(super) in_flight_bytes_max: usize,
+    pub(super) connect: Duration,
+    pub(super) command: Duration,
+    pub(super) slow_command: Duration,
+    pub(super) heartbeat: Duration,
+    pub(super) idle_close: Duration,
+    pub(super) silent_report: Duration,
+    pub(super) silent_probe: Duration,
+    pub(super) probe: Duration,
+    pub(super) unacked: Duration,
+    pub(super) backoff: Backoff,
+}
+
+impl LaneSettings {
+    /// What the configuration says, for one of `workers` workers.
+    pub fn new(config: &Config, workers: usize) -> Self {
+        Self {
+            connections: config.upstream.connections,
+            in_flight_max: config.limits.lane_in_flight,
+            in_flight_bytes_max: config.limits.lane_in_flight_bytes,
+            connect: config.timeouts.connect,
+            command: config.timeouts.command,
+            slow_command: config.timeouts.slow_command,
+            heartbeat: config.upstream.heartbeat,
+            idle_close: config.upstream.idle_close,
+            silent_report: SILENT_REPORT,
+            silent_probe: SILENT_PROBE.min(config.timeouts.command),
+            probe: PROBE,
+            unacked: UNACKED,
+            backoff: Backoff::new(workers),
+        }
+    }
+}
+
+/// Pauses between dials to a node that does not answer: doubling, with jitter, so that all workers of a process
+/// together stay below 10 dials a second.
+pub(super) struct Backoff {
+    first: Duration,
+    cap: Duration,
+    jitter: Jitter,
+}
+
+impl Backoff {
+    fn new(workers: usize) -> Self {
+        let workers = workers as u32;
+        Self {
+            first: Duration::from_millis(50) * workers,
+            cap: (Duration::from_millis(200) * workers)
+                .clamp(Duration::from_millis(250), Duration::from_secs(1)),
+            jitter: Jitter::default(),
+        }
+    }
+
+    /// The pause after that many failures in a row; none after the first loss of a connection that worked.
+    pub(super) fn pause(&self, failures: u32) -> Duration {
+        match failures {
+            0 => Duration::ZERO,
+            n => {
+                let pause = (self.first * (1 << (n - 1).min(8))).min(self.cap);
+                pause.mul_f64(self.jitter.between(0.8, 1.2))
+            }
+        }
+    }
+}
+
+/// What upstream tells the layers above about nodes.
+pub enum NodeEvent<'a> {
+    /// A connection was lost or could not be made.
+    Lost(&'a Fault),
+    /// Requests are in flight and nothing comes back.
+    Silent(&'a NodeAddr),
+}
+
+/// What all lanes of a worker share.
+pub struct UpstreamContext {
+    /// Bounds and times.
+    pub settings: LaneSettings,
+    /// For the nodes.
+    pub credentials: Credentials,
+    /// The worker's.
+    pub clock: Rc<Clock>,
+    /// The worker's.
+    pub scratch: Rc<Scratch>,
+    /// The worker's.
+    pub flusher: Rc<Flusher>,
+    /// The worker's.
+    pub metrics: Arc<WorkerMetrics>,
+    /// Who hears of trouble with nodes.
+    pub on_event: Box<dyn Fn(NodeEvent<'_>)>,
+}
+
+impl UpstreamContext {
+    pub(super) fn lost(&self, fault: &Fault) {
+        if fault.kind != FaultKind::Retired {
+            tracing::debug!(%fault, "lane lost");
+            (self.on_event)(NodeEvent::Lost(fault));
+        }
+    }
+
+    pub(super) fn silent(&self, node: &NodeAddr) {
+        (self.on_event)(NodeEvent::Silent(node));
+    }
+}
+
+/// See the module. One per worker.
+pub struct Lanes {
+    context: Rc<UpstreamContext>,
+    by_node: RefCell<HashMap<(NodeAddr, Proto, usize), Rc<Lane>>>,
+    /// Lanes by node index, version and stripe, for the map with that version.
+    current: RefCell<(u64, Vec<Option<Rc<Lane>>>)>,
+    next_id: std::cell::Cell<u32>,
+}
+
+impl Lanes {
+    /// No lane yet: they open on first use.
+    pub fn new(context: Rc<UpstreamContext>) -> Self {
+        Self {
+            context,
+            by_node: RefCell::default(),
+            current: RefCell::default(),
+            next_id: Default::default(),
+        }
+    }
+
+    /// The lane to a node of `map` for a session, which always gets the same one (`stripe`: any number that is
+    /// the session's own).
+    #[inline]
+    pub fn to_node(&self, map: &SlotMap, node: NodeIndex, proto: Proto, stripe: usize) -> Rc<Lane> {
+        let connections = self.context.settings.connections;
+        let stripe = if connections == 1 {
+            0
+        } else {
+            stripe % connections
+        };
+        let at = (node.get() * 2 + proto as usize) * connections + stripe;
+        let mut current = self.current.borrow_mut();
+        if current.0 != map.version() {
+            let size = map.nodes().len() * 2 * connections;
+            *current = (map.version(), vec![None; size]);
+        }
+        match &current.1[at] {
+            Some(lane) => lane.clone(),
+            None => {
+                let lane = self.to_addr(&map.node(node).addr, proto, stripe);
+                current.1[at] = Some(lane.clone());
+                lane
+            }
+        }
+    }
+
+    fn to_addr(&self, node: &NodeAddr, proto: Proto, stripe: usize) -> Rc<Lane> {
+        let mut lanes = self.by_node.borrow_mut();
+        let lane = lanes
+            .entry((node.clone(), proto, stripe))
+            .or_insert_with(|| {
+                let id = self.next_id.get();
+                self.next_id.set(id.wrapping_add(1));
+                Lane::new(LaneId(id), node.clone(), proto, self.context.clone())
+            });
+        lane.clone()
+    }
+
+    /// Upkeep, about ten times a second.
+    pub fn check(&self) {
+        let lanes: Vec<_> = self.by_node.borrow().values().cloned().collect();
+        for lane in lanes {
+            lane.check();
+        }
+    }
+
+    /// After a new map: lanes to nodes that it does not name are closed once nothing is in flight on them.
+    pub fn prune(&self, map: &SlotMap) {
+        self.by_node.borrow_mut().retain(|(node, ..), lane| {
+            if map.find(node).is_some() {
+                return true;
+            }
+            if lane.in_flight() == 0 {
+                lane.close(FaultKind::Retired);
+            }
+            !(lane.is_idle() && lane.in_flight() == 0)
+        });
+    }
+
+    /// Bytes kept for requests in flight on all lanes.
+    pub fn retained(&self) -> usize {
+        self.by_node.borrow().values().map(|l| l.retained()).sum()
+    }
+
+    /// Closes all of them, at the end of the worker.
+    pub fn close(&self) {
+        for lane in self.by_node.borrow().values() {
+            lane.close(FaultKind::Retired);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The task of a lane, from dialling to the loss of the connection, and the probe of a silent node.
+//!
+//! Spawned by the lane when a request needs it; ends when the connection is lost or the lane is closed.
+
+use super::{FaultKind, Lane, connect};
+use crate::io::{Input, ReadHalf, split_tcp};
+use crate::resp::ReplyScanner;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// After this many reads in a row a busy lane lets others run.
+const READS_PER_TURN: usize = 16;
+
+/// The life of one connection.
+pub(super) async fn run(lane: Rc<Lane>) {
+    let settings = &lane.context.settings;
+    let dialled = connect::dial(
+        lane.node(),
+        lane.proto,
+        &lane.context.credentials,
+        settings.connect,
+        settings.unacked,
+    )
+    .await;
+    lane.context.clock.tick();
+    let why = match dialled {
+        Ok(stream) => {
+            let (read, write) = split_tcp(stream);
+            lane.connected(write);
+            serve(&lane, read).await
+        }
+        Err(why) => why,
+    };
+    lane.lost(why);
+}
+
+async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
+    let mut reader = Reader {
+        read,
+        input: Input::default(),
+        scanner: ReplyScanner::new(),
+    };
+    poll_fn(|cx| {
+        lane.set_waker(cx.waker());
+        if let Some(why) = lane.take_ending() {
+            return Poll::Ready(why);
+        }
+        lane.poll_unblock(cx);
+        for _ in 0..READS_PER_TURN {
+            match reader.poll(cx, lane) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(why)) => return Poll::Ready(why),
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
+}
+
+struct Reader {
+    read: ReadHalf,
+    input: Input,
+    scanner: ReplyScanner,
+}
+
+impl Reader {
+    /// Reads once and delivers every whole reply.
+    fn poll(&mut self, cx: &mut Context<'_>, lane: &Rc<Lane>) -> Poll<Result<(), FaultKind>> {
+        let mut broken = None;
+        let wanted = self.scanner.wanted();
+        let scanner = &mut self.scanner;
+        let scratch = &lane.context.scratch;
+        let read = self
+            .input
+            .poll_read(cx, &mut self.read, scratch, wanted, |bytes| {
+                lane.heard();
+                deliver(lane, scanner, bytes, &mut broken)
+            });
+        match (read, broken) {
+            (Poll::Pending, _) => Poll::Pending,
+            (Poll::Ready(_), Some(why)) => Poll::Ready(Err(why)),
+            (Poll::Ready(Ok(0)), _) => Poll::Ready(Err(FaultKind::Closed)),
+            (Poll::Ready(Ok(_)), _) => Poll::Ready(Ok(())),
+            (Poll::Ready(Err(e)), _) => Poll::Ready(Err(FaultKind::Io(e.to_string()))),
+        }
+    }
+}
+
+/// Returns how many bytes were whole replies.
+fn deliver(
+    lane: &Lane,
+    scanner: &mut ReplyScanner,
+    bytes: &[u8],
+    broken: &mut Option<FaultKind>,
+) -> usize {
+    let mut used = 0;
+    while used < bytes.len() {
+        match scanner.scan(&bytes[used..]) {
+            Ok(Some(len)) => {
+                if let Err(why) = lane.reply(&bytes[used..used + len]) {
+                    *broken = Some(why);
+                    return used;
+                }
+                used += len;
+            }
+            Ok(None) => break,
+            Err(_) => {
+                *broken = Some(FaultKind::Protocol("bytes that are not RESP"));
+                return used;
+            }
+        }
+    }
+    used
+}
+
+/// Asks a silent node over a second connection whether it is alive: a long script or KEYS is not a dead node
+/// (an error such as BUSY is a sign of life too).
+pub(super) async fn probe(lane: Rc<Lane>) {
+    let settings = &lane.context.settings;
+    let asking = async {
+        let mut stream = connect::dial(
+            lane.node(),
+            lane.proto,
+            &lane.context.credentials,
+            settings.connect,
+            settings.unacked,
+        )
+        .await?;
+        let io = |e: std::io::Error| FaultKind::Io(e.to_string());
+        stream.write_all(b"PING\r\n").await.map_err(io)?;
+        match stream.read_u8().await.map_err(io)? {
+            b'+' | b'-' => Ok(()),
+            _ => Err(FaultKind::Protocol("an odd reply to PING")),
+        }
+    };
+    let outcome = timeout(settings.probe, asking)
+        .await
+        .unwrap_or(Err(FaultKind::Silent));
+    lane.probed(outcome);
+}
