@@ -1,0 +1,43 @@
+//! What the integration tests stand on: server programs, clusters, the proxy under test, a client that speaks
+//! bytes, and scripted nodes. Each test file says `mod support;`.
+//!
+//! A test boots what it needs and drops it: nothing is shared between tests, and nothing is left when one
+//! fails. Clusters come from `slotway::demo`.
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "every test file compiles all of it and uses a part"
+)]
+
+mod metrics;
+pub mod node;
+mod proxy;
+mod raw;
+mod servers;
+
+pub use metrics::{Metrics, Sample};
+pub use proxy::Proxy;
+pub use raw::{RawClient, encode, reply_end, show};
+pub use servers::{ServerKind, redis, servers, valkey};
+
+use slotway::demo::{Cluster, ClusterOptions};
+
+/// A cluster of 3 primaries and 3 replicas that tells of its failures fast, and in which the shards that are
+/// left go on serving when one is lost.
+pub fn boot_cluster(kind: &ServerKind) -> Cluster {
+    Cluster::boot(&cluster_options(kind)).unwrap_or_else(|error| panic!("{}: {error}", kind.name))
+}
+
+/// The options of [`boot_cluster`], to be changed.
+pub fn cluster_options(kind: &ServerKind) -> ClusterOptions {
+    let settings = [
+        ("enable-debug-command", "yes"),
+        ("cluster-require-full-coverage", "no"),
+    ];
+    ClusterOptions {
+        server: Some(kind.path.clone()),
+        settings: settings.map(|(n, v)| (n.into(), v.into())).to_vec(),
+        ..ClusterOptions::default()
+    }
+}
