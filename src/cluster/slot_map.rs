@@ -181,6 +181,11 @@ impl SlotMap {
         runs
     }
 
+    /// Whether both say the same about every slot and node; versions aside.
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.owners == other.owners && self.nodes == other.nodes
+    }
+
     /// A copy, as a starting point for a changed map.
     pub fn edit(&self) -> SlotMapBuilder {
         SlotMapBuilder {

@@ -1,0 +1,461 @@
+//! The topology task: takes reports, starts refreshes when `pace` allows, gathers answers, publishes. Single flight: one
+//! round of questions at a time, though a node that is slow may still be busy with an earlier one.
+
+use super::ask::{Answer, AskError, ask};
+use super::backoff::Backoff;
+use super::journal::Journal;
+use super::link::Link;
+use super::pace::{Mood, Pace};
+use super::profile::{Profile, ServerInfo};
+use super::{LastError, Report, Rounds, Shared, TopologySettings, TopologyStatus};
+use crate::cluster::{AddressMap, Belief, Health, NodeAddr, Patched, Round, SLOTS, Shard, View};
+use crate::observe::{RefreshResult, TopologyMetrics, Trigger};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Nodes asked in one refresh.
+const ASKED_MAX: usize = 5;
+
+/// Seeds among them while there is anybody else to ask.
+const SEEDS_ASKED: usize = 2;
+
+/// Longest time a refresh waits for the first answer.
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How much longer it waits for more once there is one.
+const MORE_ANSWERS_WITHIN: Duration = Duration::from_millis(500);
+
+/// How much longer it waits once more than half have answered.
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_millis(100);
+
+/// Control connections kept open between refreshes.
+const LINKS_MAX: usize = 32;
+
+/// Reports taken in at a time: one copy of the map for all of them.
+const REPORTS_AT_ONCE: usize = 1024;
+
+/// A node as the task deals with it. Only seeds and nodes that topology named have one.
+#[derive(Default)]
+struct Peer {
+    link: Option<Link>,
+    backoff: Backoff,
+    profile: Option<Profile>,
+    error: Option<String>,
+    /// A question is under way.
+    busy: bool,
+}
+
+/// A refresh in flight.
+struct Flight {
+    trigger: Trigger,
+    began: Instant,
+    until: Instant,
+    asked: usize,
+    pending: HashSet<NodeAddr>,
+    views: Vec<View>,
+    error: Option<LastError>,
+}
+
+/// What happened next.
+enum Event {
+    Reports(usize),
+    Answer(Box<Answer>),
+    Lost,
+    Due,
+    Deadline,
+}
+
+/// State of the topology task.
+pub(super) struct Task {
+    settings: Arc<TopologySettings>,
+    address_map: Arc<AddressMap>,
+    shared: Arc<Shared>,
+    rounds: watch::Sender<Rounds>,
+    metrics: Arc<TopologyMetrics>,
+    belief: Belief,
+    pace: Pace,
+    peers: HashMap<NodeAddr, Peer>,
+    questions: JoinSet<Answer>,
+    flight: Option<Flight>,
+    /// Nodes a worker cannot reach, until they answer us again.
+    suspects: HashMap<NodeAddr, Instant>,
+    informer: Option<NodeAddr>,
+    /// So that other nodes are asked every time.
+    turn: usize,
+    status: TopologyStatus,
+    journal: Journal,
+    random: RandomState,
+}
+
+impl Task {
+    pub(super) fn new(
+        settings: TopologySettings,
+        shared: Arc<Shared>,
+        rounds: watch::Sender<Rounds>,
+        metrics: Arc<TopologyMetrics>,
+    ) -> Self {
+        Self {
+            address_map: Arc::new(AddressMap::new(settings.address_map.iter().cloned())),
+            pace: Pace::new(settings.refresh_interval, Instant::now()),
+            settings: Arc::new(settings),
+            shared,
+            rounds,
+            metrics,
+            belief: Belief::new(),
+            peers: HashMap::new(),
+            questions: JoinSet::new(),
+            flight: None,
+            suspects: HashMap::new(),
+            informer: None,
+            turn: 0,
+            status: TopologyStatus::default(),
+            journal: Journal::default(),
+            random: RandomState::new(),
+        }
+    }
+
+    /// Runs until the last handle is gone. Questions under way end with it.
+    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Report>) {
+        let mut reports = Vec::with_capacity(REPORTS_AT_ONCE);
+        loop {
+            match self.next(&mut inbox, &mut reports).await {
+                Event::Reports(0) => return,
+                Event::Reports(_) => self.take_in(reports.drain(..), Instant::now()),
+                Event::Answer(answer) => self.answered(*answer, Instant::now()),
+                Event::Lost | Event::Deadline => {}
+                Event::Due => self.start(Instant::now()),
+            }
+            self.finish_when_due(Instant::now());
+        }
+    }
+
+    /// Cancel safe: nothing is taken out of a queue that is not returned.
+    async fn next(
+        &mut self,
+        inbox: &mut mpsc::Receiver<Report>,
+        reports: &mut Vec<Report>,
+    ) -> Event {
+        let due = self.pace.due();
+        let flight = self.flight.as_ref().map(|f| f.until);
+        let at = tokio::time::Instant::from_std(flight.unwrap_or(due));
+        tokio::select! {
+            biased;
+            Some(answer) = self.questions.join_next() => match answer {
+                Ok(answer) => Event::Answer(Box::new(answer)),
+                Err(_) => Event::Lost,
+            },
+            count = inbox.recv_many(reports, REPORTS_AT_ONCE) => Event::Reports(count),
+            () = tokio::time::sleep_until(at) => match flight {
+                Some(_) => Event::Deadline,
+                None => Event::Due,
+            },
+        }
+    }
+
+    /// Reports of the workers: one copy of the map for all patches among them.
+    fn take_in(&mut self, reports: impl Iterator<Item = Report>, now: Instant) {
+        let mut patched = 0;
+        for report in reports {
+            match report {
+                Report::Moved { slot, to, from } => {
+                    let outcome = self.belief.patch(slot, &from, &to, now);
+                    patched += usize::from(outcome == Patched::Applied);
+                    if outcome != Patched::Known {
+                        self.informer = Some(from);
+                        self.pace.want(Trigger::Moved);
+                    }
+                }
+                Report::Suspect { node, why } => {
+                    if self.belief.nodes().iter().any(|n| n.addr == node) {
+                        self.suspects.insert(node, now);
+                    }
+                    self.pace.want(why);
+                }
+                Report::Refresh(trigger) => self.pace.want(trigger),
+            }
+        }
+        if patched > 0 {
+            tracing::debug!(slots = patched, "patched the map as MOVED told");
+            self.publish();
+            self.shared.status.store(Arc::new(self.status.clone()));
+        }
+    }
+
+    /// Starts a refresh, or passes this time if there is nobody to ask.
+    fn start(&mut self, now: Instant) {
+        let random = self.random();
+        let trigger = self.pace.start(now, random);
+        let asked = self.choose(now);
+        self.rounds.send_modify(|r| r.started += 1);
+        self.flight = Some(Flight {
+            trigger,
+            began: now,
+            until: now + FIRST_ANSWER_WITHIN,
+            asked: asked.len(),
+            pending: asked.iter().cloned().collect(),
+            views: Vec::new(),
+            error: None,
+        });
+        for addr in asked {
+            let peer = self.peers.entry(addr.clone()).or_default();
+            peer.busy = true;
+            let link = peer.link.take();
+            let settings = Arc::clone(&self.settings);
+            let map = Arc::clone(&self.address_map);
+            self.questions
+                .spawn(async move { ask(addr, link, &settings, &map).await });
+        }
+    }
+
+    /// Whom to ask: who told us something first, then owners of slots, then others, each time others of them; one
+    /// suspect, to see whether it is back; seeds while nobody else has answered.
+    fn choose(&mut self, now: Instant) -> Vec<NodeAddr> {
+        self.turn = self.turn.wrapping_add(1);
+        let map = self.shared.map.load();
+        let known = |addr: &NodeAddr| self.belief.nodes().iter().any(|n| n.addr == *addr);
+        let mut wanted: Vec<NodeAddr> = Vec::new();
+        if let Some(informer) = self.informer.take().filter(|i| known(i)) {
+            wanted.push(informer);
+        }
+        let lost = map.nodes().is_empty() || self.status.last_error.is_some();
+        if lost && !self.settings.seeds.is_empty() {
+            let few = if map.nodes().is_empty() {
+                ASKED_MAX
+            } else {
+                SEEDS_ASKED
+            };
+            wanted.extend(turned(&self.settings.seeds, self.turn).take(few).cloned());
+        }
+        let suspects: Vec<NodeAddr> = self.suspects.keys().cloned().collect();
+        wanted.extend(turned(&suspects, self.turn).take(1).cloned());
+        let owners: Vec<NodeAddr> = map
+            .primaries()
+            .into_iter()
+            .map(|i| map.node(i).addr.clone())
+            .collect();
+        let nodes = self.belief.nodes().iter();
+        let mut others: Vec<NodeAddr> = nodes.clone().map(|n| n.addr.clone()).collect();
+        others.sort();
+        let failed: HashSet<&NodeAddr> = nodes
+            .filter(|n| n.health == Health::Failed)
+            .map(|n| &n.addr)
+            .collect();
+        let doubtful = |addr: &NodeAddr| failed.contains(addr) || self.suspects.contains_key(addr);
+        let in_turn = || turned(&owners, self.turn).chain(turned(&others, self.turn));
+        wanted.extend(in_turn().filter(|&a| !doubtful(a)).cloned());
+        wanted.extend(in_turn().filter(|&a| doubtful(a)).cloned());
+
+        let mut seen = HashSet::new();
+        let ready = |addr: &NodeAddr| match self.peers.get(addr) {
+            Some(peer) => !peer.busy && peer.backoff.is_over(now),
+            None => true,
+        };
+        wanted.retain(|addr| ready(addr) && seen.insert(addr.clone()));
+        wanted.truncate(ASKED_MAX);
+        wanted
+    }
+
+    /// A question has ended, perhaps one of an earlier refresh.
+    fn answered(&mut self, answer: Answer, now: Instant) {
+        let random = self.random();
+        let Answer { addr, link, view } = answer;
+        let peer = self.peers.entry(addr.clone()).or_default();
+        peer.busy = false;
+        if let Some(link) = &link {
+            peer.profile = Some(link.profile.clone());
+        }
+        peer.link = link;
+        match &view {
+            Ok(_) => {
+                peer.backoff.succeeded();
+                peer.error = None;
+            }
+            Err(error) => {
+                peer.backoff.failed(now, random);
+                peer.error = Some(error.to_string());
+                tracing::debug!(node = %addr, %error, "asked for its view, in vain");
+            }
+        }
+        if let Some(flight) = &mut self.flight {
+            flight.take(addr, view, now);
+        }
+    }
+
+    fn finish_when_due(&mut self, now: Instant) {
+        if let Some(flight) = self
+            .flight
+            .take_if(|f| f.pending.is_empty() || now >= f.until)
+        {
+            self.finish(flight, now);
+        }
+    }
+
+    /// All that will answer have answered.
+    fn finish(&mut self, flight: Flight, now: Instant) {
+        let before = self.shared.map.load().version();
+        let mood = match flight.views.is_empty() {
+            true => Mood::Down,
+            false => self.weigh(&flight, now),
+        };
+        self.pace.settle(mood, now);
+        let after = self.shared.map.load().version();
+        let result = match (flight.views.is_empty(), before == after) {
+            (true, _) => RefreshResult::Failed,
+            (false, true) => RefreshResult::Unchanged,
+            (false, false) => RefreshResult::Changed,
+        };
+        self.metrics.refreshed(flight.trigger, result);
+        self.rounds.send_modify(|r| {
+            r.finished += 1;
+            if result != RefreshResult::Failed {
+                r.answered = r.finished;
+            }
+        });
+        self.tell(flight, result, mood, now);
+        self.prune();
+    }
+
+    /// Believes what is to be believed, and says how settled things are.
+    fn weigh(&mut self, flight: &Flight, now: Instant) -> Mood {
+        let round = self
+            .belief
+            .believe(&flight.views, flight.asked, flight.began, now);
+        let answered: HashSet<&NodeAddr> = flight.views.iter().map(|v| &v.source).collect();
+        let nodes = self.belief.nodes();
+        self.suspects.retain(|addr, since| {
+            let node = nodes.iter().find(|n| n.addr == *addr);
+            let back = answered.contains(addr) && *since <= flight.began;
+            !back && node.is_some_and(|n| n.health != Health::Failed)
+        });
+        self.publish();
+        self.mood(&round)
+    }
+
+    fn mood(&self, round: &Round) -> Mood {
+        let alone = round.trusted < 2 && self.belief.nodes().len() > 1;
+        let open =
+            round.differing + round.unheard + self.suspects.len() + self.belief.unconfirmed() > 0;
+        if round.covered < SLOTS {
+            Mood::Down
+        } else if round.failing || round.owner_down {
+            Mood::Failover
+        } else if open || alone {
+            Mood::Open
+        } else {
+            Mood::Settled
+        }
+    }
+
+    /// Publishes what is believed now, if it is anything new.
+    fn publish(&mut self) {
+        let current = self.shared.map.load_full();
+        let map = self.belief.map(current.version() + 1);
+        let changed = !map.same_content(&current);
+        let map = if changed { map } else { (*current).clone() };
+        self.status.describe(&map, &self.belief);
+        if changed {
+            let replicas = map
+                .nodes()
+                .iter()
+                .filter(|n| n.shard != Shard::Primary)
+                .count();
+            let primaries = map.nodes().len() - replicas;
+            self.metrics
+                .map(self.status.epoch, map.covered(), primaries, replicas);
+            self.shared.publish(map);
+        }
+    }
+
+    /// Status and log.
+    fn tell(&mut self, flight: Flight, result: RefreshResult, mood: Mood, now: Instant) {
+        let map = self.shared.map.load_full();
+        let status = &mut self.status;
+        status.mood = mood;
+        status.refreshes = self.rounds.borrow().finished;
+        status.trigger = Some(flight.trigger);
+        if result == RefreshResult::Failed {
+            let nobody = || LastError {
+                error: "every node failed a moment ago and is left alone for up to a second"
+                    .to_owned(),
+                hint: "check that the nodes run and can be reached from here",
+                at: Some(now),
+            };
+            status.last_error = flight
+                .error
+                .or_else(|| status.last_error.take())
+                .or_else(|| Some(nobody()));
+        } else {
+            status.last_success = Some(now);
+            status.last_error = None;
+            status.sources = flight.views.iter().map(|v| v.source.to_string()).collect();
+            status.migrations(&flight.views, &self.belief);
+        }
+        let peers = &self.peers;
+        status.list(&map, &self.belief, |addr| peers.get(addr)?.error.clone());
+        self.journal.write(&map, status);
+        self.shared.status.store(Arc::new(status.clone()));
+        let info = ServerInfo::of(self.peers.values().filter_map(|p| p.profile.as_ref()));
+        if **self.shared.server.load() != info && !info.version.is_empty() {
+            self.shared.server.store(Arc::new(info));
+        }
+    }
+
+    /// Lets go of peers that are neither seeds nor known, and of connections past the bound.
+    fn prune(&mut self) {
+        let known: HashSet<&NodeAddr> = self.belief.nodes().iter().map(|n| &n.addr).collect();
+        let seeds = &self.settings.seeds;
+        let found = !known.is_empty();
+        self.peers.retain(|addr, peer| {
+            let named = known.contains(addr);
+            if !named && found {
+                // A seed by another name of a node: its answers told how the node is called.
+                peer.link = None;
+                peer.profile = None;
+            }
+            named || peer.busy || seeds.contains(addr)
+        });
+        let open = self.peers.values_mut().filter(|p| p.link.is_some());
+        open.skip(LINKS_MAX).for_each(|p| p.link = None);
+    }
+
+    /// In 0..1; enough to keep many proxies from acting at once.
+    fn random(&self) -> f64 {
+        let bits = self.random.hash_one(Instant::now());
+        (bits >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+impl Flight {
+    /// One of the nodes asked has answered, or will not.
+    fn take(&mut self, addr: NodeAddr, view: Result<View, AskError>, now: Instant) {
+        if !self.pending.remove(&addr) {
+            return;
+        }
+        match view {
+            Ok(view) => self.views.push(view),
+            Err(error) => {
+                self.error = Some(LastError {
+                    error: format!("{addr}: {error}"),
+                    hint: error.hint(),
+                    at: Some(now),
+                });
+            }
+        }
+        let more = match self.views.len() {
+            0 => return,
+            n if n * 2 > self.asked => LAST_ANSWERS_WITHIN,
+            _ => MORE_ANSWERS_WITHIN,
+        };
+        self.until = self.until.min(now + more);
+    }
+}
+
+/// `items`, beginning with another one every turn.
+fn turned<T>(items: &[T], turn: usize) -> impl Iterator<Item = &T> {
+    let start = turn % items.len().max(1);
+    items[start..].iter().chain(&items[..start])
+}
