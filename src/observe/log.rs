@@ -1,43 +1,40 @@
 //! The log: one line per event on standard error, as text or JSON. Nothing is logged per command or per
 //! reply; metrics count those. Set up once by the binary, before anything else starts.
 
+use crate::config::{Log, LogFormat, LogLevel};
 use std::io::IsTerminal;
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::TryInitError;
-
-/// How a line of the log looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// One JSON object per line, for collectors.
-    Json,
-}
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// Starts logging to standard error. Fails if something in the process already logs.
-pub fn init(level: tracing::Level, format: Format) -> Result<(), TryInitError> {
-    use tracing_subscriber::util::SubscriberInitExt;
+pub fn init(log: &Log) -> Result<(), TryInitError> {
     let color = std::io::stderr().is_terminal();
-    subscriber(level, format, color, std::io::stderr).try_init()
+    subscriber(log, color, std::io::stderr).try_init()
 }
 
-/// `level` is slotway's own; libraries are heard from `warn` upward only, whatever it is.
-fn subscriber<W>(level: tracing::Level, format: Format, color: bool, writer: W) -> impl Subscriber
+/// The level is slotway's own; libraries are heard from `warn` upward only, whatever it is.
+fn subscriber<W>(log: &Log, color: bool, writer: W) -> impl Subscriber
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let level = LevelFilter::from_level(level);
+    let level = match log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_target(env!("CARGO_CRATE_NAME"), level);
     let lines = fmt::layer().with_ansi(color).with_writer(writer);
-    let lines = match format {
-        Format::Text => lines.boxed(),
-        Format::Json => lines.json().flatten_event(true).boxed(),
+    let lines = match log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(filter))
 }
@@ -47,7 +44,7 @@ mod tests {
     use super::*;
     use std::io;
     use std::sync::{Arc, Mutex};
-    use tracing::{Level, debug, info, warn};
+    use tracing::{debug, info, warn};
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -63,10 +60,11 @@ mod tests {
         }
     }
 
-    fn logged(level: Level, format: Format, events: impl FnOnce()) -> String {
+    fn logged(level: LogLevel, format: LogFormat, events: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();
-        let subscriber = subscriber(level, format, false, move || writer.clone());
+        let log = Log { level, format };
+        let subscriber = subscriber(&log, false, move || writer.clone());
         tracing::subscriber::with_default(subscriber, events);
         let bytes = written.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -74,7 +72,7 @@ mod tests {
 
     #[test]
     fn json_lines_have_the_fields_at_the_top() {
-        let text = logged(Level::INFO, Format::Json, || {
+        let text = logged(LogLevel::Info, LogFormat::Json, || {
             info!(node = "a:1", "connected")
         });
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
@@ -85,7 +83,7 @@ mod tests {
 
     #[test]
     fn text_is_one_line_per_event_without_escapes() {
-        let text = logged(Level::INFO, Format::Text, || {
+        let text = logged(LogLevel::Info, LogFormat::Text, || {
             info!(node = "a:1", "connected")
         });
         assert_eq!(text.lines().count(), 1);
@@ -103,12 +101,12 @@ mod tests {
             info!(target: "hyper::proto", "theirs");
             warn!(target: "hyper::proto", "their warning");
         };
-        let text = logged(Level::DEBUG, Format::Text, all);
+        let text = logged(LogLevel::Debug, LogFormat::Text, all);
         assert!(
             text.contains("ours") && text.contains("their warning") && !text.contains("theirs"),
             "{text}"
         );
-        let text = logged(Level::ERROR, Format::Text, all);
+        let text = logged(LogLevel::Error, LogFormat::Text, all);
         assert_eq!(text, "");
     }
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use super::{METRICS, Metrics, RefreshResult, TopologyMetrics, Trigger, WorkerMetrics};
 use crate::cluster::NodeAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 fn metrics() -> Metrics {
     Metrics::new(vec!["127.0.0.1:6379".into(), "/run/a \"b\".sock".into()]).unwrap()
@@ -126,42 +126,55 @@ fn what_two_workers_counted_is_summed() {
     )));
 }
 
+/// Ids of commands that have one of their own.
+fn ids() -> [CommandId; 2] {
+    [CommandId(1), CommandId(2)]
+}
+
 #[test]
 fn only_commands_that_were_used_appear_under_their_name() {
     let metrics = metrics();
-    let names = (0..3).map(CommandId).zip(["other", "get", "config|get"]);
-    let names: Vec<(CommandId, Arc<str>)> = names.map(|(id, name)| (id, name.into())).collect();
-    let get = names[1].0;
-    metrics.name_commands(Box::new(move || names.clone()));
+    let [get, set] = ids();
+    let names = [
+        (get, "get"),
+        (set, "config|set"),
+        (CommandId::OTHER, "flood"),
+    ];
+    metrics.name_commands(Box::new(move || {
+        names.map(|(id, name)| (id, name.into())).to_vec()
+    }));
     assert!(!metrics.scrape().unwrap().contains("cmd="));
-    metrics.writer().command(get, 1);
-    metrics.writer().command_untimed(get);
-    let commands: Vec<_> = scrape(&metrics)
-        .into_iter()
+    let writer = metrics.writer();
+    writer.command(set, 1);
+    writer.command_untimed(set);
+    writer.command(CommandId::OTHER, 1);
+    let samples = scrape(&metrics);
+    let commands: Vec<_> = samples
+        .iter()
         .filter(|(k, _)| k.contains("commands_total"))
         .collect();
     assert_eq!(
         commands,
-        [("slotway_commands_total{cmd=\"get\"}".to_owned(), 2.0)]
+        [
+            (
+                &"slotway_commands_total{cmd=\"config|set\"}".to_owned(),
+                &2.0
+            ),
+            (&"slotway_commands_total{cmd=\"other\"}".to_owned(), &1.0),
+        ]
     );
 }
 
 #[test]
 fn a_command_keeps_its_name_after_it_left_the_table() {
     let metrics = metrics();
-    let asked = std::sync::atomic::AtomicBool::new(false);
-    metrics.name_commands(Box::new(move || {
-        let first = !asked.swap(true, std::sync::atomic::Ordering::Relaxed);
-        first
-            .then(|| (CommandId::OTHER, "json.get".into()))
-            .into_iter()
-            .collect()
-    }));
-    metrics.writer().command(CommandId::OTHER, 1);
-    assert_eq!(
-        scrape(&metrics)["slotway_commands_total{cmd=\"json.get\"}"],
-        1.0
-    );
+    let [id, _] = ids();
+    let table = Arc::new(Mutex::new(vec![(id, Arc::from("json.get"))]));
+    let current = Arc::clone(&table);
+    metrics.name_commands(Box::new(move || current.lock().unwrap().clone()));
+    metrics.writer().command(id, 1);
+    scrape(&metrics);
+    table.lock().unwrap().clear();
     assert_eq!(
         scrape(&metrics)["slotway_commands_total{cmd=\"json.get\"}"],
         1.0

@@ -171,10 +171,11 @@ fn total(writers: &[Arc<WorkerMetrics>], of: impl Fn(&WorkerMetrics) -> u64) -> 
 
 impl Names {
     fn refresh(&mut self) {
-        if let Some(ask) = &self.ask {
-            self.known
-                .extend(ask().into_iter().map(|(id, name)| (id.index(), name)));
-        }
+        let Some(ask) = &self.ask else { return };
+        // Many commands may share OTHER; none of them gives it its name.
+        let named = ask().into_iter().filter(|(id, _)| *id != CommandId::OTHER);
+        self.known
+            .extend(named.map(|(id, name)| (id.index(), name)));
     }
 
     fn of(&self, index: usize) -> Arc<str> {
