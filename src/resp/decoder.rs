@@ -95,7 +95,7 @@ impl RequestDecoder {
         if let Stage::Idle = self.stage {
             match buf.first() {
                 None => return Ok(Decoded::Incomplete),
-                Some(b'*') => self.begin(Stage::Count { scanned: 1 }),
+                Some(b'*') => self.begin(Stage::Count { scanned: 0 }),
                 Some(_) => self.begin(Stage::Inline { scanned: 0 }),
             }
         }
@@ -139,6 +139,20 @@ impl RequestDecoder {
         }
     }
 
+    /// How much heap memory it holds.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        let spans = if self.spans.spilled() {
+            self.spans.capacity() * size_of::<Span>()
+        } else {
+            0
+        };
+        let inline = self.inline.as_ref().map_or(0, |canonical| {
+            size_of::<Canonical>() + canonical.bytes.capacity()
+        });
+        spans + inline
+    }
+
     #[inline]
     fn begin(&mut self, stage: Stage) {
         self.spans.clear();
@@ -159,7 +173,7 @@ impl RequestDecoder {
     /// One pass over what has arrived of `*N`, then N times `$len`, bytes, CRLF.
     fn multibulk(&mut self, buf: &[u8], limits: &RequestLimits) -> Result<Decoded, ProtocolError> {
         let (mut pos, mut left) = (self.pos as usize, self.left);
-        let mut scanned = 1;
+        let mut scanned = 0;
         match self.stage {
             Stage::Count { scanned } => match count_line(buf, scanned as usize)? {
                 Line::Incomplete { scanned } => {
@@ -186,7 +200,7 @@ impl RequestDecoder {
                 }
                 Line::Value { value, taken } => (value as u64, taken),
             };
-            scanned = 1;
+            scanned = 0;
             limits.check_argument(len)?;
             let start = pos + taken;
             let after = start as u64 + len + 2;

@@ -78,7 +78,7 @@ fn slow_line(tail: &[u8], scanned: usize) -> Result<Line, LineError> {
             return Err(LineError::TooLong);
         }
         return Ok(Line::Incomplete {
-            scanned: tail.len().max(1) as u32,
+            scanned: tail.len() as u32,
         });
     };
     work(at + 1);
@@ -90,7 +90,7 @@ fn slow_line(tail: &[u8], scanned: usize) -> Result<Line, LineError> {
         None => Ok(Line::Incomplete {
             scanned: end as u32,
         }),
-        Some(b'\n') => match strict_integer(&tail[1..end]) {
+        Some(b'\n') => match strict_integer(tail.get(1..end).unwrap_or_default()) {
             Some(value) => Ok(Line::Value {
                 value,
                 taken: end + 2,

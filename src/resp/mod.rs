@@ -13,6 +13,8 @@ mod limits;
 mod number;
 mod reply;
 mod request;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use decoder::{Decoded, RequestDecoder};

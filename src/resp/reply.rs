@@ -94,13 +94,7 @@ impl ReplyScanner {
                     taken,
                     children,
                     role,
-                } => {
-                    self.pos += taken;
-                    if let Role::Element = role {
-                        self.left -= 1;
-                    }
-                    self.enter(children)?;
-                }
+                } => self.enter(taken, children, role)?,
                 Element::Incomplete { scanned, wanted } => {
                     (self.scanned, self.wanted) = (scanned, wanted);
                     return Ok(None);
@@ -122,11 +116,18 @@ impl ReplyScanner {
         self.wanted
     }
 
-    fn enter(&mut self, children: u64) -> Result<(), ReplyError> {
+    /// Goes one level down, behind the header of an aggregate.
+    fn enter(&mut self, taken: usize, children: u64, role: Role) -> Result<(), ReplyError> {
         if self.outer.len() >= self.depth_max {
             return Err(ReplyError::TooDeep);
         }
-        self.outer.push(self.left);
+        self.pos += taken;
+        // An attribute is followed by the element it is about, which is still to come.
+        let left = match role {
+            Role::Element => self.left - 1,
+            Role::Attribute => self.left,
+        };
+        self.outer.push(left);
         self.left = children;
         Ok(())
     }
@@ -368,7 +369,7 @@ mod tests {
             let mut scanner = ReplyScanner::new();
             for cut in 0..reply.len() {
                 assert_eq!(
-                    scanner.scan(reply[..cut].as_bytes()),
+                    scanner.scan(&reply.as_bytes()[..cut]),
                     Ok(None),
                     "{reply:?} cut at {cut}"
                 );
