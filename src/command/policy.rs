@@ -1,0 +1,147 @@
+//! What slotway can do with a command: the vocabulary of the policy table in `policy_rows`.
+//!
+//! Owns no decision about a particular command. `route` and `local` act on these values.
+
+/// What slotway does with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// To the primary that owns the slot of its keys; keys in several slots are refused with CROSSSLOT. Without any
+    /// key in this request: to any node, whose own error is the answer.
+    Route,
+    /// As [`Policy::Route`] while all keys share a slot; else one part per slot, and the replies are merged.
+    Split(Split),
+    /// The whole request to several nodes, and their replies merged.
+    AllShards(Gather),
+    /// Keyless and without effect: any primary, whole. May be sent again to another one.
+    AnyNode,
+    /// Keyless but with an effect (PUBLISH): one primary, always the same while it is there, so that one client's
+    /// order is kept. Not to be sent again once its bytes may have been read.
+    OneNode,
+    /// Cursor over all shards.
+    Scan,
+    /// Answered by slotway itself; nothing is sent.
+    Local(Local),
+    /// Not there yet. The text says what is missing.
+    Later(&'static str),
+    /// Refused. The text says why, and what to do instead.
+    Refused(&'static str),
+}
+
+/// How a command over several slots is cut and its replies merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// MGET: one key per part element, values back in argument order.
+    Mget,
+    /// MSET: key and value pairs, OK when all are.
+    Mset,
+    /// DEL UNLINK EXISTS TOUCH: integers are added.
+    Count,
+    /// JSON.MGET: as MGET, with the path as last argument of each part.
+    JsonMget,
+    /// MSETEX without condition: number of keys, pairs, then options repeated in each part.
+    Msetex,
+}
+
+/// Where a command for all shards goes and how its replies become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// Which nodes get it.
+    pub to: Targets,
+    /// How the replies are merged. Unless it says otherwise, an error of any node is the error of the command.
+    pub merge: Merge,
+}
+
+/// Which nodes a gathered command is sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Targets {
+    /// Every primary that owns slots.
+    Primaries,
+    /// Every primary and every replica.
+    AllNodes,
+    /// Any one primary: the reply is still changed on its way (CONFIG GET).
+    One,
+}
+
+/// How the replies of several nodes become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// Integers are added.
+    Sum,
+    /// All must succeed; the first node's reply is the answer (`OK`, a script's SHA, `Background saving started`).
+    AllOk,
+    /// Arrays are put one behind the other.
+    Concat,
+    /// Arrays of strings: each string once.
+    Union,
+    /// Integers: 1 if all are not 0.
+    And,
+    /// Integers: 1 if any is not 0.
+    Or,
+    /// The smallest integer.
+    Min,
+    /// The largest integer.
+    Max,
+    /// The first reply that is not an error; if all are errors, the first of them (SCRIPT KILL, SCRIPT SHOW).
+    First,
+    /// RANDOMKEY: from a shard chosen by its size, nil only if all are empty.
+    RandomKey,
+    /// Arrays of integers of the same length: per element, 1 if all are 1.
+    ScriptExists,
+    /// PUBSUB NUMSUB: `[name, count, …]` in the same order everywhere; counts are added.
+    NumSub,
+    /// SLOWLOG GET, COMMANDLOG GET: entries ordered by time, newest first, cut to the number asked for.
+    Slowlog,
+    /// INFO as one standalone server would give it.
+    Info,
+    /// CONFIG GET with what must look standalone overridden.
+    ConfigGet,
+}
+
+/// What slotway answers itself, as a standalone server would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
+    /// PING [message]
+    Ping,
+    /// ECHO message
+    Echo,
+    /// QUIT
+    Quit,
+    /// RESET
+    Reset,
+    /// HELLO [protover [AUTH user password] [SETNAME name]]
+    Hello,
+    /// AUTH [user] password
+    Auth,
+    /// SELECT index: only 0 exists.
+    Select,
+    /// CLIENT SETNAME name
+    ClientSetname,
+    /// CLIENT GETNAME
+    ClientGetname,
+    /// CLIENT SETINFO attribute value
+    ClientSetinfo,
+    /// CLIENT ID
+    ClientId,
+    /// CLIENT INFO
+    ClientInfo,
+    /// CLIENT NO-EVICT ON|OFF
+    ClientNoEvict,
+    /// CLIENT NO-TOUCH ON|OFF
+    ClientNoTouch,
+    /// CLIENT REPLY ON|OFF|SKIP
+    ClientReply,
+    /// TIME
+    Time,
+    /// LOLWUT
+    Lolwut,
+    /// ROLE
+    Role,
+    /// Any CLUSTER subcommand and CLUSTERSCAN: `ERR This instance has cluster support disabled`.
+    ClusterAny,
+    /// READONLY: the same error.
+    Readonly,
+    /// READWRITE: the same error.
+    Readwrite,
+    /// ASKING: the same error.
+    Asking,
+}

@@ -1,0 +1,396 @@
+//! The policy table: one row per command or subcommand that is not simply "route by key", with the reason where it
+//! is refused. The only place where slotway's opinion about a command is written down.
+
+use super::facts::{Facts, Flags};
+use super::policy::{Gather, Local, Merge, Policy, Split, Targets};
+use Policy::{AnyNode, Later, OneNode, Refused, Route, Scan};
+
+/// What is done with a command, and what `policy.allow` makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) policy: Policy,
+    /// `None`: `policy.allow` cannot change it.
+    pub(super) allowed: Option<Policy>,
+}
+
+/// The policy of the command with these facts: its row, or else what its flags say.
+pub(super) fn of(facts: &Facts) -> Row {
+    let name = &*facts.name;
+    if let Some((_, policy)) = ROWS.iter().find(|(known, _)| *known == name) {
+        return Row {
+            policy: *policy,
+            allowed: None,
+        };
+    }
+    if let Some((_, why, allowed)) = ON_REQUEST.iter().find(|(known, ..)| *known == name) {
+        return Row {
+            policy: Refused(why),
+            allowed: Some(*allowed),
+        };
+    }
+    if let Some(family) = FAMILIES.iter().find(|family| family.has(facts)) {
+        return Row {
+            policy: family.policy,
+            allowed: None,
+        };
+    }
+    by_flags(facts)
+}
+
+/// A command that has no row. Everything that may change a connection carries one of the flags asked for here.
+fn by_flags(facts: &Facts) -> Row {
+    let is = |flag| facts.flags.contains(flag);
+    let keys = facts.has_keys();
+    let (policy, allowed) = if is(Flags::BLOCKING) {
+        (Later(BLOCKING), None)
+    } else if is(Flags::ADMIN) || is(Flags::PUBSUB) {
+        (
+            Refused(
+                "is an administrative or publish/subscribe command that slotway does not know; connect to the nodes",
+            ),
+            None,
+        )
+    } else if is(Flags::NOSCRIPT) {
+        let allowed = if keys { Route } else { OneNode };
+        (
+            Refused(
+                "may change its connection, and slotway does not know it; if it does not, add it to policy.allow",
+            ),
+            Some(allowed),
+        )
+    } else if keys {
+        (Route, None)
+    } else if is(Flags::READONLY) {
+        (AnyNode, None)
+    } else {
+        (
+            Refused(
+                "names no key and may change data, so its node cannot be told; policy.allow sends it to one node",
+            ),
+            Some(OneNode),
+        )
+    };
+    Row { policy, allowed }
+}
+
+/// All subcommands of a container, or one subcommand of all containers, at once.
+struct Family {
+    container: Option<&'static str>,
+    subcommand: Option<&'static str>,
+    policy: Policy,
+}
+
+impl Family {
+    fn has(&self, facts: &Facts) -> bool {
+        let Some((container, subcommand)) = facts.name.split_once('|') else {
+            return false;
+        };
+        self.container.is_none_or(|own| own == container)
+            && self.subcommand.is_none_or(|own| own == subcommand)
+    }
+}
+
+const FAMILIES: [Family; 3] = [
+    // A standalone server answers every subcommand, HELP included, with the same error. Some clients switch to
+    // cluster mode, and dial nodes past the proxy, when one of them succeeds.
+    Family {
+        container: Some("cluster"),
+        subcommand: None,
+        policy: Policy::Local(Local::ClusterAny),
+    },
+    Family {
+        container: None,
+        subcommand: Some("help"),
+        policy: AnyNode,
+    },
+    Family {
+        container: Some("command"),
+        subcommand: None,
+        policy: AnyNode,
+    },
+];
+
+const fn to_primaries(merge: Merge) -> Policy {
+    Policy::AllShards(Gather {
+        to: Targets::Primaries,
+        merge,
+    })
+}
+
+const fn to_all(merge: Merge) -> Policy {
+    Policy::AllShards(Gather {
+        to: Targets::AllNodes,
+        merge,
+    })
+}
+
+pub(super) const DENIED: &str = "is denied by policy.deny";
+pub(super) const STREAM_BLOCK: &str = "with BLOCK is not supported yet; use it without BLOCK";
+pub(super) const SCRIPT_WITHOUT_KEYS: &str =
+    "without keys is not supported yet; name the keys that the script uses";
+const BLOCKING: &str = "blocks, which is not supported yet; use the command that does not block";
+const TRANSACTION: &str =
+    "is not supported yet: transactions are still to come; send the commands without MULTI";
+const WATCHING: &str = "is not supported yet: WATCH is still to come; use a script with keys";
+const SUBSCRIBING: &str =
+    "is not supported yet: subscriptions are still to come; subscribe at a node";
+const WAITING: &str = "is not supported yet: waiting for replicas is still to come";
+const OTHER_CLIENTS: &str = "is not supported yet: slotway's list of clients is still to come";
+const TRACKING: &str = "is not supported: slotway has no client-side caching";
+const CONTAINER: &str = "needs a subcommand";
+const REPLICATION: &str = "belongs to the cluster's own replication; connect to the node";
+const ONE_NODE_ONLY: &str = "describes one node only; connect to the node";
+const DEBUGGING: &str = "is for debugging one server; connect to the node";
+const SAVING: &str = "works on every node's disk; connect to the nodes, or add it to policy.allow";
+const USERS: &str =
+    "changes or shows the users of every node; connect to the nodes, or add it to policy.allow";
+const DATABASES: &str = "needs a second database, and a cluster has only database 0";
+
+/// Commands that are not simply routed by key. Sorted by kind.
+#[rustfmt::skip]
+const ROWS: &[(&str, Policy)] = &[
+    // Cut by slot, when the keys are in several.
+    ("mget",      Policy::Split(Split::Mget)),
+    ("mset",      Policy::Split(Split::Mset)),
+    ("del",       Policy::Split(Split::Count)),
+    ("unlink",    Policy::Split(Split::Count)),
+    ("exists",    Policy::Split(Split::Count)),
+    ("touch",     Policy::Split(Split::Count)),
+    ("json.mget", Policy::Split(Split::JsonMget)),
+    // With NX or XX it is a condition over all keys: then `Command::policy_for` says Route.
+    ("msetex",    Policy::Split(Split::Msetex)),
+
+    // All keys of all shards.
+    ("scan",      Scan),
+    ("keys",      to_primaries(Merge::Concat)),
+    ("dbsize",    to_primaries(Merge::Sum)),
+    ("flushall",  to_primaries(Merge::AllOk)),
+    ("flushdb",   to_primaries(Merge::AllOk)),
+    ("randomkey", to_primaries(Merge::RandomKey)),
+
+    // The server as a whole.
+    ("info",             to_primaries(Merge::Info)),
+    ("config|get",       Policy::AllShards(Gather { to: Targets::One, merge: Merge::ConfigGet })),
+    // Whoever polls it after a save wants to know that all shards have saved.
+    ("lastsave",         to_primaries(Merge::Min)),
+    ("slowlog|get",      to_all(Merge::Slowlog)),
+    ("slowlog|len",      to_all(Merge::Sum)),
+    ("slowlog|reset",    to_all(Merge::AllOk)),
+    ("commandlog|get",   to_all(Merge::Slowlog)),
+    ("commandlog|len",   to_all(Merge::Sum)),
+    ("commandlog|reset", to_all(Merge::AllOk)),
+    ("latency|reset",    to_all(Merge::Sum)),
+    ("memory|purge",     to_all(Merge::AllOk)),
+    ("module|list",      AnyNode),
+    ("command",          AnyNode),
+    ("acl|cat",          AnyNode),
+    ("acl|genpass",      AnyNode),
+
+    // Scripts. SCRIPT LOAD is not replicated, and a replica may become a primary: it goes to all nodes.
+    ("eval",             Route),
+    ("eval_ro",          Route),
+    ("evalsha",          Route),
+    ("evalsha_ro",       Route),
+    ("fcall",            Route),
+    ("fcall_ro",         Route),
+    ("script|load",      to_all(Merge::AllOk)),
+    ("script|flush",     to_all(Merge::AllOk)),
+    ("script|exists",    to_primaries(Merge::ScriptExists)),
+    ("script|kill",      to_primaries(Merge::First)),
+    // A script that came with EVAL is known to one node only.
+    ("script|show",      to_primaries(Merge::First)),
+    ("script|debug",     Refused(DEBUGGING)),
+    ("function|load",    to_primaries(Merge::AllOk)),
+    ("function|delete",  to_primaries(Merge::AllOk)),
+    ("function|flush",   to_primaries(Merge::AllOk)),
+    ("function|restore", to_primaries(Merge::AllOk)),
+    ("function|kill",    to_primaries(Merge::First)),
+    ("function|dump",    AnyNode),
+    ("function|list",    AnyNode),
+    ("function|stats",   Refused(ONE_NODE_ONLY)),
+
+    // Publishing. The nodes pass messages on to each other; sharded channels have a slot.
+    ("publish",              OneNode),
+    ("spublish",             Route),
+    ("pubsub|channels",      to_all(Merge::Union)),
+    ("pubsub|numsub",        to_all(Merge::NumSub)),
+    ("pubsub|numpat",        to_all(Merge::Sum)),
+    ("pubsub|shardchannels", to_all(Merge::Union)),
+    ("pubsub|shardnumsub",   to_all(Merge::NumSub)),
+
+    // With BLOCK, `Command::policy_for` says Later.
+    ("xread",      Route),
+    ("xreadgroup", Route),
+
+    // The connection: answered here.
+    ("ping",             Policy::Local(Local::Ping)),
+    ("echo",             Policy::Local(Local::Echo)),
+    ("quit",             Policy::Local(Local::Quit)),
+    ("reset",            Policy::Local(Local::Reset)),
+    ("hello",            Policy::Local(Local::Hello)),
+    ("auth",             Policy::Local(Local::Auth)),
+    ("select",           Policy::Local(Local::Select)),
+    ("time",             Policy::Local(Local::Time)),
+    ("lolwut",           Policy::Local(Local::Lolwut)),
+    ("role",             Policy::Local(Local::Role)),
+    ("readonly",         Policy::Local(Local::Readonly)),
+    ("readwrite",        Policy::Local(Local::Readwrite)),
+    ("asking",           Policy::Local(Local::Asking)),
+    ("clusterscan",      Policy::Local(Local::ClusterAny)),
+    ("client|setname",   Policy::Local(Local::ClientSetname)),
+    ("client|getname",   Policy::Local(Local::ClientGetname)),
+    ("client|setinfo",   Policy::Local(Local::ClientSetinfo)),
+    ("client|id",        Policy::Local(Local::ClientId)),
+    ("client|info",      Policy::Local(Local::ClientInfo)),
+    ("client|no-evict",  Policy::Local(Local::ClientNoEvict)),
+    ("client|no-touch",  Policy::Local(Local::ClientNoTouch)),
+    ("client|reply",     Policy::Local(Local::ClientReply)),
+
+    // Still to come.
+    ("multi",          Later(TRANSACTION)),
+    ("exec",           Later(TRANSACTION)),
+    ("discard",        Later(TRANSACTION)),
+    ("watch",          Later(WATCHING)),
+    ("unwatch",        Later(WATCHING)),
+    ("blpop",          Later(BLOCKING)),
+    ("brpop",          Later(BLOCKING)),
+    ("blmove",         Later(BLOCKING)),
+    ("brpoplpush",     Later(BLOCKING)),
+    ("blmpop",         Later(BLOCKING)),
+    ("bzpopmin",       Later(BLOCKING)),
+    ("bzpopmax",       Later(BLOCKING)),
+    ("bzmpop",         Later(BLOCKING)),
+    ("subscribe",      Later(SUBSCRIBING)),
+    ("psubscribe",     Later(SUBSCRIBING)),
+    ("ssubscribe",     Later(SUBSCRIBING)),
+    ("unsubscribe",    Later(SUBSCRIBING)),
+    ("punsubscribe",   Later(SUBSCRIBING)),
+    ("sunsubscribe",   Later(SUBSCRIBING)),
+    ("wait",           Later(WAITING)),
+    ("waitaof",        Later(WAITING)),
+    ("monitor",        Later("is not supported yet: a monitor of slotway's own traffic is still to come")),
+    ("client|list",    Later(OTHER_CLIENTS)),
+    ("client|kill",    Later(OTHER_CLIENTS)),
+    ("client|unblock", Later(OTHER_CLIENTS)),
+    ("client|unpause", Later(OTHER_CLIENTS)),
+    ("acl|whoami",     Later("is not supported yet: users of slotway are still to come")),
+
+    // Changes the connection, which all clients share.
+    ("client|pause",         Refused("would hold up the clients of all nodes; connect to the nodes")),
+    ("client|tracking",      Refused(TRACKING)),
+    ("client|trackinginfo",  Refused(TRACKING)),
+    ("client|caching",       Refused(TRACKING)),
+    ("client|getredir",      Refused(TRACKING)),
+    ("client|capa",          Refused("is not supported: redirections never reach slotway's clients")),
+    ("client|import-source", Refused("is not supported: it would change a connection that all clients share")),
+
+    // Changes a server or the cluster.
+    ("sync",           Refused(REPLICATION)),
+    ("psync",          Refused(REPLICATION)),
+    ("replconf",       Refused(REPLICATION)),
+    ("replicaof",      Refused(REPLICATION)),
+    ("slaveof",        Refused(REPLICATION)),
+    ("failover",       Refused(REPLICATION)),
+    ("restore-asking", Refused("is how nodes move slots among themselves; use RESTORE")),
+    ("migrate",        Refused("would move keys past the cluster's map of slots; use DUMP and RESTORE, or the cluster's resharding")),
+    ("move",           Refused(DATABASES)),
+    ("swapdb",         Refused(DATABASES)),
+    ("shutdown",       Refused("would stop nodes of the cluster; connect to the node")),
+    ("debug",          Refused(DEBUGGING)),
+    ("pfdebug",        Refused(DEBUGGING)),
+    ("pfselftest",     Refused(DEBUGGING)),
+    ("module|load",    Refused("must be done on every node, now and in future; connect to the nodes")),
+    ("module|loadex",  Refused("must be done on every node, now and in future; connect to the nodes")),
+    ("module|unload",  Refused("must be done on every node, now and in future; connect to the nodes")),
+    ("acl|log",        Refused(ONE_NODE_ONLY)),
+
+    // Numbers of one node, which cannot be merged into a true answer.
+    ("latency|doctor",      Refused(ONE_NODE_ONLY)),
+    ("latency|graph",       Refused(ONE_NODE_ONLY)),
+    ("latency|histogram",   Refused(ONE_NODE_ONLY)),
+    ("latency|history",     Refused(ONE_NODE_ONLY)),
+    ("latency|latest",      Refused(ONE_NODE_ONLY)),
+    ("memory|doctor",       Refused(ONE_NODE_ONLY)),
+    ("memory|malloc-stats", Refused(ONE_NODE_ONLY)),
+    ("memory|stats",        Refused(ONE_NODE_ONLY)),
+
+    // Containers: alone they have the wrong number of arguments, which is checked first.
+    ("acl",        Refused(CONTAINER)),
+    ("client",     Refused(CONTAINER)),
+    ("cluster",    Refused(CONTAINER)),
+    ("commandlog", Refused(CONTAINER)),
+    ("config",     Refused(CONTAINER)),
+    ("function",   Refused(CONTAINER)),
+    ("latency",    Refused(CONTAINER)),
+    ("memory",     Refused(CONTAINER)),
+    ("module",     Refused(CONTAINER)),
+    ("object",     Refused(CONTAINER)),
+    ("pubsub",     Refused(CONTAINER)),
+    ("script",     Refused(CONTAINER)),
+    ("slowlog",    Refused(CONTAINER)),
+    ("xgroup",     Refused(CONTAINER)),
+    ("xinfo",      Refused(CONTAINER)),
+];
+
+/// Refused unless `policy.allow` names them: why, and what they become.
+#[rustfmt::skip]
+const ON_REQUEST: &[(&str, &str, Policy)] = &[
+    ("config|set",       CONFIGURATION, to_all(Merge::AllOk)),
+    ("config|rewrite",   CONFIGURATION, to_all(Merge::AllOk)),
+    ("config|resetstat", CONFIGURATION, to_all(Merge::AllOk)),
+    ("bgsave",           SAVING,        to_all(Merge::AllOk)),
+    ("save",             SAVING,        to_all(Merge::AllOk)),
+    ("bgrewriteaof",     SAVING,        to_all(Merge::AllOk)),
+    ("acl|setuser",      USERS,         to_all(Merge::AllOk)),
+    ("acl|deluser",      USERS,         to_all(Merge::AllOk)),
+    ("acl|load",         USERS,         to_all(Merge::AllOk)),
+    ("acl|save",         USERS,         to_all(Merge::AllOk)),
+    ("acl|list",         USERS,         AnyNode),
+    ("acl|users",        USERS,         AnyNode),
+    ("acl|getuser",      USERS,         AnyNode),
+    ("acl|dryrun",       USERS,         AnyNode),
+];
+
+const CONFIGURATION: &str = "would change every node; add it to policy.allow if that is wanted";
+
+/// Commands whose time depends on data that the request does not show (whole keyspace, whole collections, several
+/// collections at once), so that the ordinary timeout says nothing about the node. Scripts are slow as well.
+#[rustfmt::skip]
+pub(super) const SLOW: &[&str] = &[
+    "keys", "flushall", "flushdb", "script|flush", "function|load", "function|restore", "function|flush",
+    "save", "config|rewrite", "memory|purge", "memory|usage",
+    "del", "dump", "restore", "copy", "rename", "renamenx", "sort", "sort_ro", "lcs",
+    "smembers", "sinter", "sintercard", "sinterstore", "sunion", "sunionstore", "sdiff", "sdiffstore",
+    "hgetall", "hkeys", "hvals", "lrange", "lrem", "ltrim", "linsert", "lpos",
+    "zrange", "zrangestore", "zrevrange", "zrangebyscore", "zrevrangebyscore", "zrangebylex", "zrevrangebylex",
+    "zremrangebyrank", "zremrangebyscore", "zremrangebylex", "zinter", "zintercard", "zinterstore",
+    "zunion", "zunionstore", "zdiff", "zdiffstore",
+    "bitop", "bitcount", "bitpos", "pfcount", "pfmerge", "xrange", "xrevrange", "xtrim",
+    "georadius", "georadius_ro", "georadiusbymember", "georadiusbymember_ro", "geosearch", "geosearchstore",
+];
+
+/// Every name that has a row of its own.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let slow = SLOW.iter().copied();
+    ROWS.iter()
+        .map(|(name, _)| *name)
+        .chain(ON_REQUEST.iter().map(|(name, ..)| *name))
+        .chain(slow)
+}
+
+/// How many rows apply to a command.
+#[cfg(test)]
+pub(super) fn rows_of(facts: &Facts) -> usize {
+    let rows = ROWS.iter().filter(|(name, _)| *name == facts.name).count();
+    let requests = ON_REQUEST
+        .iter()
+        .filter(|(name, ..)| *name == facts.name)
+        .count();
+    rows + requests
+        + FAMILIES
+            .iter()
+            .filter(|family| family.has(facts))
+            .count()
+            .min(1)
+}
