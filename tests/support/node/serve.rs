@@ -1,0 +1,184 @@
+//! A scripted node's connections: reads commands, decides what to do with each, does it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use slotway::cluster::Slot;
+
+use super::{Action, Call, Mark, Shared, State, answers, describe};
+
+/// Reads connections until the cluster is stopped; each gets a thread, all are joined here.
+pub(super) fn accept(shared: &Arc<Shared>, node: usize, listener: &TcpListener) {
+    let mut threads = Vec::new();
+    for stream in listener.incoming() {
+        if shared.stop.is_requested() {
+            break;
+        }
+        let Ok(stream) = stream else { continue };
+        let _ = stream.set_nodelay(true);
+        let connection = {
+            let mut state = shared.state();
+            let copy = stream.try_clone().expect("a file descriptor");
+            state.connections.push((node, copy));
+            state.connections.len() - 1
+        };
+        let shared = Arc::clone(shared);
+        threads.push(std::thread::spawn(move || {
+            serve(&shared, node, connection, &stream);
+            // The copy that is kept for tests would hold the connection open.
+            let _ = stream.shutdown(Shutdown::Both);
+        }));
+    }
+    for thread in threads {
+        let _ = thread.join();
+    }
+}
+
+fn serve(shared: &Shared, node: usize, connection: usize, stream: &TcpStream) {
+    let mut reader = BufReader::new(stream);
+    let mut proto = 2;
+    let mut asking = false;
+    loop {
+        let args = match read_command(&mut reader) {
+            Ok(Some(args)) => args,
+            Ok(None) => return,
+            Err(text) => {
+                shared.state().failures.push(format!("node {node}: {text}"));
+                return;
+            }
+        };
+        let call = Call {
+            node,
+            connection,
+            proto,
+            asking,
+            args,
+        };
+        // As in a server, ASKING holds for one command, whatever that is.
+        asking = call.name() == "ASKING";
+        if call.name() == "HELLO" {
+            proto = if call.args.get(1).is_some_and(|v| v == b"3") {
+                3
+            } else {
+                2
+            };
+        }
+        let actions = decide(shared, &call, proto);
+        for action in actions {
+            if perform(stream, action).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// An error ends the connection.
+fn perform(mut stream: &TcpStream, action: Action) -> Result<(), ()> {
+    match action {
+        Action::Send(bytes) => stream.write_all(&bytes).map_err(drop),
+        Action::Wait(gate) => {
+            gate.wait();
+            Ok(())
+        }
+        Action::Close => Err(()),
+        Action::Reset => {
+            let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            Err(())
+        }
+    }
+}
+
+fn decide(shared: &Shared, call: &Call, proto: u8) -> Vec<Action> {
+    let mut guard = shared.state();
+    let state = &mut *guard;
+    state.calls.push(call.clone());
+    if let Some(actions) = state.handlers[call.node].as_ref().and_then(|h| h(call)) {
+        return actions;
+    }
+    if let Some(reply) = answers::standing(shared, state, call, proto) {
+        return vec![Action::Send(reply)];
+    }
+    if let Some(refusal) = refuse(shared, state, call) {
+        return vec![Action::Send(refusal)];
+    }
+    let expected = state.scripts[call.node].pop_front();
+    match expected {
+        Some(step) if step.command != call.args => {
+            let text = format!("expected {}", describe(&step.command));
+            fail(state, call, &text)
+        }
+        Some(step) if step.asking.is_some_and(|asking| asking != call.asking) => {
+            fail(state, call, "ASKING is not as expected")
+        }
+        Some(step) => step.actions,
+        None => fail(state, call, "nothing was expected"),
+    }
+}
+
+fn fail(state: &mut State, call: &Call, text: &str) -> Vec<Action> {
+    let text = format!("node {}: {}: {text}", call.node, describe(&call.args));
+    state.failures.push(text);
+    vec![Action::Send(b"-ERR not in the script\r\n".to_vec())]
+}
+
+/// What a server says to keys that are not its own.
+fn refuse(shared: &Shared, state: &mut State, call: &Call) -> Option<Vec<u8>> {
+    let keys = answers::keys(&call.args);
+    let mut slots = keys.iter().map(|key| Slot::of(key).number());
+    let slot = slots.next()?;
+    if slots.any(|other| other != slot) {
+        fail(state, call, "keys of several slots");
+        return Some(b"-CROSSSLOT Keys in request don't hash to the same slot\r\n".to_vec());
+    }
+    let owner = state.owners[usize::from(slot)];
+    let importing = state.marks.get(&(call.node, slot)) == Some(&Mark::Importing);
+    if owner == call.node || importing && call.asking {
+        return None;
+    }
+    state.refusals.push(call.clone());
+    Some(format!("-MOVED {slot} {}\r\n", shared.addr(owner)).into_bytes())
+}
+
+/// One command; `None` at the end of the connection; an error for anything but canonical RESP.
+fn read_command(reader: &mut impl BufRead) -> Result<Option<Vec<Vec<u8>>>, String> {
+    let Some(count) = read_length(reader, b'*')? else {
+        return Ok(None);
+    };
+    let mut args = Vec::new();
+    for _ in 0..count {
+        let Some(len) = read_length(reader, b'$')? else {
+            return Ok(None);
+        };
+        let mut arg = vec![0; len + 2];
+        if reader.read_exact(&mut arg).is_err() {
+            return Ok(None);
+        }
+        if !arg.ends_with(b"\r\n") {
+            return Err("an argument without CRLF".into());
+        }
+        arg.truncate(len);
+        args.push(arg);
+    }
+    if args.is_empty() {
+        return Err("a command without a name".into());
+    }
+    Ok(Some(args))
+}
+
+fn read_length(reader: &mut impl BufRead, kind: u8) -> Result<Option<usize>, String> {
+    let mut line = Vec::new();
+    match reader.read_until(b'\n', &mut line) {
+        Ok(n) if n > 0 && line.ends_with(b"\n") => {}
+        _ => return Ok(None),
+    }
+    let length = line
+        .strip_suffix(b"\r\n")
+        .and_then(|line| line.strip_prefix(&[kind]))
+        .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    match length {
+        Some(length) => Ok(Some(length)),
+        None => Err(format!("no canonical command: {}", line.escape_ascii())),
+    }
+}
