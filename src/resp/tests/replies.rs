@@ -233,7 +233,10 @@ fn views_into_replies() {
         Some(vec![4..8, 8..15])
     );
     assert_eq!(elements(b"%1\r\n+a\r\n:1\r\n"), Some(vec![4..8, 8..12]));
-    assert_eq!(elements(b"|0\r\n*1\r\n:1\r\n"), Some(vec![8..12]));
+    assert_eq!(
+        elements(b"|0\r\n*2\r\n:1\r\n_\r\n"),
+        Some(vec![8..12, 12..15])
+    );
     for other in [
         &b""[..],
         b"*-1\r\n",
