@@ -3,7 +3,6 @@
 //! table ([`METRICS`]).
 
 mod cell;
-mod command_id;
 #[cfg(test)]
 mod exposition;
 mod families;
@@ -22,7 +21,6 @@ mod topology_source;
 mod worker;
 mod workers;
 
-pub use command_id::{COMMANDS_MAX, CommandId};
 pub use families::{Families, Source};
 pub use histogram::{BOUNDS_MICROS, BUCKETS};
 pub use labels::{CrossSlot, ErrorSource, NodeError, Redirection, Rejected, RetryReason};

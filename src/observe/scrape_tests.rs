@@ -1,12 +1,12 @@
 //! Tests of whole scrapes: what writers count arrives, summed, named and bounded.
 
-use super::command_id::CommandId;
 use super::exposition::{Samples, parse};
 use super::{
     CrossSlot, ErrorSource, NODES_MAX, NodeError, PREFIXES_MAX, Redirection, Rejected, RetryReason,
 };
 use super::{METRICS, Metrics, RefreshResult, TopologyMetrics, Trigger, WorkerMetrics};
 use crate::cluster::NodeAddr;
+use crate::command::{CommandId, CommandTable};
 use std::sync::{Arc, Mutex};
 
 fn metrics() -> Metrics {
@@ -128,7 +128,8 @@ fn what_two_workers_counted_is_summed() {
 
 /// Ids of commands that have one of their own.
 fn ids() -> [CommandId; 2] {
-    [CommandId(1), CommandId(2)]
+    let table = CommandTable::builtin();
+    ["get", "config|set"].map(|name| table.by_name(name).unwrap().metric)
 }
 
 #[test]

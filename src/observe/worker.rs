@@ -3,12 +3,12 @@
 //! only grow.
 
 use super::cell::Cell64;
-use super::command_id::{COMMANDS_MAX, CommandId};
 use super::histogram::Histogram;
 use super::labels::{CrossSlot, ErrorSource, Redirection, Rejected, RetryReason};
 use super::node::{NodeMetrics, NodeTable};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
 use crate::cluster::NodeAddr;
+use crate::command::{COMMANDS_MAX, CommandId};
 use std::sync::{Arc, OnceLock};
 
 /// The counters of one writer: a worker, or the thread that accepts connections.

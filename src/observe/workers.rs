@@ -1,7 +1,6 @@
 //! Sums what all writers counted, for one scrape. Reads cells that are being written: each is a little older
 //! or newer than the next, which a scrape tolerates; what must agree is derived from one cell.
 
-use super::command_id::CommandId;
 use super::families::{Families, Source};
 use super::histogram::{HistogramSum, seconds};
 use super::labels::{CrossSlot, ErrorSource, NodeError, Redirection, Rejected, RetryReason};
@@ -10,6 +9,7 @@ use super::prefixes::{PREFIXES_MAX, Prefixes};
 use super::table::Metric;
 use super::worker::{CommandMetrics, WorkerMetrics};
 use crate::cluster::NodeAddr;
+use crate::command::CommandId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
