@@ -1,6 +1,16 @@
-//! What becomes of a command: where it goes (`plan`), and in which order refused requests go out again (`fences`). Pure: the session
+//! What becomes of a command: where it goes (`plan`), how it is cut by slot (`split`),
+//! how replies are put together (`merge`), how a SCAN goes through all shards (`scan`), and in which order refused requests go out
+//! again (`fences`). Pure: the session
 //! acts on it.
 
 mod fences;
+mod merge;
+mod scan;
+#[cfg(test)]
+mod scan_model;
+mod split;
 
 pub use fences::{Fences, Held, Next, Refused, Why};
+pub use merge::{Facts, Gathering, limit, questions};
+pub use scan::{INVALID_CURSOR, ScanOrder, ScanStep, scan_cursor};
+pub use split::{SplitError, SplitPlan, split};

@@ -1,0 +1,477 @@
+//! Puts the replies of a command's parts together: those of a split command, and those of a command that
+//! went to several nodes. Pure: the session sends the parts, hands each final reply to [`Gathering::put`]
+//! (redirections and retries are over by then) and takes the one reply from [`Gathering::finish`].
+//!
+//! Replies stay bytes: elements are moved, never decoded and encoded again. What cannot be merged with
+//! certainty is an error, never a guess.
+
+mod choice;
+mod config_get;
+mod elements;
+mod info;
+mod info_fields;
+mod numbers;
+
+use super::split::SplitPlan;
+use crate::command::{Merge, Split};
+use crate::resp::{self, Request, encode};
+use choice::{first_success, random_key};
+use elements::{Duplicates, concat, newest, splice};
+use numbers::{each, fold, ok, sum_per_name};
+use std::ops::Range;
+
+/// The replies of one command's parts, until all are there.
+#[derive(Debug)]
+pub struct Gathering {
+    rule: Rule,
+    /// The replies, one after the other as they came.
+    bytes: Vec<u8>,
+    /// Where each part's reply is in `bytes`; empty while it is missing, as no reply is.
+    replies: Vec<Range<usize>>,
+    missing: usize,
+}
+
+/// What some merged replies contain besides what the nodes said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// Clients that are connected to the proxy.
+    pub clients: usize,
+    /// How many may be (`limits.clients`).
+    pub clients_max: usize,
+    /// The port the client reached us on; 0 for a Unix socket.
+    pub port: u16,
+    /// A random number, for RANDOMKEY.
+    pub random: u64,
+}
+
+impl Gathering {
+    /// For the parts of a split command. The plan is kept: its parts may have to be sent again.
+    pub fn of_split(plan: SplitPlan) -> Self {
+        let parts = plan.len();
+        Self::new(Rule::Split(plan), parts)
+    }
+
+    /// For a command that goes to `targets` nodes; with RANDOMKEY that are two questions, so twice as many
+    /// parts, those of a node next to each other (see [`questions`]). `limit` is the most elements that
+    /// the client asked for, where the command has such an argument (see [`limit`]).
+    pub fn of_fan_out(merge: Merge, targets: usize, limit: usize) -> Self {
+        let parts = targets * questions(merge);
+        Self::new(Rule::FanOut { merge, limit }, parts)
+    }
+
+    fn new(rule: Rule, parts: usize) -> Self {
+        Self {
+            rule,
+            bytes: Vec::new(),
+            replies: vec![0..0; parts],
+            missing: parts,
+        }
+    }
+
+    /// How the command was split, if it was.
+    pub fn plan(&self) -> Option<&SplitPlan> {
+        match &self.rule {
+            Rule::Split(plan) => Some(plan),
+            Rule::FanOut { .. } => None,
+        }
+    }
+
+    /// Bytes of replies held so far: they count against the client's output limits.
+    pub fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes the final reply of a part; true when all are there. A part's first reply counts.
+    pub fn put(&mut self, part: usize, reply: &[u8]) -> bool {
+        debug_assert!(!reply.is_empty(), "a reply is never empty");
+        let place = &mut self.replies[part];
+        debug_assert!(Range::is_empty(place), "part {part} was already answered");
+        if Range::is_empty(place) && !reply.is_empty() {
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(reply);
+            *place = start..self.bytes.len();
+            self.missing -= 1;
+        }
+        self.missing == 0
+    }
+
+    /// Appends the command's one reply. Call it when [`put`](Self::put) has said that all are there.
+    pub fn finish(self, facts: &Facts, out: &mut Vec<u8>) {
+        debug_assert_eq!(self.missing, 0, "a part has not been answered");
+        let parts = Parts {
+            bytes: &self.bytes,
+            ranges: &self.replies,
+        };
+        let start = out.len();
+        let merged = match &self.rule {
+            Rule::FanOut {
+                merge: Merge::First,
+                ..
+            } => first_success(&parts, out),
+            _ if parts.error().is_some() => {
+                out.extend_from_slice(parts.error().unwrap_or_default());
+                Ok(())
+            }
+            Rule::Split(plan) => match plan.kind() {
+                Split::Mget | Split::JsonMget => splice(plan, &parts, out),
+                Split::Mset => ok(&parts, out),
+                Split::Count => fold(&parts, out, i64::checked_add),
+                Split::Msetex => fold(&parts, out, |a, b| Some(a.min(b))),
+            },
+            Rule::FanOut { merge, limit } => fan_in(*merge, *limit, &parts, facts, out),
+        };
+        if let Err(Unexpected(part)) = merged {
+            out.truncate(start);
+            let text = format!(
+                "ERR slotway: the nodes' replies cannot be merged: reply {} of {} has an unexpected form; \
+                 ask the nodes one by one",
+                part + 1,
+                self.replies.len()
+            );
+            encode::error(out, &text);
+        }
+    }
+}
+
+/// How many requests each target gets: RANDOMKEY is asked together with DBSIZE, in this order, so that the
+/// choice among the shards can follow their sizes.
+pub fn questions(merge: Merge) -> usize {
+    match merge {
+        Merge::RandomKey => 2,
+        _ => 1,
+    }
+}
+
+/// The most elements that the client asked for, where the command has such an argument: `SLOWLOG GET [count]`
+/// and `COMMANDLOG GET count type`. A count that is no such number is the nodes' to refuse.
+pub fn limit(merge: Merge, request: &Request<'_>) -> usize {
+    match (merge, request.get(2)) {
+        (Merge::Slowlog, None) => SLOWLOG_COUNT,
+        (Merge::Slowlog, Some(count)) => resp::strict_integer(count)
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    }
+}
+
+/// How many entries SLOWLOG GET answers when no count is given.
+const SLOWLOG_COUNT: usize = 10;
+
+#[derive(Debug)]
+enum Rule {
+    Split(SplitPlan),
+    FanOut { merge: Merge, limit: usize },
+}
+
+/// All replies, in the order of the parts.
+struct Parts<'a> {
+    bytes: &'a [u8],
+    ranges: &'a [Range<usize>],
+}
+
+impl<'a> Parts<'a> {
+    fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    fn get(&self, part: usize) -> &'a [u8] {
+        &self.bytes[self.ranges[part].clone()]
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.ranges.iter().map(|range| &self.bytes[range.clone()])
+    }
+
+    /// The first part's error, by the order of the parts.
+    fn error(&self) -> Option<&'a [u8]> {
+        self.iter().find(|reply| is_error(reply))
+    }
+
+    /// Each part's elements; every part must be an aggregate.
+    fn elements(&self) -> Result<Vec<Vec<&'a [u8]>>, Unexpected> {
+        self.iter()
+            .enumerate()
+            .map(|(part, reply)| elements(reply).ok_or(Unexpected(part)))
+            .collect()
+    }
+}
+
+/// The reply of this part is not what the command answers.
+struct Unexpected(usize);
+
+fn is_error(reply: &[u8]) -> bool {
+    matches!(reply.first(), Some(b'-' | b'!'))
+}
+
+fn elements(reply: &[u8]) -> Option<Vec<&[u8]>> {
+    let ranges = resp::elements(reply)?;
+    Some(ranges.into_iter().map(|range| &reply[range]).collect())
+}
+
+fn fan_in(
+    merge: Merge,
+    limit: usize,
+    parts: &Parts<'_>,
+    facts: &Facts,
+    out: &mut Vec<u8>,
+) -> Result<(), Unexpected> {
+    match merge {
+        Merge::Sum => fold(parts, out, i64::checked_add),
+        Merge::Min => fold(parts, out, |a, b| Some(a.min(b))),
+        Merge::Max => fold(parts, out, |a, b| Some(a.max(b))),
+        Merge::And | Merge::ScriptExists => each(parts, out, |a, b| i64::from(a != 0 && b != 0)),
+        Merge::Or => each(parts, out, |a, b| i64::from(a != 0 || b != 0)),
+        Merge::Concat => concat(parts, out, Duplicates::Kept),
+        Merge::Union => concat(parts, out, Duplicates::Dropped),
+        Merge::NumSub => sum_per_name(parts, out),
+        Merge::Slowlog => newest(parts, limit, out),
+        Merge::RandomKey => random_key(parts, facts.random, out),
+        Merge::Info => info::merge(parts.iter(), facts, out).map_err(Unexpected),
+        Merge::ConfigGet => config_get::present(parts.get(0), facts, out).ok_or(Unexpected(0)),
+        Merge::First => first_success(parts, out),
+        // Errors have been seen to: every reply is a success.
+        Merge::AllOk => {
+            out.extend_from_slice(parts.get(0));
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::parse_request;
+    use crate::route::split;
+
+    fn gathered(mut gathering: Gathering, replies: &[&str]) -> String {
+        for (part, reply) in replies.iter().enumerate().rev() {
+            assert_eq!(gathering.put(part, reply.as_bytes()), part == 0);
+        }
+        let mut out = b"before".to_vec();
+        gathering.finish(
+            &Facts {
+                random: 5,
+                ..Facts::default()
+            },
+            &mut out,
+        );
+        String::from_utf8(out).unwrap().split_off(6)
+    }
+
+    fn fan_out(merge: Merge, replies: &[&str]) -> String {
+        let targets = replies.len() / questions(merge);
+        gathered(Gathering::of_fan_out(merge, targets, 3), replies)
+    }
+
+    fn split_of(kind: Split, words: &[&str], replies: &[&str]) -> String {
+        let mut bytes = Vec::new();
+        encode::command(&mut bytes, words);
+        let mut spans = Vec::new();
+        let plan = split(kind, &parse_request(&bytes, &mut spans).unwrap()).unwrap();
+        gathered(Gathering::of_split(plan), replies)
+    }
+
+    #[test]
+    fn elements_come_back_in_the_order_of_the_keys() {
+        let keys = ["MGET", "a", "b", "{a}", "c"];
+        let replies = [
+            "*2\r\n$1\r\n1\r\n$-1\r\n",
+            "*1\r\n$2\r\n\r\n\r\n",
+            "*1\r\n$1\r\n4\r\n",
+        ];
+        let merged = split_of(Split::Mget, &keys, &replies);
+        assert_eq!(merged, "*4\r\n$1\r\n1\r\n$2\r\n\r\n\r\n$-1\r\n$1\r\n4\r\n");
+    }
+
+    #[test]
+    fn a_part_with_too_few_elements_is_an_error_not_a_shifted_reply() {
+        for short in [
+            "*0\r\n",
+            "*2\r\n:1\r\n:2\r\n",
+            "$1\r\na\r\n",
+            "*-1\r\n",
+            ":1\r\n",
+        ] {
+            let merged = split_of(Split::Mget, &["MGET", "a", "b"], &["*1\r\n$-1\r\n", short]);
+            assert!(
+                merged.starts_with("-ERR slotway: ") && merged.contains("reply 2 of 2"),
+                "{merged}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_parts_error_is_the_commands_error_the_first_by_part() {
+        let error = split_of(
+            Split::Count,
+            &["DEL", "a", "b", "c"],
+            &[":1\r\n", "-OOM x\r\n", "-ERR y\r\n"],
+        );
+        assert_eq!(error, "-OOM x\r\n");
+        assert_eq!(
+            split_of(
+                Split::Mset,
+                &["MSET", "a", "1", "b", "2"],
+                &["+OK\r\n", "!5\r\nERR z\r\n"]
+            ),
+            "!5\r\nERR z\r\n"
+        );
+    }
+
+    #[test]
+    fn counts_are_added_and_every_ok_is_needed() {
+        assert_eq!(
+            split_of(Split::Count, &["DEL", "a", "b"], &[":1\r\n", ":2\r\n"]),
+            ":3\r\n"
+        );
+        assert_eq!(
+            split_of(
+                Split::Mset,
+                &["MSET", "a", "1", "b", "2"],
+                &["+OK\r\n", "+OK\r\n"]
+            ),
+            "+OK\r\n"
+        );
+        assert!(
+            split_of(
+                Split::Mset,
+                &["MSET", "a", "1", "b", "2"],
+                &["+OK\r\n", "+QUEUED\r\n"]
+            )
+            .starts_with("-ERR slotway")
+        );
+        assert!(fan_out(Merge::Sum, &[":1\r\n", "+1\r\n"]).starts_with("-ERR slotway"));
+        assert!(
+            fan_out(Merge::Sum, &[":9223372036854775807\r\n", ":1\r\n"])
+                .starts_with("-ERR slotway")
+        );
+    }
+
+    #[test]
+    fn integers_combine_as_the_command_says() {
+        let replies = [":3\r\n", ":1\r\n", ":2\r\n"];
+        assert_eq!(fan_out(Merge::Sum, &replies), ":6\r\n");
+        assert_eq!(fan_out(Merge::Min, &replies), ":1\r\n");
+        assert_eq!(fan_out(Merge::Max, &replies), ":3\r\n");
+        assert_eq!(fan_out(Merge::Max, &replies), ":3\r\n");
+        assert_eq!(fan_out(Merge::Or, &[":0\r\n", ":1\r\n"]), ":1\r\n");
+        assert_eq!(fan_out(Merge::And, &[":0\r\n", ":1\r\n"]), ":0\r\n");
+    }
+
+    #[test]
+    fn a_script_exists_where_every_node_has_it() {
+        let replies = ["*3\r\n:1\r\n:0\r\n:1\r\n", "*3\r\n:1\r\n:1\r\n:0\r\n"];
+        assert_eq!(
+            fan_out(Merge::ScriptExists, &replies),
+            "*3\r\n:1\r\n:0\r\n:0\r\n"
+        );
+        assert!(
+            fan_out(Merge::ScriptExists, &["*1\r\n:1\r\n", "*2\r\n:1\r\n:1\r\n"])
+                .starts_with("-ERR slotway")
+        );
+    }
+
+    #[test]
+    fn arrays_and_sets_are_joined_in_the_type_of_the_first() {
+        assert_eq!(
+            fan_out(
+                Merge::Concat,
+                &["*1\r\n+a\r\n", "*0\r\n", "*2\r\n+b\r\n+a\r\n"]
+            ),
+            "*3\r\n+a\r\n+b\r\n+a\r\n"
+        );
+        assert_eq!(
+            fan_out(Merge::Concat, &["~1\r\n+a\r\n", "~1\r\n+b\r\n"]),
+            "~2\r\n+a\r\n+b\r\n"
+        );
+        assert_eq!(
+            fan_out(Merge::Concat, &["%1\r\n+a\r\n:1\r\n", "%1\r\n+b\r\n:2\r\n"]),
+            "%2\r\n+a\r\n:1\r\n+b\r\n:2\r\n"
+        );
+        assert_eq!(
+            fan_out(Merge::Union, &["*1\r\n+a\r\n", "*2\r\n+b\r\n+a\r\n"]),
+            "*2\r\n+a\r\n+b\r\n"
+        );
+    }
+
+    #[test]
+    fn subscribers_are_added_per_channel() {
+        let replies = [
+            "*4\r\n+a\r\n:1\r\n+b\r\n:0\r\n",
+            "*4\r\n+a\r\n:2\r\n+b\r\n:5\r\n",
+        ];
+        assert_eq!(
+            fan_out(Merge::NumSub, &replies),
+            "*4\r\n+a\r\n:3\r\n+b\r\n:5\r\n"
+        );
+        assert_eq!(
+            fan_out(Merge::NumSub, &["%1\r\n+a\r\n:1\r\n", "%1\r\n+a\r\n:2\r\n"]),
+            "%1\r\n+a\r\n:3\r\n"
+        );
+        assert!(
+            fan_out(Merge::NumSub, &["*2\r\n+a\r\n:1\r\n", "*2\r\n+b\r\n:2\r\n"])
+                .starts_with("-ERR slotway")
+        );
+    }
+
+    #[test]
+    fn the_first_reply_stands_for_all_when_all_succeed() {
+        let replies = ["$2\r\nab\r\n", "$2\r\nab\r\n"];
+        assert_eq!(fan_out(Merge::AllOk, &replies), replies[0]);
+        assert_eq!(
+            fan_out(Merge::AllOk, &["+OK\r\n", "-ERR no\r\n"]),
+            "-ERR no\r\n"
+        );
+    }
+
+    #[test]
+    fn the_newest_log_entries_come_first() {
+        let entry = |id, time| format!("*2\r\n:{id}\r\n:{time}\r\n");
+        let one = format!("*2\r\n{}{}", entry(8, 100), entry(7, 10));
+        let other = format!("*2\r\n{}{}", entry(3, 50), entry(2, 9));
+        let expected = format!("*3\r\n{}{}{}", entry(8, 100), entry(3, 50), entry(7, 10));
+        assert_eq!(fan_out(Merge::Slowlog, &[&one, &other]), expected);
+
+        let asked = |words: &[&str]| {
+            let mut bytes = Vec::new();
+            encode::command(&mut bytes, words);
+            limit(
+                Merge::Slowlog,
+                &parse_request(&bytes, &mut Vec::new()).unwrap(),
+            )
+        };
+        assert_eq!(asked(&["SLOWLOG", "GET"]), 10);
+        assert_eq!(asked(&["SLOWLOG", "GET", "3"]), 3);
+        assert_eq!(asked(&["SLOWLOG", "GET", "-1"]), usize::MAX);
+    }
+
+    #[test]
+    fn a_random_key_comes_from_a_shard_that_has_one() {
+        // Sizes 4 and 3, random number 5: the second shard.
+        let replies = [":4\r\n", "$1\r\na\r\n", ":3\r\n", "$1\r\nb\r\n"];
+        assert_eq!(fan_out(Merge::RandomKey, &replies), "$1\r\nb\r\n");
+        assert_eq!(
+            fan_out(
+                Merge::RandomKey,
+                &[":0\r\n", "_\r\n", ":3\r\n", "$1\r\nb\r\n"]
+            ),
+            "$1\r\nb\r\n"
+        );
+        assert_eq!(
+            fan_out(
+                Merge::RandomKey,
+                &[":9\r\n", "$-1\r\n", ":0\r\n", "$-1\r\n"]
+            ),
+            "$-1\r\n"
+        );
+    }
+
+    #[test]
+    fn one_success_is_enough_where_the_command_says_so() {
+        let idle = "-NOTBUSY No scripts in execution right now.\r\n";
+        let stubborn = "-UNKILLABLE Sorry\r\n";
+        assert_eq!(fan_out(Merge::First, &[idle, "+OK\r\n"]), "+OK\r\n");
+        assert_eq!(fan_out(Merge::First, &[idle, stubborn]), stubborn);
+        assert_eq!(fan_out(Merge::First, &[idle, idle]), idle);
+    }
+}
