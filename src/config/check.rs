@@ -5,15 +5,30 @@ use super::problem::{Origin, Problem};
 use super::settings::{Setting, Settings};
 use super::typed::{AuthMode, Config};
 use super::value::{ListenAddr, Value};
+use crate::command::CommandTable;
+
+/// Whether there must be seed nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seeds {
+    /// Without them there is nothing to do.
+    Required,
+    /// There may be none.
+    Optional,
+}
 
 /// Adds what does not fit to `problems`.
-pub(super) fn check(config: &Config, settings: &Settings, problems: &mut Vec<Problem>) {
+pub(super) fn check(
+    config: &Config,
+    settings: &Settings,
+    seeds: Seeds,
+    problems: &mut Vec<Problem>,
+) {
     let mut checker = Checker {
         config,
         settings,
         problems,
     };
-    checker.nodes();
+    checker.nodes(seeds);
     checker.limits();
     checker.listeners();
     checker.open_door();
@@ -37,8 +52,8 @@ const ORDERED: [(&str, &str); 6] = [
 ];
 
 impl Checker<'_> {
-    fn nodes(&mut self) {
-        if self.config.cluster.nodes.is_empty() {
+    fn nodes(&mut self, seeds: Seeds) {
+        if seeds == Seeds::Required && self.config.cluster.nodes.is_empty() {
             self.report(
                 &["cluster.nodes"],
                 "no seed node: set cluster.nodes or --nodes".to_owned(),
@@ -130,6 +145,7 @@ impl Checker<'_> {
         }
     }
 
+    /// Modules' commands are not known before a node was asked; all others are.
     fn policy(&mut self) {
         let policy = &self.config.policy;
         for name in policy
@@ -141,6 +157,17 @@ impl Checker<'_> {
                 &["policy.deny", "policy.allow"],
                 format!("{name} is in policy.allow too"),
             );
+        }
+        for option in ["policy.allow", "policy.deny"] {
+            let mut table = CommandTable::builtin();
+            let problems = match option {
+                "policy.allow" => table.apply(&policy.allow, &[]),
+                _ => table.apply(&[], &policy.deny),
+            };
+            for problem in problems {
+                let text = problem.strip_prefix(option).unwrap_or(&problem);
+                self.report(&[option], text.trim_start_matches(": ").to_owned());
+            }
         }
     }
 

@@ -217,9 +217,13 @@ fn parse_pair(text: &str) -> Result<(NodeAddr, NodeAddr), String> {
 
 /// Whether the command exists is known to the command table, not here.
 fn parse_command(text: &str) -> Result<String, String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || "._-|".contains(c);
-    if !text.is_empty() && text.chars().all(fits) {
-        Ok(text.to_ascii_lowercase())
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-| ".contains(c);
+    let words: Vec<&str> = text
+        .split([' ', '|'])
+        .filter(|word| !word.is_empty())
+        .collect();
+    if !words.is_empty() && text.chars().all(fits) {
+        Ok(words.join("|").to_ascii_lowercase())
     } else {
         Err(format!(
             "`{text}` is not a command: write [\"flushall\", \"config|set\"], in single quotes for a shell"
@@ -265,6 +269,7 @@ mod tests {
                 "[\"KEYS\",\"config|set\"]",
                 "[\"keys\", \"config|set\"]",
             ),
+            ("policy.deny", "CONFIG SET", "[\"config|set\"]"),
         ] {
             assert_eq!(
                 parse(name, text).map(|v| v.to_toml()),

@@ -33,6 +33,8 @@ pub use typed::{
 };
 pub use value::{ListenAddr, Value};
 
+use std::net::SocketAddr;
+
 /// A valid configuration, and where each of its values came from.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -44,10 +46,19 @@ pub struct Loaded {
 
 /// Reads every source, or says everything that is wrong with them.
 pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
+    load_with(sources, check::Seeds::Required)
+}
+
+/// The same for who can do without seed nodes: `explain`, and the demo, which boots its own.
+pub fn load_without_nodes(sources: &Sources) -> Result<Loaded, Problems> {
+    load_with(sources, check::Seeds::Optional)
+}
+
+fn load_with(sources: &Sources, seeds: check::Seeds) -> Result<Loaded, Problems> {
     let mut problems = Vec::new();
     let settings = Settings::read(sources, &mut problems);
     let config = Config::build(&settings, &mut problems);
-    check::check(&config, &settings, &mut problems);
+    check::check(&config, &settings, seeds, &mut problems);
     problems.sort_by_key(|problem| match problem.origin {
         Origin::File { line, .. } => line,
         _ => usize::MAX,
@@ -56,6 +67,18 @@ pub fn load(sources: &Sources) -> Result<Loaded, Problems> {
         Ok(Loaded { config, settings })
     } else {
         Err(Problems::new(problems))
+    }
+}
+
+/// Where the admin endpoints are, whatever else is wrong with the configuration; `None`: nowhere.
+pub fn admin_listen(sources: &Sources) -> Result<Option<SocketAddr>, Problems> {
+    let mut problems = Vec::new();
+    let settings = Settings::read(sources, &mut problems);
+    let setting = settings.of("admin.listen");
+    match setting.value {
+        _ if !setting.sound => Err(Problems::new(problems)),
+        Value::Address(addr) => Ok(Some(addr)),
+        _ => Ok(None),
     }
 }
 

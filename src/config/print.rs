@@ -3,10 +3,10 @@
 use super::settings::Settings;
 use std::fmt::Write;
 
-/// Every option as a table in Markdown, for the README.
+/// Every option as a table in Markdown, for the README. (Without [`super::Change`]: there is no reload yet.)
 pub fn markdown() -> String {
-    let mut out = String::from("| option | type | default | per | change by | what it does |\n");
-    out.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    let mut out = String::from("| option | type | default | per | what it does |\n");
+    out.push_str("| --- | --- | --- | --- | --- |\n");
     for setting in Settings::defaults().iter() {
         let option = setting.option;
         let unit = match option.unit {
@@ -18,7 +18,6 @@ pub fn markdown() -> String {
             format!("{}{unit}", option.kind.describe()),
             format!("`{}`", setting.value.to_toml()),
             option.scope.as_str().to_owned(),
-            option.change.as_str().to_owned(),
             option.doc.to_owned(),
         ];
         for cell in cells {

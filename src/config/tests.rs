@@ -173,6 +173,7 @@ fn without_nodes_there_is_nothing_to_do() {
         given().problems(),
         ["cluster.nodes: no seed node: set cluster.nodes or --nodes"]
     );
+    assert!(load_without_nodes(&given().sources).is_ok());
 }
 
 #[test]
@@ -252,6 +253,10 @@ fn limits_must_fit_together() {
         (
             &["policy.allow=keys", "policy.deny=KEYS"],
             "--set: policy.deny: keys is in policy.allow too",
+        ),
+        (
+            &["policy.deny=kesy"],
+            "--set: policy.deny: unknown command 'kesy'; did you mean 'keys'?",
         ),
         (
             &["cluster.address_map=a:1=b:1,a:1=c:1"],
@@ -450,5 +455,5 @@ fn the_markdown_table_has_every_option() {
             option.name
         );
     }
-    insta::assert_snapshot!(table.lines().find(|l| l.contains("limits.clients")).unwrap(), @"| `limits.clients` | integer (clients) | `10000` | process | reload | clients connected at the same time; more get `-ERR max number of clients reached` |");
+    insta::assert_snapshot!(table.lines().find(|l| l.contains("limits.clients")).unwrap(), @"| `limits.clients` | integer (clients) | `10000` | process | clients connected at the same time; more get `-ERR max number of clients reached` |");
 }

@@ -1,0 +1,114 @@
+//! The command line: what may be typed, and the commands that only look at things (`check`, `explain`,
+//! `healthcheck`). Part of the binary; exit codes are 0, 1 for "no", and clap's 2 for a wrong command line.
+
+pub(crate) mod check;
+pub(crate) mod healthcheck;
+mod probe;
+
+use clap::{Args, Parser, Subcommand};
+use slotway::config::{self, Config, Flags, ListenAddr, Loaded, Problems, Sources};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Makes a Redis or Valkey cluster look like one plain Redis
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Options come from flags, then the environment (SLOTWAY_SECTION_KEY), then the file given by --config, \
+then defaults. `slotway check --print=markdown` lists them all.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the proxy
+    Run(Flags),
+    /// Boot a throwaway local cluster and run the proxy in front of it
+    Demo(DemoArguments),
+    /// Say whether a configuration is valid, and everything that is wrong with it
+    Check(check::CheckArguments),
+    /// Say what would happen to a command: its slots, nodes and plan, or why it is refused
+    Explain(ExplainArguments),
+    /// Exit 0 if a running proxy is ready: asks /readyz at admin.listen
+    Healthcheck(Flags),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArguments {
+    /// Primaries of the cluster
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(3..=100))]
+    pub(crate) primaries: u16,
+
+    /// Replicas, shared out among the primaries [default: one for each]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=300))]
+    pub(crate) replicas: Option<u16>,
+
+    /// Server program [default: redis-server or valkey-server on PATH]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) server: Option<PathBuf>,
+
+    /// First port of the nodes [default: free ones]
+    #[arg(long, value_name = "PORT")]
+    pub(crate) base_port: Option<u16>,
+
+    /// Directory for the nodes' files, emptied at the end [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+/// Where the demo listens unless told otherwise: it has no password, so nobody else is let in.
+const DEMO_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6379);
+
+impl DemoArguments {
+    /// The configuration of the proxy; its seed nodes are still to be booted.
+    pub(crate) fn load(&self) -> Result<Config, ExitCode> {
+        let sources = Sources::of_process(self.flags.clone());
+        let Loaded {
+            mut config,
+            settings,
+        } = or_print(config::load_without_nodes(&sources))?;
+        if !settings.of("listen.addresses").is_written() {
+            config.listen.addresses = vec![ListenAddr::Tcp(DEMO_LISTEN)];
+        }
+        Ok(config)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArguments {
+    /// The command, as it would be typed into redis-cli
+    #[arg(required = true, num_args = 1.., value_name = "COMMAND")]
+    command: Vec<String>,
+
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Loads the configuration, or prints every problem.
+pub(crate) fn load(sources: &Sources) -> Result<Loaded, ExitCode> {
+    or_print(config::load(sources))
+}
+
+fn or_print(loaded: Result<Loaded, Problems>) -> Result<Loaded, ExitCode> {
+    loaded.map_err(|problems| {
+        eprintln!("{problems}");
+        ExitCode::FAILURE
+    })
+}
+
+/// `slotway explain`.
+pub(crate) fn explain(arguments: ExplainArguments) -> ExitCode {
+    let sources = Sources::of_process(arguments.flags);
+    if let Err(code) = or_print(config::load_without_nodes(&sources)) {
+        return code;
+    }
+    eprintln!("slotway: not there yet: {:?}", arguments.command);
+    ExitCode::FAILURE
+}

@@ -1,0 +1,5 @@
+//! (to come)
+
+mod ask;
+
+pub use ask::{Conversation, error_text};
