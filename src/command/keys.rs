@@ -27,11 +27,9 @@ pub(super) enum Rule {
     None,
     /// SORT, SORT_RO: the key, and the destination behind STORE.
     Sort,
-    /// GEORADIUS, GEORADIUSBYMEMBER: the key, and the destination behind the last STORE or STOREDIST.
-    Georadius,
     /// MIGRATE: one key, or those behind KEYS.
     Migrate,
-    /// XREAD, XREADGROUP: behind STREAMS, where STREAMS is no option's value; BLOCK makes it blocking.
+    /// XREAD, XREADGROUP: specifications are complete; BLOCK makes it blocking.
     Stream,
     /// EVAL …, FCALL …: specifications are complete; without keys it has no slot.
     Script,
@@ -48,7 +46,6 @@ impl Rule {
     pub(super) fn of(name: &str) -> Self {
         match name {
             "sort" | "sort_ro" => Self::Sort,
-            "georadius" | "georadiusbymember" => Self::Georadius,
             "migrate" => Self::Migrate,
             "xread" | "xreadgroup" => Self::Stream,
             "eval" | "eval_ro" | "evalsha" | "evalsha_ro" | "fcall" | "fcall_ro" => Self::Script,
@@ -61,7 +58,7 @@ impl Rule {
 
     /// Whether it finds the keys itself, instead of the key specifications.
     pub(super) fn finds_keys(self) -> bool {
-        !matches!(self, Self::None | Self::Script | Self::Msetex | Self::Pairs)
+        matches!(self, Self::Sort | Self::Migrate | Self::AllButLast)
     }
 }
 
@@ -100,15 +97,13 @@ impl Command {
     fn keys_by_rule(&self, request: &Request<'_>, out: &mut Keys) -> Result<(), KeyError> {
         match self.rule {
             Rule::Sort => push(request, out, 1).map(|()| out.extend(sort_store(request))),
-            Rule::Georadius => push(request, out, 1).map(|()| out.extend(georadius_store(request))),
             Rule::Migrate => migrate(request, out),
-            Rule::Stream => streams(request, out),
             Rule::AllButLast if request.len() < 3 => Err(KeyError::Malformed),
             Rule::AllButLast => {
                 out.extend(1..request.len() as u32 - 1);
                 Ok(())
             }
-            Rule::None | Rule::Script | Rule::Msetex | Rule::Pairs => Ok(()),
+            Rule::None | Rule::Stream | Rule::Script | Rule::Msetex | Rule::Pairs => Ok(()),
         }
     }
 }
@@ -140,21 +135,6 @@ fn sort_store(request: &Request<'_>) -> Option<u32> {
     store
 }
 
-/// The destination of GEORADIUS: behind the last STORE or STOREDIST.
-fn georadius_store(request: &Request<'_>) -> Option<u32> {
-    let mut store = None;
-    let mut at = 5;
-    while at + 1 < request.len() {
-        let word = request.arg(at);
-        if word.eq_ignore_ascii_case(b"STORE") || word.eq_ignore_ascii_case(b"STOREDIST") {
-            store = Some(at as u32 + 1);
-            at += 1;
-        }
-        at += 1;
-    }
-    store
-}
-
 /// MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password] [KEYS key …]
 fn migrate(request: &Request<'_>, out: &mut Keys) -> Result<(), KeyError> {
     let mut at = 6;
@@ -175,44 +155,24 @@ fn migrate(request: &Request<'_>, out: &mut Keys) -> Result<(), KeyError> {
     push(request, out, 3)
 }
 
-/// XREAD and XREADGROUP: the first half of what is behind STREAMS.
-fn streams(request: &Request<'_>, out: &mut Keys) -> Result<(), KeyError> {
-    let (streams, _) = stream_options(request);
-    let first = streams.ok_or(KeyError::Malformed)? + 1;
-    let rest = request.len() - first;
-    if rest == 0 || !rest.is_multiple_of(2) {
-        return Err(KeyError::Malformed);
-    }
-    out.extend(first as u32..(first + rest / 2) as u32);
-    Ok(())
-}
-
-/// Whether an XREAD or XREADGROUP has the BLOCK option.
+/// Whether an XREAD or XREADGROUP has the BLOCK option, in front of STREAMS and not as another option's value.
 pub(super) fn has_block(request: &Request<'_>) -> bool {
-    stream_options(request).1
-}
-
-/// Where the word STREAMS is, and whether BLOCK comes before it.
-fn stream_options(request: &Request<'_>) -> (Option<usize>, bool) {
-    let mut block = false;
     let mut at = 1;
     while at < request.len() {
         let word = request.arg(at);
-        let values = if word.eq_ignore_ascii_case(b"STREAMS") {
-            return (Some(at), block);
-        } else if word.eq_ignore_ascii_case(b"BLOCK") {
-            block = true;
-            1
-        } else if word.eq_ignore_ascii_case(b"COUNT") {
-            1
-        } else if word.eq_ignore_ascii_case(b"GROUP") {
+        let is = |option: &[u8]| word.eq_ignore_ascii_case(option);
+        if is(b"BLOCK") || is(b"STREAMS") {
+            return is(b"BLOCK");
+        }
+        at += if is(b"GROUP") {
+            3
+        } else if is(b"COUNT") {
             2
         } else {
-            0
+            1
         };
-        at += 1 + values;
     }
-    (None, block)
+    false
 }
 
 /// Whether an MSETEX has a condition (NX or XX) behind its keys and values. A malformed one counts as conditional: it
