@@ -2,6 +2,8 @@
 //! and what does not exist is refused in their words. Needs `redis-server` 7.0 and Valkey 9.1 (`SLOTWAY_TEST_VALKEY`,
 //! or `valkey-server` on PATH).
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -178,7 +180,8 @@ const KEY_SAMPLES: &[&str] = &[
     "SORT a BY nosort GET # LIMIT 0 1 ASC store d",
     "SORT a STORE d STORE e",
     "SORT a GET STORE STORE d",
-    "SORT a BY store",
+    "SORT a BY store x",
+    "SORT a LIMIT store 1 ASC",
     "SORT_RO a BY nosort",
     "EVAL s 2 a b c",
     "EVAL s 0 a",

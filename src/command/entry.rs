@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::classify::classify;
 use super::facts::{Facts, Flags};
 use super::key_spec::KeySpec;
 use super::keys::{Rule, has_block, msetex_is_conditional};
@@ -75,7 +76,7 @@ enum Speed {
 
 impl Command {
     pub(super) fn new(facts: Facts, metric: CommandId) -> Self {
-        let row = policy_rows::of(&facts);
+        let row = classify(&facts);
         let rule = Rule::of(&facts.name);
         let speed = match rule == Rule::Script || policy_rows::SLOW.contains(&&*facts.name) {
             true => Speed::Slow,

@@ -2,14 +2,16 @@
 //!
 //! Facts (arity, flags, key positions) come from the servers' own `COMMAND`: a checked-in snapshot of several
 //! servers, overlaid at run time with what the cluster's nodes say. What slotway does with a command is one table
-//! of its own ([`policy`]), which wins over any tip of a server. `session` and `route` ask the table for every
+//! of its own (`policy_rows`), which wins over any tip of a server. `session` and `route` ask the table for every
 //! request; `topology` replaces it when the nodes' answers change.
 
+mod classify;
 mod entry;
 mod facts;
 mod key_spec;
 mod keys;
 mod names;
+mod node_commands;
 mod overlay;
 mod permit;
 mod policy;
@@ -21,7 +23,7 @@ mod unknown;
 pub use entry::{COMMANDS_MAX, Command, CommandId, Lookup};
 pub use facts::Flags;
 pub use keys::{KeyError, Keys};
-pub use overlay::OverlayError;
+pub use node_commands::OverlayError;
 pub use policy::{Gather, Local, Merge, Policy, Split, Targets};
 pub use snapshot::render as render_snapshot;
 pub use table::CommandTable;

@@ -100,7 +100,7 @@ pub enum Merge {
 /// What slotway answers itself, as a standalone server would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Local {
-    /// PING [message]
+    /// `PING [message]`
     Ping,
     /// ECHO message
     Echo,
@@ -108,9 +108,9 @@ pub enum Local {
     Quit,
     /// RESET
     Reset,
-    /// HELLO [protover [AUTH user password] [SETNAME name]]
+    /// `HELLO [protover [AUTH user password] [SETNAME name]]`
     Hello,
-    /// AUTH [user] password
+    /// `AUTH [user] password`
     Auth,
     /// SELECT index: only 0 exists.
     Select,

@@ -1,87 +1,19 @@
 //! The policy table: one row per command or subcommand that is not simply "route by key", with the reason where it
 //! is refused. The only place where slotway's opinion about a command is written down.
 
-use super::facts::{Facts, Flags};
+use super::facts::Facts;
 use super::policy::{Gather, Local, Merge, Policy, Split, Targets};
 use Policy::{AnyNode, Later, OneNode, Refused, Route, Scan};
 
-/// What is done with a command, and what `policy.allow` makes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) policy: Policy,
-    /// `None`: `policy.allow` cannot change it.
-    pub(super) allowed: Option<Policy>,
-}
-
-/// The policy of the command with these facts: its row, or else what its flags say.
-pub(super) fn of(facts: &Facts) -> Row {
-    let name = &*facts.name;
-    if let Some((_, policy)) = ROWS.iter().find(|(known, _)| *known == name) {
-        return Row {
-            policy: *policy,
-            allowed: None,
-        };
-    }
-    if let Some((_, why, allowed)) = ON_REQUEST.iter().find(|(known, ..)| *known == name) {
-        return Row {
-            policy: Refused(why),
-            allowed: Some(*allowed),
-        };
-    }
-    if let Some(family) = FAMILIES.iter().find(|family| family.has(facts)) {
-        return Row {
-            policy: family.policy,
-            allowed: None,
-        };
-    }
-    by_flags(facts)
-}
-
-/// A command that has no row. Everything that may change a connection carries one of the flags asked for here.
-fn by_flags(facts: &Facts) -> Row {
-    let is = |flag| facts.flags.contains(flag);
-    let keys = facts.has_keys();
-    let (policy, allowed) = if is(Flags::BLOCKING) {
-        (Later(BLOCKING), None)
-    } else if is(Flags::ADMIN) || is(Flags::PUBSUB) {
-        (
-            Refused(
-                "is an administrative or publish/subscribe command that slotway does not know; connect to the nodes",
-            ),
-            None,
-        )
-    } else if is(Flags::NOSCRIPT) {
-        let allowed = if keys { Route } else { OneNode };
-        (
-            Refused(
-                "may change its connection, and slotway does not know it; if it does not, add it to policy.allow",
-            ),
-            Some(allowed),
-        )
-    } else if keys {
-        (Route, None)
-    } else if is(Flags::READONLY) {
-        (AnyNode, None)
-    } else {
-        (
-            Refused(
-                "names no key and may change data, so its node cannot be told; policy.allow sends it to one node",
-            ),
-            Some(OneNode),
-        )
-    };
-    Row { policy, allowed }
-}
-
 /// All subcommands of a container, or one subcommand of all containers, at once.
-struct Family {
+pub(super) struct Family {
     container: Option<&'static str>,
     subcommand: Option<&'static str>,
-    policy: Policy,
+    pub(super) policy: Policy,
 }
 
 impl Family {
-    fn has(&self, facts: &Facts) -> bool {
+    pub(super) fn has(&self, facts: &Facts) -> bool {
         let Some((container, subcommand)) = facts.name.split_once('|') else {
             return false;
         };
@@ -90,7 +22,7 @@ impl Family {
     }
 }
 
-const FAMILIES: [Family; 3] = [
+pub(super) const FAMILIES: [Family; 3] = [
     // A standalone server answers every subcommand, HELP included, with the same error. Some clients switch to
     // cluster mode, and dial nodes past the proxy, when one of them succeeds.
     Family {
@@ -128,7 +60,8 @@ pub(super) const DENIED: &str = "is denied by policy.deny";
 pub(super) const STREAM_BLOCK: &str = "with BLOCK is not supported yet; use it without BLOCK";
 pub(super) const SCRIPT_WITHOUT_KEYS: &str =
     "without keys is not supported yet; name the keys that the script uses";
-const BLOCKING: &str = "blocks, which is not supported yet; use the command that does not block";
+pub(super) const BLOCKING: &str =
+    "blocks, which is not supported yet; use the command that does not block";
 const TRANSACTION: &str =
     "is not supported yet: transactions are still to come; send the commands without MULTI";
 const WATCHING: &str = "is not supported yet: WATCH is still to come; use a script with keys";
@@ -148,7 +81,7 @@ const DATABASES: &str = "needs a second database, and a cluster has only databas
 
 /// Commands that are not simply routed by key. Sorted by kind.
 #[rustfmt::skip]
-const ROWS: &[(&str, Policy)] = &[
+pub(super) const ROWS: &[(&str, Policy)] = &[
     // Cut by slot, when the keys are in several.
     ("mget",      Policy::Split(Split::Mget)),
     ("mset",      Policy::Split(Split::Mset)),
@@ -334,7 +267,7 @@ const ROWS: &[(&str, Policy)] = &[
 
 /// Refused unless `policy.allow` names them: why, and what they become.
 #[rustfmt::skip]
-const ON_REQUEST: &[(&str, &str, Policy)] = &[
+pub(super) const ON_REQUEST: &[(&str, &str, Policy)] = &[
     ("config|set",       CONFIGURATION, to_all(Merge::AllOk)),
     ("config|rewrite",   CONFIGURATION, to_all(Merge::AllOk)),
     ("config|resetstat", CONFIGURATION, to_all(Merge::AllOk)),
@@ -377,20 +310,4 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
         .map(|(name, _)| *name)
         .chain(ON_REQUEST.iter().map(|(name, ..)| *name))
         .chain(slow)
-}
-
-/// How many rows apply to a command.
-#[cfg(test)]
-pub(super) fn rows_of(facts: &Facts) -> usize {
-    let rows = ROWS.iter().filter(|(name, _)| *name == facts.name).count();
-    let requests = ON_REQUEST
-        .iter()
-        .filter(|(name, ..)| *name == facts.name)
-        .count();
-    rows + requests
-        + FAMILIES
-            .iter()
-            .filter(|family| family.has(facts))
-            .count()
-            .min(1)
 }

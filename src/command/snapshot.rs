@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use super::facts::{Facts, Flags};
 use super::key_spec::KeySpec;
-use super::overlay::{self, OverlayError};
+use super::node_commands::{NodeCommands, OverlayError};
 
 const SNAPSHOT: &str = include_str!("snapshot.txt");
 
@@ -48,7 +48,7 @@ fn parse_line(line: &str) -> Option<Facts> {
 pub fn render(servers: &[(&str, &[u8])]) -> Result<String, OverlayError> {
     let mut merged: BTreeMap<String, (Vec<&str>, Facts)> = BTreeMap::new();
     for (label, reply) in servers {
-        for facts in overlay::parse(reply)?.into_facts() {
+        for facts in NodeCommands::parse(reply)?.into_facts() {
             let entry = merged
                 .entry(facts.name.clone())
                 .or_insert_with(|| (Vec::new(), facts.clone()));

@@ -138,6 +138,7 @@ impl CommandTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::classify::{classify, rows_of};
     use crate::command::policy::Policy;
     use crate::command::{Flags, Keys, policy_rows};
     use crate::resp::{encode, parse_request};
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn every_command_has_exactly_one_policy() {
         for facts in snapshot::facts() {
-            let rows = policy_rows::rows_of(&facts);
+            let rows = rows_of(&facts);
             let suspicious = [
                 Flags::BLOCKING,
                 Flags::ADMIN,
@@ -196,12 +197,7 @@ mod tests {
                 && !suspicious.iter().any(|flag| facts.flags.contains(*flag));
             assert_eq!(rows, usize::from(!plain || rows == 1), "{}", facts.name);
             if plain && rows == 0 {
-                assert_eq!(
-                    policy_rows::of(&facts).policy,
-                    Policy::Route,
-                    "{}",
-                    facts.name
-                );
+                assert_eq!(classify(&facts).policy, Policy::Route, "{}", facts.name);
             }
         }
     }
