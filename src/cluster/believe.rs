@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// A node that no answer has named for this long is forgotten, with the slots it was believed to own.
 pub const FORGET_AFTER: Duration = Duration::from_secs(30);
 
-/// Answers that must agree before a slot is given up or a higher epoch is disregarded.
+/// Answers that must agree before a slot is given up.
 const AGREEING_MIN: usize = 2;
 
 const NOBODY: u16 = u16::MAX;
@@ -372,15 +372,20 @@ impl Weighed {
                 ..best.owner()
             });
         }
+        let node = &known[usize::from(standing.node)];
         let wins = match standing.told {
             _ if self.gone(standing, known) => true,
             Told::Moved(at) if at >= self.began => best.epoch > standing.epoch,
-            _ if self.refuted(standing.node, slot, standing.epoch, None) => true,
+            Told::Moved(_) if self.refuted(standing.node, slot, node.epoch, None) => true,
+            Told::Answer if self.refuted(standing.node, slot, standing.epoch, None) => true,
             _ if best.working && self.failed[usize::from(standing.node)] => true,
             _ if !best.working && !self.failed[usize::from(standing.node)] => false,
             _ if best.epoch > standing.epoch => true,
             Told::Moved(_) => false,
-            Told::Answer => self.outvoted(slot, standing, best),
+            // No epochs, or two nodes that took the same one: the clearer majority.
+            Told::Answer => {
+                best.epoch == standing.epoch && best.votes > self.votes(slot, standing.node)
+            }
         };
         Some(if wins { best.owner() } else { standing })
     }
@@ -402,16 +407,6 @@ impl Weighed {
 
     fn expired(&self, node: usize, known: &[KnownNode]) -> bool {
         self.now.saturating_duration_since(known[node].named_at) >= FORGET_AFTER
-    }
-
-    /// `best` has no higher epoch. Equal ones: the clearer majority. A lower one, as after slots were deleted and
-    /// assigned anew by hand: all must agree.
-    fn outvoted(&self, slot: usize, standing: Owner, best: Claim) -> bool {
-        let votes = self.votes(slot, standing.node);
-        if best.epoch == standing.epoch {
-            return best.votes > votes;
-        }
-        votes == 0 && self.majority && best.votes >= AGREEING_MIN && best.votes == self.claims.len()
     }
 
     fn votes(&self, slot: usize, node: u16) -> usize {

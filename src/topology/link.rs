@@ -86,6 +86,14 @@ impl Link {
         Ok(replies)
     }
 
+    /// Sends one command, of bytes, and reads its reply.
+    async fn command(&mut self, args: &[&[u8]]) -> Result<Bytes, LinkError> {
+        let mut out = Vec::new();
+        encode::command(&mut out, args);
+        self.stream.write_all(&out).await.map_err(LinkError::Lost)?;
+        self.reply().await
+    }
+
     /// Reads one whole reply.
     async fn reply(&mut self) -> Result<Bytes, LinkError> {
         let mut scanner = ReplyScanner::new();
@@ -113,24 +121,21 @@ impl Link {
     /// `HELLO 2` with the credentials, a name for `CLIENT LIST`, and what the proxy wants to know about the server.
     /// Servers before 6.0 have no HELLO: AUTH does it for them.
     async fn handshake(&mut self, credentials: Option<&Credentials>) -> Result<(), LinkError> {
-        let mut hello = vec!["HELLO", "2"];
-        let mut auth = vec!["AUTH"];
+        let mut hello: Vec<&[u8]> = vec![b"HELLO", b"2"];
+        let mut auth: Vec<&[u8]> = vec![b"AUTH"];
         if let Some(c) = credentials {
-            hello.extend([
-                "AUTH",
-                c.username.as_deref().unwrap_or("default"),
-                &c.password,
-            ]);
-            auth.extend(c.username.as_deref());
-            auth.push(&c.password);
+            let user = c.username.as_ref().map(|u| u.as_bytes());
+            hello.extend([b"AUTH", user.unwrap_or(b"default"), c.password.reveal()]);
+            auth.extend(user);
+            auth.push(c.password.reveal());
         }
-        let mut greeting = self.ask(&[&hello]).await?.swap_remove(0);
+        let mut greeting = self.command(&hello).await?;
         if let Some(error) = error_text(&greeting) {
             if !(error.starts_with("ERR unknown command") || error.starts_with("NOPERM")) {
                 return Err(LinkError::Refused(error));
             }
             if credentials.is_some() {
-                let reply = self.ask(&[&auth]).await?.swap_remove(0);
+                let reply = self.command(&auth).await?;
                 if let Some(error) = error_text(&reply) {
                     return Err(LinkError::Refused(error));
                 }

@@ -6,6 +6,7 @@
 
 mod ask;
 mod backoff;
+mod commands;
 mod journal;
 mod link;
 mod pace;
@@ -21,6 +22,7 @@ pub use settings::{Credentials, TopologySettings};
 pub use status::{LastError, MigrationStatus, NodeStatus, RangeStatus, TopologyStatus};
 
 use crate::cluster::{NodeAddr, Slot, SlotMap};
+use crate::command::CommandTable;
 use crate::observe::TopologyMetrics;
 use arc_swap::{ArcSwap, Guard};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,16 +76,23 @@ pub struct Rounds {
 /// What the task publishes.
 pub(crate) struct Shared {
     map: Arc<ArcSwap<SlotMap>>,
+    table: Arc<ArcSwap<CommandTable>>,
     server: Arc<ArcSwap<ServerInfo>>,
     status: Arc<ArcSwap<TopologyStatus>>,
     subscribers: Mutex<Vec<Arc<Notify>>>,
 }
 
 impl Topology {
-    /// Starts the task on the current tokio runtime.
-    pub fn spawn(settings: TopologySettings, metrics: Arc<TopologyMetrics>) -> Self {
+    /// Starts the task on the current tokio runtime. `commands` is the table until nodes have listed theirs; what the
+    /// operator allows and denies in it is kept.
+    pub fn spawn(
+        settings: TopologySettings,
+        commands: CommandTable,
+        metrics: Arc<TopologyMetrics>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             map: Arc::new(ArcSwap::from_pointee(SlotMap::empty())),
+            table: Arc::new(ArcSwap::from_pointee(commands)),
             server: Arc::default(),
             status: Arc::default(),
             subscribers: Mutex::default(),
@@ -107,6 +116,11 @@ impl Topology {
     /// Where the map is published, for `arc_swap::Cache`.
     pub fn shared_map(&self) -> Arc<ArcSwap<SlotMap>> {
         Arc::clone(&self.shared.map)
+    }
+
+    /// The command table, as the nodes have it.
+    pub fn table(&self) -> Arc<ArcSwap<CommandTable>> {
+        Arc::clone(&self.shared.table)
     }
 
     /// What the servers are.

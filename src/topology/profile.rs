@@ -15,6 +15,17 @@ pub(super) struct Profile {
     pub(super) node_timeout: Option<Duration>,
 }
 
+impl Profile {
+    /// Nodes of one edition have the same commands.
+    pub(super) fn edition(&self) -> String {
+        let mut edition = format!("{} {}", self.server, self.version);
+        for module in &self.modules {
+            edition += &format!(" {}-{}", module.name, module.version);
+        }
+        edition
+    }
+}
+
 /// A module that a node has loaded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Module {
@@ -178,8 +189,12 @@ mod tests {
 
     #[test]
     fn info_does_where_hello_is_refused_and_nothing_is_not_fatal() {
-        let info = b"$54\r\n# Server\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\nx:y\r\n\r\n";
-        let found = profile(b"", b"-NOPERM no\r\n", info);
+        let mut info = Vec::new();
+        crate::resp::encode::bulk(
+            &mut info,
+            b"# Server\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\n",
+        );
+        let found = profile(b"", b"-NOPERM no\r\n", &info);
         assert_eq!(
             (
                 found.server.as_str(),

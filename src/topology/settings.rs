@@ -1,7 +1,7 @@
 //! What the topology task needs to know, apart from where it comes from: the configuration is turned into this.
 
 use crate::cluster::NodeAddr;
-use std::fmt;
+use crate::config::{Config, Secret};
 use std::time::Duration;
 
 /// Settings of the topology task.
@@ -19,22 +19,13 @@ pub struct TopologySettings {
     pub credentials: Option<Credentials>,
 }
 
-/// What the proxy authenticates to the nodes with. Never printed.
-#[derive(Clone)]
+/// What the proxy authenticates to the nodes with.
+#[derive(Clone, Debug)]
 pub struct Credentials {
     /// ACL user; the default user if there is none.
     pub username: Option<String>,
     /// Its password.
-    pub password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("username", &self.username)
-            .field("password", &"…")
-            .finish()
-    }
+    pub password: Secret,
 }
 
 impl TopologySettings {
@@ -51,6 +42,22 @@ impl TopologySettings {
             refresh_interval: Self::REFRESH_INTERVAL,
             connect_timeout: Self::CONNECT_TIMEOUT,
             credentials: None,
+        }
+    }
+}
+
+impl From<&Config> for TopologySettings {
+    fn from(config: &Config) -> Self {
+        let upstream = &config.upstream;
+        Self {
+            seeds: config.cluster.nodes.clone(),
+            address_map: config.cluster.address_map.clone(),
+            refresh_interval: config.cluster.refresh_interval,
+            connect_timeout: config.timeouts.connect,
+            credentials: upstream.password.clone().map(|password| Credentials {
+                username: upstream.username.clone(),
+                password,
+            }),
         }
     }
 }

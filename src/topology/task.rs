@@ -3,6 +3,7 @@
 
 use super::ask::{Answer, AskError, ask};
 use super::backoff::Backoff;
+use super::commands::{Commands, Listed};
 use super::journal::Journal;
 use super::link::Link;
 use super::pace::{Mood, Pace};
@@ -64,6 +65,7 @@ struct Flight {
 enum Event {
     Reports(usize),
     Answer(Box<Answer>),
+    Listed(Box<Listed>),
     Lost,
     Due,
     Deadline,
@@ -80,6 +82,7 @@ pub(super) struct Task {
     pace: Pace,
     peers: HashMap<NodeAddr, Peer>,
     questions: JoinSet<Answer>,
+    commands: Commands,
     flight: Option<Flight>,
     /// Nodes a worker cannot reach, until they answer us again.
     suspects: HashMap<NodeAddr, Instant>,
@@ -102,6 +105,7 @@ impl Task {
             address_map: Arc::new(AddressMap::new(settings.address_map.iter().cloned())),
             pace: Pace::new(settings.refresh_interval, Instant::now()),
             settings: Arc::new(settings),
+            commands: Commands::new(Arc::clone(&shared.table)),
             shared,
             rounds,
             metrics,
@@ -126,6 +130,7 @@ impl Task {
                 Event::Reports(0) => return,
                 Event::Reports(_) => self.take_in(reports.drain(..), Instant::now()),
                 Event::Answer(answer) => self.answered(*answer, Instant::now()),
+                Event::Listed(listed) => self.listed(*listed),
                 Event::Lost | Event::Deadline => {}
                 Event::Due => self.start(Instant::now()),
             }
@@ -148,6 +153,7 @@ impl Task {
                 Ok(answer) => Event::Answer(Box::new(answer)),
                 Err(_) => Event::Lost,
             },
+            listed = self.commands.listed() => Event::Listed(Box::new(listed)),
             count = inbox.recv_many(reports, REPORTS_AT_ONCE) => Event::Reports(count),
             () = tokio::time::sleep_until(at) => match flight {
                 Some(_) => Event::Deadline,
@@ -268,7 +274,10 @@ impl Task {
         if let Some(link) = &link {
             peer.profile = Some(link.profile.clone());
         }
-        peer.link = link;
+        if let Some(link) = link {
+            peer.link = self.commands.ask(&addr, link);
+            peer.busy = peer.link.is_none();
+        }
         match &view {
             Ok(_) => {
                 peer.backoff.succeeded();
@@ -282,6 +291,16 @@ impl Task {
         }
         if let Some(flight) = &mut self.flight {
             flight.take(addr, view, now);
+        }
+    }
+
+    /// A node has listed its commands, or failed to.
+    fn listed(&mut self, listed: Listed) {
+        let addr = listed.addr.clone();
+        let link = self.commands.take(listed);
+        if let Some(peer) = self.peers.get_mut(&addr) {
+            peer.link = link;
+            peer.busy = false;
         }
     }
 
@@ -317,6 +336,7 @@ impl Task {
         });
         self.tell(flight, result, mood, now);
         self.prune();
+        self.introduce();
     }
 
     /// Believes what is to be believed, and says how settled things are.
@@ -398,10 +418,6 @@ impl Task {
         status.list(&map, &self.belief, |addr| peers.get(addr)?.error.clone());
         self.journal.write(&map, status);
         self.shared.status.store(Arc::new(status.clone()));
-        let info = ServerInfo::of(self.peers.values().filter_map(|p| p.profile.as_ref()));
-        if **self.shared.server.load() != info && !info.version.is_empty() {
-            self.shared.server.store(Arc::new(info));
-        }
     }
 
     /// Lets go of peers that are neither seeds nor known, and of connections past the bound.
@@ -420,6 +436,20 @@ impl Task {
         });
         let open = self.peers.values_mut().filter(|p| p.link.is_some());
         open.skip(LINKS_MAX).for_each(|p| p.link = None);
+    }
+
+    /// What the servers are and can do.
+    fn introduce(&mut self) {
+        let profiles = || self.peers.values().filter_map(|p| p.profile.as_ref());
+        let info = ServerInfo::of(profiles());
+        if info.version.is_empty() {
+            return;
+        }
+        if **self.shared.server.load() != info {
+            self.shared.server.store(Arc::new(info));
+        }
+        self.commands
+            .retain(&profiles().map(Profile::edition).collect());
     }
 
     /// In 0..1; enough to keep many proxies from acting at once.

@@ -178,7 +178,8 @@ fn join(
         .collect();
     for line in lines {
         let entry = by_id.remove(&line.id);
-        if line.myself {
+        // Valkey's replicas list what their primary hands over, too.
+        if line.myself && line.role == Role::Primary {
             view.migrating = line.migrating;
         }
         let mut health = line.health;
