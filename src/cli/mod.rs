@@ -7,6 +7,7 @@ mod probe;
 
 use clap::{Args, Parser, Subcommand};
 use slotway::config::{self, Config, Flags, ListenAddr, Loaded, Problems, Sources};
+use slotway::explain::Known;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,12 +104,29 @@ fn or_print(loaded: Result<Loaded, Problems>) -> Result<Loaded, ExitCode> {
     })
 }
 
-/// `slotway explain`.
+/// `slotway explain`: success if it could be explained, be it refused or not.
+#[expect(clippy::print_stdout, reason = "printing is what it is for")]
 pub(crate) fn explain(arguments: ExplainArguments) -> ExitCode {
     let sources = Sources::of_process(arguments.flags);
-    if let Err(code) = or_print(config::load_without_nodes(&sources)) {
-        return code;
+    let config = match or_print(config::load_without_nodes(&sources)) {
+        Ok(loaded) => loaded.config,
+        Err(code) => return code,
+    };
+    let (known, problems) = Known::ask(&config);
+    for problem in problems {
+        eprintln!("{problem}");
     }
-    eprintln!("slotway: not there yet: {:?}", arguments.command);
-    ExitCode::FAILURE
+    match slotway::explain::explain(&arguments.command, &config, &known) {
+        Ok(text) => {
+            print!("{text}");
+            if config.cluster.nodes.is_empty() {
+                println!("(no nodes given: with --nodes HOST:PORT it names the nodes)");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            eprintln!("slotway: {problem}");
+            ExitCode::FAILURE
+        }
+    }
 }
