@@ -96,6 +96,9 @@ pub(super) fn total(nodes: &[Fields<'_>], name: &str) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
 
+/// Errors between the nodes and the proxy, which clients never see.
+const REDIRECTIONS: [&str; 3] = ["errorstat_MOVED", "errorstat_ASK", "errorstat_TRYAGAIN"];
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
     Clients,
@@ -158,7 +161,9 @@ impl Section {
         let mut groups: FxHashMap<&str, Vec<&str>> = FxHashMap::default();
         for &(name, value) in nodes.iter().flat_map(|node| &node.in_order) {
             // `db0:keys=…`, but not the `db0_distrib_…` of newer servers' key size section.
-            if name.starts_with(prefix) && value.contains('=') && !name.starts_with("db0_") {
+            let listed =
+                name.starts_with(prefix) && value.contains('=') && !name.starts_with("db0_");
+            if listed && !REDIRECTIONS.contains(&name) {
                 let group = groups.entry(name).or_default();
                 if group.is_empty() {
                     names.push(name);
@@ -269,13 +274,15 @@ mod tests {
     #[test]
     fn memory_is_added_and_what_follows_from_it_recomputed() {
         let one = "# Memory\nused_memory:1048576\nused_memory_human:1.00M\nused_memory_rss:2097152\n\
-                   used_memory_peak:2097152\nused_memory_peak_perc:50.00%\nmaxmemory:1024\nmaxmemory_human:1.00K\n\
+                   used_memory_peak:2097152\nused_memory_peak_perc:50.00%\nused_memory_startup:524288\n\
+                   used_memory_dataset:262144\nused_memory_dataset_perc:50.00%\nmaxmemory:1024\nmaxmemory_human:1.00K\n\
                    maxmemory_policy:noeviction\nmem_fragmentation_ratio:2.00\nmem_allocator:jemalloc-5.3.0\n";
         let other = one
             .replace("1048576", "3145728")
             .replace("used_memory_peak:2097152", "used_memory_peak:4194304");
         let shown = "# Memory\nused_memory:4194304\nused_memory_human:4.00M\nused_memory_rss:4194304\n\
-                     used_memory_peak:6291456\nused_memory_peak_perc:66.67%\nmaxmemory:2048\nmaxmemory_human:2.00K\n\
+                     used_memory_peak:6291456\nused_memory_peak_perc:66.67%\nused_memory_startup:1048576\n\
+                     used_memory_dataset:524288\nused_memory_dataset_perc:16.67%\nmaxmemory:2048\nmaxmemory_human:2.00K\n\
                      maxmemory_policy:noeviction\nmem_fragmentation_ratio:1.00\nmem_allocator:jemalloc-5.3.0\n";
         assert_eq!(merged(&[one, &other]), shown);
         let unlimited = other.replace("maxmemory:1024", "maxmemory:0");
@@ -304,7 +311,7 @@ mod tests {
     fn statistics_by_command_and_error_are_united() {
         let one = "# Commandstats\ncmdstat_get:calls=2,usec=10,usec_per_call=5.00,failed_calls=1\n# Errorstats\nerrorstat_ERR:count=1\n";
         let other = "# Commandstats\ncmdstat_set:calls=1,usec=3,usec_per_call=3.00,failed_calls=0\n\
-                     cmdstat_get:calls=2,usec=2,usec_per_call=1.00,failed_calls=1\n# Errorstats\nerrorstat_OOM:count=4\n";
+                     cmdstat_get:calls=2,usec=2,usec_per_call=1.00,failed_calls=1\n# Errorstats\nerrorstat_OOM:count=4\nerrorstat_MOVED:count=9\n";
         let shown = "# Commandstats\ncmdstat_get:calls=4,usec=12,usec_per_call=3.00,failed_calls=2\n\
                      cmdstat_set:calls=1,usec=3,usec_per_call=3.00,failed_calls=0\n\
                      # Errorstats\nerrorstat_ERR:count=1\nerrorstat_OOM:count=4\n";

@@ -26,6 +26,8 @@ pub(super) enum Rule {
     Quotient(&'static str, &'static str),
     /// One sum in percent of another.
     Percent(&'static str, &'static str),
+    /// The data set in percent of what is used beyond an empty server's memory.
+    PercentOfNet,
     /// Of the proxy.
     Clients,
     ClientsMax,
@@ -41,7 +43,8 @@ impl Rule {
             | "async_loading"
             | "connected_slaves"
             | "connected_replicas"
-            | "cluster_connections" => Self::Fixed("0"),
+            | "cluster_connections"
+            | "mem_cluster_links" => Self::Fixed("0"),
             "role" => Self::Fixed("master"),
             "tcp_port" => Self::Port,
             "connected_clients" => Self::Clients,
@@ -67,7 +70,7 @@ impl Rule {
     fn of_memory(name: &str) -> Self {
         match name {
             "used_memory_peak_perc" => Self::Percent("used_memory", "used_memory_peak"),
-            "used_memory_dataset_perc" => Self::Percent("used_memory_dataset", "used_memory"),
+            "used_memory_dataset_perc" => Self::PercentOfNet,
             "mem_fragmentation_ratio" => Self::Quotient("used_memory_rss", "used_memory"),
             "allocator_frag_ratio" => Self::Quotient("allocator_active", "allocator_allocated"),
             "allocator_rss_ratio" => Self::Quotient("allocator_resident", "allocator_active"),
@@ -149,6 +152,12 @@ impl Rule {
             }
             Self::Quotient(part, whole) => format!("{:.2}", quotient(part, whole)),
             Self::Percent(part, whole) => format!("{:.2}%", 100.0 * quotient(part, whole)),
+            Self::PercentOfNet => {
+                let net =
+                    total(nodes, "used_memory").saturating_sub(total(nodes, "used_memory_startup"));
+                let data = total(nodes, "used_memory_dataset");
+                format!("{:.2}%", 100.0 * ratio(data as f64, net as f64))
+            }
             Self::Clients => facts.clients.to_string(),
             Self::ClientsMax => facts.clients_max.to_string(),
             Self::Port => facts.port.to_string(),
