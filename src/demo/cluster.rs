@@ -20,7 +20,7 @@ use super::wait::{Stop, wait_until};
 /// How long the nodes may take to become one healthy cluster.
 const FORM_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most nodes of one local cluster.
-const NODES_MAX: usize = 100;
+const NODES_MAX: usize = 400;
 
 /// What kind of cluster to boot.
 #[derive(Clone, Debug)]
@@ -33,7 +33,8 @@ pub struct ClusterOptions {
     pub replicas: usize,
     /// The first node's port, the others follow; `None`: free ones.
     pub base_port: Option<u16>,
-    /// Where the nodes keep their files: made, and removed afterwards; `None`: a temporary directory.
+    /// Where the nodes keep their files, which are removed afterwards, and so is the directory if it was made for
+    /// this; `None`: a temporary directory.
     pub dir: Option<PathBuf>,
     /// Password of the cluster's default user.
     pub password: Option<String>,
@@ -89,7 +90,7 @@ impl Cluster {
             None => find_server()?,
         };
         let dir = match &options.dir {
-            Some(path) => Dir::create(path)?,
+            Some(path) => Dir::use_or_create(path)?,
             None => Dir::temporary()?,
         };
         let timeout_ms = options.node_timeout.as_millis().to_string();
@@ -113,7 +114,7 @@ impl Cluster {
         let mut nodes = Vec::new();
         for index in 0..options.primaries + options.replicas {
             let port = reserve_port(options.base_port, index)?;
-            let node_dir = Dir::create(&dir.path().join(port.port().to_string()))?;
+            let node_dir = Dir::create(dir.path().join(port.port().to_string()))?;
             let mut node = Server::new(&program, port, node_dir);
             node.set(&settings);
             nodes.push(node);

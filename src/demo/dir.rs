@@ -11,10 +11,18 @@ use super::Error;
 /// Names that are tried before giving up on a new temporary directory.
 const NAMES_TRIED_MAX: u32 = 1000;
 
-/// A directory that was made here and is removed, with all that is in it, when this is dropped.
+/// A directory that is removed, with all that is in it, when this is dropped, if it was made here.
 #[derive(Debug)]
 pub(super) struct Dir {
     path: PathBuf,
+    origin: Origin,
+}
+
+/// What existed before is not ours to remove.
+#[derive(Debug, PartialEq, Eq)]
+enum Origin {
+    MadeHere,
+    Existed,
 }
 
 impl Dir {
@@ -26,7 +34,10 @@ impl Dir {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = parent.join(format!("slotway-{}-{number}", std::process::id()));
             match DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => {
+                    let origin = Origin::MadeHere;
+                    return Ok(Self { path, origin });
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io(format!("making {}", path.display()), error)),
             }
@@ -37,15 +48,29 @@ impl Dir {
         ))
     }
 
-    /// This one, if it does not exist yet: what existed is not ours to remove.
-    pub(super) fn create(path: &Path) -> Result<Self, Error> {
-        DirBuilder::new()
-            .mode(0o700)
-            .create(path)
-            .map_err(|error| Error::io(format!("making {}", path.display()), error))?;
-        Ok(Self {
-            path: path.to_owned(),
-        })
+    /// This one, which must not exist yet.
+    pub(super) fn create(path: PathBuf) -> Result<Self, Error> {
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => Ok(Self {
+                path,
+                origin: Origin::MadeHere,
+            }),
+            Err(error) => Err(Error::io(format!("making {}", path.display()), error)),
+        }
+    }
+
+    /// This one, made if it does not exist.
+    pub(super) fn use_or_create(path: &Path) -> Result<Self, Error> {
+        // Servers are started in it, so a relative path would soon mean another place.
+        let path = std::path::absolute(path)
+            .map_err(|error| Error::io(format!("finding {}", path.display()), error))?;
+        if path.is_dir() {
+            return Ok(Self {
+                path,
+                origin: Origin::Existed,
+            });
+        }
+        Self::create(path)
     }
 
     /// Where it is.
@@ -56,7 +81,9 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // Nobody is left to tell; what could not be removed stays.
-        let _ = fs::remove_dir_all(&self.path);
+        if self.origin == Origin::MadeHere {
+            // Nobody is left to tell; what could not be removed stays.
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong while a local cluster is booted or operated. Every text says what to do next.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,8 +23,10 @@ pub enum Error {
         source: io::Error,
     },
     /// Somebody else listens on a port that is needed.
-    #[error("port {port} on 127.0.0.1 is taken, and {needed_for} needs it")]
+    #[error("port {port} on {ip} is taken, and {needed_for} needs it")]
     PortTaken {
+        /// The address.
+        ip: IpAddr,
         /// The port.
         port: u16,
         /// Who would have listened there.

@@ -10,6 +10,7 @@ mod node;
 mod operate;
 mod ports;
 mod process;
+mod run;
 mod wait;
 
 pub use client::{Client, Reply};
@@ -19,4 +20,5 @@ pub use health::NodeLine;
 pub use node::{Server, find_on_path, find_server};
 pub use ports::Reservation;
 pub use process::{Process, mortal};
+pub use run::{Options, run};
 pub use wait::{Stop, wait_until};

@@ -75,6 +75,7 @@ fn loopback(port: u16) -> SocketAddr {
 fn check_free(port: u16, needed_for: &str) -> Result<(), Error> {
     check_listen(loopback(port)).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => Error::PortTaken {
+            ip: Ipv4Addr::LOCALHOST.into(),
             port,
             needed_for: needed_for.to_owned(),
         },

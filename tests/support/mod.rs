@@ -9,6 +9,10 @@
     unreachable_pub,
     reason = "every test file compiles all of it and uses a part"
 )]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in the harness, too, to fail is to panic"
+)]
 
 mod metrics;
 pub mod node;

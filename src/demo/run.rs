@@ -1,0 +1,325 @@
+//! `slotway demo`: a throwaway cluster with the proxy in front. Boots the cluster, hands the proxy's own part to the
+//! function it is given, says what can be tried, and takes everything down when that function returns.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{Config, ListenAddr};
+
+use super::cluster::{Cluster, ClusterOptions};
+use super::node::find_server;
+use super::ports::check_listen;
+use super::wait::{Stop, wait_until};
+use super::{Client, Error};
+
+/// How long the proxy may take to listen before the demo stops waiting to say so.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What `slotway demo` can be told about its cluster.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Primaries; they share the slots.
+    pub primaries: usize,
+    /// Replicas in all; they are dealt out to the primaries in turn.
+    pub replicas: usize,
+    /// The server program; `None`: the one on PATH.
+    pub server: Option<PathBuf>,
+    /// The first node's port, the others follow; `None`: free ones.
+    pub base_port: Option<u16>,
+    /// Where the nodes keep their files until the end; `None`: a temporary directory.
+    pub dir: Option<PathBuf>,
+}
+
+/// Boots the cluster, runs `serve` in front of it with `config` and the cluster's nodes as seeds, and takes
+/// everything down when `serve` returns. `serve` returns on SIGINT and SIGTERM; until it is called, this
+/// function looks after these two.
+pub fn run<E: std::fmt::Display>(
+    options: &Options,
+    mut config: Config,
+    serve: impl FnOnce(Config) -> Result<(), E>,
+) -> Result<(), Error> {
+    let cluster_options = cluster_options(options, &config)?;
+    let program = match &options.server {
+        Some(path) => path.clone(),
+        None => find_server()?,
+    };
+    check_listeners(&config)?;
+    let stop = cluster_options.stop.clone();
+    stop_on_signal(stop.clone())?;
+    say(&format!(
+        "slotway demo: booting {} primaries and {} replicas of {}",
+        options.primaries,
+        options.replicas,
+        program.display()
+    ));
+    let cluster = match Cluster::boot(&cluster_options) {
+        Ok(cluster) => cluster,
+        Err(Error::Interrupted) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if stop.is_requested() {
+        return Ok(());
+    }
+    config.cluster.nodes = cluster.seeds();
+    let text = introduction(&cluster, &config);
+    let listen = first_tcp(&config);
+    std::thread::scope(|scope| {
+        let ended = Stop::default();
+        let waiting = ended.clone();
+        scope.spawn(move || {
+            if wait_listening(listen, &waiting).is_ok() {
+                say(&text);
+            }
+        });
+        let result = serve(config);
+        ended.request();
+        result.map_err(|error| Error::Proxy(error.to_string()))
+    })
+}
+
+fn cluster_options(options: &Options, config: &Config) -> Result<ClusterOptions, Error> {
+    let upstream = &config.upstream;
+    if let Some(user) = upstream
+        .username
+        .as_deref()
+        .filter(|user| *user != "default")
+    {
+        return Err(Error::Shape(format!(
+            "the demo's cluster has only the user 'default': leave out upstream.username = {user:?}"
+        )));
+    }
+    let password = upstream.password.as_ref();
+    let password = password.map(|secret| String::from_utf8_lossy(secret.reveal()).into_owned());
+    Ok(ClusterOptions {
+        server: options.server.clone(),
+        primaries: options.primaries,
+        replicas: options.replicas,
+        base_port: options.base_port,
+        dir: options.dir.clone(),
+        password,
+        ..ClusterOptions::default()
+    })
+}
+
+/// A taken port is found before the cluster is booted, not after.
+fn check_listeners(config: &Config) -> Result<(), Error> {
+    let clients = config
+        .listen
+        .addresses
+        .iter()
+        .filter_map(|addr| match addr {
+            ListenAddr::Tcp(addr) => Some((*addr, "slotway")),
+            ListenAddr::Unix(_) => None,
+        });
+    let admin = config
+        .admin
+        .listen
+        .map(|addr| (addr, "slotway's admin endpoint"));
+    for (addr, needed_for) in clients.chain(admin) {
+        check_listen(addr).map_err(|source| match source.kind() {
+            std::io::ErrorKind::AddrInUse => Error::PortTaken {
+                ip: addr.ip(),
+                port: addr.port(),
+                needed_for: needed_for.to_owned(),
+            },
+            _ => Error::io(format!("listening on {addr}"), source),
+        })?;
+    }
+    Ok(())
+}
+
+/// From here on the two signals do not end the process by themselves, which would leave files. The thread ends
+/// with the process; it only sets `stop`, which nobody looks at any more once the proxy runs.
+fn stop_on_signal(stop: Stop) -> Result<(), Error> {
+    let (ready, is_ready) = sync_channel(1);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build();
+        let signals = runtime.and_then(|runtime| {
+            let signals = runtime.block_on(async { both_signals() })?;
+            Ok((runtime, signals))
+        });
+        let (runtime, mut signals) = match signals {
+            Ok(both) => both,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        let _ = ready.send(Ok(()));
+        runtime.block_on(async {
+            tokio::select! {
+                _ = signals.0.recv() => {}
+                _ = signals.1.recv() => {}
+            }
+        });
+        stop.request();
+    });
+    let installed = is_ready
+        .recv()
+        .unwrap_or_else(|gone| Err(std::io::Error::other(gone)));
+    installed.map_err(|error| Error::io("waiting for signals", error))
+}
+
+fn both_signals() -> std::io::Result<(Signal, Signal)> {
+    Ok((
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    ))
+}
+
+/// Where a client on this machine reaches the proxy by TCP.
+fn first_tcp(config: &Config) -> Option<SocketAddr> {
+    config.listen.addresses.iter().find_map(|addr| match addr {
+        ListenAddr::Tcp(addr) if addr.port() != 0 => Some(as_client(*addr)),
+        _ => None,
+    })
+}
+
+/// A listener on every address is reached on the loopback one.
+fn as_client(mut addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() {
+        addr.set_ip(match addr {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    addr
+}
+
+/// Any reply will do: it may be NOAUTH.
+fn wait_listening(addr: Option<SocketAddr>, ended: &Stop) -> Result<(), Error> {
+    let Some(addr) = addr else { return Ok(()) };
+    wait_until("the proxy listens", LISTEN_TIMEOUT, ended, || {
+        TcpStream::connect(addr)
+            .and_then(|_| Client::connect(addr, None)?.command(&["PING"]))
+            .map(drop)
+            .map_err(|error| error.to_string())
+    })
+}
+
+fn introduction(cluster: &Cluster, config: &Config) -> String {
+    let mut lines = Vec::new();
+    for primary in 0..cluster.primaries() {
+        let (first, last) = cluster.booted_slots(primary);
+        let replicas: Vec<String> = (cluster.primaries()..cluster.len())
+            .filter(|&replica| cluster.booted_primary(replica) == primary)
+            .map(|replica| cluster.addr(replica).to_string())
+            .collect();
+        let replicas = match replicas.is_empty() {
+            true => String::new(),
+            false => format!(", replicated by {}", replicas.join(" and ")),
+        };
+        let addr = cluster.addr(primary);
+        lines.push(format!("  {addr} serves slots {first}-{last}{replicas}"));
+    }
+    let listeners: Vec<String> = config
+        .listen
+        .addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    lines.push(format!(
+        "slotway is in front of them, on {}",
+        listeners.join(" and ")
+    ));
+    lines.push("Try, in another terminal:".to_owned());
+    if let Some(addr) = first_tcp(config) {
+        let cli = format!("-h {} -p {}", addr.ip(), addr.port());
+        lines.push(format!("  redis-cli {cli} SET greeting hello"));
+        lines.push(format!(
+            "  redis-cli {cli} MSET a 1 b 2 c 3      # three slots, one command"
+        ));
+        lines.push(format!("  redis-cli {cli} MGET greeting a b c"));
+        lines.push(format!(
+            "  redis-benchmark {cli} -t set,get -n 100000 -c 50 -q"
+        ));
+    }
+    if let Some(admin) = config.admin.listen {
+        let admin = as_client(admin);
+        lines.push(format!(
+            "  curl http://{admin}/topology   # also /metrics, /readyz"
+        ));
+    }
+    if let Some(replica) = (cluster.primaries() < cluster.len()).then(|| cluster.primaries()) {
+        let port = cluster.addr(replica).port();
+        lines.push(format!(
+            "  redis-cli -p {port} CLUSTER FAILOVER   # while clients are busy"
+        ));
+    }
+    lines.push("Ctrl-C takes all of it down.".to_owned());
+    lines.join("\n")
+}
+
+/// Nobody may be listening any more; the demo runs on.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, Sources, load_without_nodes};
+    use crate::demo::Reservation;
+    use std::net::TcpListener;
+
+    fn options() -> Options {
+        Options {
+            primaries: 1,
+            replicas: 0,
+            server: None,
+            base_port: None,
+            dir: None,
+        }
+    }
+
+    fn config(listen: SocketAddr, admin: SocketAddr) -> Config {
+        let variables = [
+            ("SLOTWAY_LISTEN_ADDRESSES", listen),
+            ("SLOTWAY_ADMIN_LISTEN", admin),
+        ];
+        let variables = variables.map(|(name, addr)| (name.into(), addr.to_string().into()));
+        let sources = Sources {
+            file: None,
+            variables: variables.to_vec(),
+            flags: Flags::default(),
+        };
+        load_without_nodes(&sources).unwrap().config
+    }
+
+    #[test]
+    fn the_proxy_gets_a_living_cluster_and_nothing_is_left() {
+        let (listen, admin) = (Reservation::any().unwrap(), Reservation::any().unwrap());
+        let mut node = None;
+        run(&options(), config(listen.addr(), admin.addr()), |config| {
+            let seed = config.cluster.nodes.first().ok_or("no seed")?.to_string();
+            let addr: SocketAddr = seed.parse().map_err(|_| "no address")?;
+            let reply = Client::connect(addr, None).and_then(|mut c| c.command(&["SET", "a", "1"]));
+            assert_eq!(reply.unwrap().text(), "OK");
+            node = Some(addr);
+            Ok::<(), &str>(())
+        })
+        .unwrap();
+        assert!(Client::connect(node.unwrap(), None).is_err());
+    }
+
+    #[test]
+    fn a_taken_port_is_named_before_anything_is_booted() {
+        let (listen, admin) = (Reservation::any().unwrap(), Reservation::any().unwrap());
+        for taken in [&listen, &admin] {
+            let listener = TcpListener::bind(taken.addr()).unwrap();
+            let result = run(&options(), config(listen.addr(), admin.addr()), |_| {
+                Err("was run")
+            });
+            let error = result.unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("port {} ", taken.port())),
+                "{error}"
+            );
+            drop(listener);
+        }
+    }
+}
