@@ -28,9 +28,18 @@ fn main() -> ExitCode {
 }
 
 /// Runs the proxy until it is told to stop.
-fn run(_config: Config) -> ExitCode {
-    eprintln!("slotway: not wired yet");
-    ExitCode::FAILURE
+fn run(config: Config) -> ExitCode {
+    if let Err(e) = slotway::observe::log::init(&config.log) {
+        eprintln!("slotway: {e}");
+        return ExitCode::FAILURE;
+    }
+    match slotway::server::run(config, |_| ()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("slotway: {e}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs a throwaway cluster with the proxy in front until it is told to stop.

@@ -321,3 +321,147 @@ impl Fences {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: LaneId = LaneId::NONE;
+
+    fn slot() -> Slot {
+        Slot::of(b"k")
+    }
+
+    fn ticket(seq: u64) -> Ticket {
+        Ticket::new(seq, 0, Some(slot()))
+    }
+
+    fn held(seq: u64) -> Held {
+        Held {
+            ticket: ticket(seq),
+            request: Bytes::from(format!("request {seq}")),
+            class: Class::Normal,
+        }
+    }
+
+    fn refused(seq: u64) -> Refused {
+        Refused {
+            held: held(seq),
+            why: Why::TryAgain,
+            reply: Bytes::from_static(b"-TRYAGAIN\r\n"),
+            hops: 0,
+            attempts: 1,
+            not_before: None,
+        }
+    }
+
+    /// Three requests are in flight when the first is refused.
+    fn three_in_flight() -> Fences {
+        Fences::enter([(slot(), A); 3].into_iter(), 3)
+    }
+
+    fn next(fences: &mut Fences, conflict: bool) -> Next {
+        fences.next(slot(), Instant::now(), |_, _| conflict)
+    }
+
+    #[test]
+    fn nothing_is_resent_while_others_are_in_flight() {
+        let mut fences = three_in_flight();
+        fences.refused(slot(), refused(0));
+        assert!(matches!(next(&mut fences, false), Next::Idle));
+        assert!(!fences.admits(slot(), A), "later requests are held");
+        fences.refused(slot(), refused(1));
+        assert!(matches!(next(&mut fences, false), Next::Idle));
+        fences.executed(ticket(2), slot(), Some(Bytes::new()));
+        assert!(matches!(next(&mut fences, false), Next::Resend(r) if r.held.ticket == ticket(0)));
+    }
+
+    #[test]
+    fn refused_requests_are_resent_alone_and_in_order_then_the_held_ones() {
+        let mut fences = three_in_flight();
+        fences.hold(slot(), A, held(3));
+        for seq in [1, 0, 2] {
+            fences.refused(slot(), refused(seq));
+        }
+        for seq in 0..3 {
+            let Next::Resend(refused) = next(&mut fences, false) else {
+                panic!("{seq} is next");
+            };
+            assert_eq!(refused.held.ticket, ticket(seq));
+            fences.resend(slot(), A, &refused);
+            assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
+            fences.executed(ticket(seq), slot(), None);
+        }
+        assert!(matches!(next(&mut fences, false), Next::Release(h) if h.ticket == ticket(3)));
+        assert!(matches!(next(&mut fences, false), Next::Idle));
+        assert!(fences.is_over(3));
+    }
+
+    /// MSET a b is refused with TRYAGAIN, SET a behind it executes: resending MSET would reverse them.
+    #[test]
+    fn a_refused_request_is_not_resent_behind_a_later_one_that_conflicts() {
+        let mut fences = three_in_flight();
+        fences.refused(slot(), refused(0));
+        fences.executed(ticket(1), slot(), Some(Bytes::from_static(b"SET a")));
+        fences.executed(ticket(2), slot(), Some(Bytes::from_static(b"SET a")));
+        assert!(matches!(next(&mut fences, true), Next::Conflict(r) if r.held.ticket == ticket(0)));
+        assert!(matches!(next(&mut fences, true), Next::Idle));
+    }
+
+    #[test]
+    fn an_earlier_request_that_executed_is_no_conflict() {
+        let mut fences = three_in_flight();
+        fences.executed(ticket(0), slot(), Some(Bytes::new()));
+        fences.refused(slot(), refused(1));
+        fences.executed(ticket(2), slot(), None);
+        assert!(matches!(next(&mut fences, true), Next::Resend(_)));
+    }
+
+    #[test]
+    fn a_resent_request_keeps_its_history_and_its_conflicts() {
+        let mut fences = three_in_flight();
+        fences.refused(slot(), refused(0));
+        fences.executed(ticket(1), slot(), Some(Bytes::new()));
+        fences.executed(ticket(2), slot(), Some(Bytes::new()));
+        let Next::Resend(mut first) = next(&mut fences, false) else {
+            panic!("it is resent");
+        };
+        first.hops = 2;
+        fences.resend(slot(), A, &first);
+        assert_eq!(fences.history(ticket(0)), (2, 1));
+        fences.refused(slot(), refused(0));
+        assert!(
+            matches!(next(&mut fences, true), Next::Conflict(_)),
+            "still behind later ones"
+        );
+    }
+
+    #[test]
+    fn a_new_lane_waits_until_the_old_one_is_quiet() {
+        let mut fences = three_in_flight();
+        let other = LaneId::NONE;
+        assert!(fences.admits(slot(), other));
+        fences.hold(slot(), A, held(3));
+        assert!(!fences.admits(slot(), A), "order among the held ones");
+        assert!(!fences.is_over(3));
+    }
+
+    #[test]
+    fn waiting_is_waited_for() {
+        let now = Instant::now();
+        let later = now + std::time::Duration::from_secs(9);
+        let mut fences = three_in_flight();
+        for seq in 0..2 {
+            fences.executed(ticket(seq), slot(), None);
+        }
+        let mut last = refused(2);
+        last.not_before = Some(later);
+        fences.refused(slot(), last);
+        assert!(matches!(fences.next(slot(), now, |_, _| false), Next::Wait(t) if t == later));
+        fences.hurry(now);
+        assert!(matches!(
+            fences.next(slot(), now, |_, _| false),
+            Next::Resend(_)
+        ));
+    }
+}

@@ -1,10 +1,10 @@
-//! What becomes of a command: where it goes (`plan`), how it is cut by slot (`split`),
-//! how replies are put together (`merge`), how a SCAN goes through all shards (`scan`), and in which order refused requests go out
-//! again (`fences`). Pure: the session
-//! acts on it.
+//! What becomes of a command: where it goes (`plan`), how it is cut by slot (`split`), how replies are put
+//! together (`merge`), how a SCAN goes through all shards (`scan`), and in which order refused requests go out
+//! again (`fences`). Pure: the session acts on it.
 
 mod fences;
 mod merge;
+mod plan;
 mod scan;
 #[cfg(test)]
 mod scan_model;
@@ -12,5 +12,6 @@ mod split;
 
 pub use fences::{Fences, Held, Next, Refused, Why};
 pub use merge::{Facts, Gathering, limit, questions};
+pub use plan::{Plan, Why as RefusedBy, cross_slot, plan};
 pub use scan::{INVALID_CURSOR, ScanOrder, ScanStep, scan_cursor};
 pub use split::{SplitError, SplitPlan, split};

@@ -1,1 +1,222 @@
-//! (to come)
+//! One client: bytes → commands → plans → ordered replies → bytes. With `route` and `local` the only place where
+//! clients and nodes meet.
+//!
+//! A session is driven from two sides: its task reads the client and dispatches commands; lanes deliver answers
+//! to it (`Requester`). Both run on the worker's thread, one at a time.
+
+mod answer;
+mod context;
+mod dispatch;
+mod fan_out;
+mod reading;
+mod redirecting;
+mod replies;
+mod retry;
+
+pub use context::{SessionContext, Shared};
+pub use reading::serve;
+
+use crate::io::{Flush, Output, WriteHalf};
+use crate::local::Client;
+use crate::route::Fences;
+use replies::Replies;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::{Rc, Weak};
+use std::task::Waker;
+
+/// State of one client. Owned by its task; lanes hold it while requests of it are in flight.
+pub struct Session {
+    context: Rc<SessionContext>,
+    myself: Weak<Session>,
+    write: WriteHalf,
+    state: RefCell<State>,
+    /// Whether it is on the flusher's list.
+    listed: Cell<bool>,
+    /// Whether `state.fences` is there; read by lanes for every reply.
+    redirecting: Cell<bool>,
+    /// When `retry` is due.
+    retry_due: Cell<Option<std::time::Instant>>,
+    /// When bytes last came from the client.
+    last_read: Cell<std::time::Instant>,
+    /// Memory of what was read and is no whole command yet, in bytes.
+    input_held: Cell<usize>,
+    /// Of its task.
+    waker: RefCell<Option<Waker>>,
+}
+
+struct State {
+    life: Life,
+    client: Client,
+    replies: Replies,
+    output: Output,
+    /// The socket was full at the last write; the task waits for it.
+    blocked: bool,
+    /// Version of the map the requests in flight were routed by.
+    map_version: u64,
+    fences: Option<Box<Fences>>,
+    /// Refused commands that belong to no slot.
+    adrift: Vec<retry::Adrift>,
+    /// No further command is read before all in flight are answered (HELLO changes the lanes).
+    barrier: bool,
+    /// The task waits until less is in flight.
+    paused: bool,
+    /// Since when more than the soft limit waits to be written.
+    soft_since: Option<std::time::Instant>,
+}
+
+/// How far a session is from its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Life {
+    /// Reads commands.
+    Open,
+    /// Reads no more; ends when every reply has been written.
+    Finishing,
+    /// Ends now.
+    Dead,
+}
+
+impl Session {
+    fn new(context: Rc<SessionContext>, write: WriteHalf, client: Client) -> Rc<Self> {
+        let map_version = context.map().version();
+        let now = context.clock.now();
+        Rc::new_cyclic(|myself| Self {
+            context,
+            myself: myself.clone(),
+            write,
+            state: RefCell::new(State {
+                life: Life::Open,
+                client,
+                replies: Replies::default(),
+                output: Output::default(),
+                blocked: false,
+                map_version,
+                fences: None,
+                adrift: Vec::new(),
+                barrier: false,
+                paused: false,
+                soft_since: None,
+            }),
+            listed: Cell::new(false),
+            redirecting: Cell::new(false),
+            retry_due: Cell::new(None),
+            last_read: Cell::new(now),
+            input_held: Cell::new(0),
+            waker: RefCell::new(None),
+        })
+    }
+
+    /// Has what is in the output written at the end of the tick.
+    #[inline]
+    fn list(&self) {
+        if !self.listed.replace(true)
+            && let Some(me) = self.myself.upgrade()
+        {
+            self.context.flusher.client(me);
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Reads no more commands; ends once every reply has been written.
+    pub fn finish(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.life == Life::Open {
+            state.life = Life::Finishing;
+            self.wake();
+        }
+    }
+
+    /// Ends at once.
+    pub fn kill(&self) {
+        self.die(&mut self.state.borrow_mut());
+    }
+
+    fn die(&self, state: &mut State) {
+        state.life = Life::Dead;
+        self.wake();
+    }
+
+    /// What the worker does for each session about ten times a second: enforces the time limits, gives memory back.
+    /// Returns the bytes of memory kept for this client.
+    pub fn upkeep(&self, idle: Option<std::time::Duration>) -> usize {
+        let state = &mut *self.state.borrow_mut();
+        let quiet = state.replies.is_empty() && state.output.is_empty();
+        if quiet {
+            state.output.release();
+            let silent = self
+                .context
+                .clock
+                .now()
+                .duration_since(self.last_read.get());
+            if idle.is_some_and(|idle| silent > idle) {
+                tracing::debug!(
+                    client = state.client.id(),
+                    "closing an idle client (timeouts.idle)"
+                );
+                self.die(state);
+            }
+        } else {
+            self.check_output(state, 0);
+        }
+        state.output.len() + state.replies.bytes() + self.input_held.get()
+    }
+
+    /// The client's number, as CLIENT ID says it.
+    pub fn id(&self) -> u64 {
+        self.state.borrow().client.id()
+    }
+
+    fn write_out(&self, state: &mut State) -> io::Result<()> {
+        let written = state.output.write_to(&self.write)?;
+        self.context.metrics.sent(written);
+        state.blocked = !state.output.is_empty();
+        Ok(())
+    }
+
+    /// Enforces `limits.client_output_hard`, and `_soft` for `_soft_time`. `last` is the length of the reply that
+    /// came just now: it does not count.
+    fn check_output(&self, state: &mut State, last: usize) {
+        let limits = &self.context.config.limits;
+        let waiting = state.output.len().saturating_sub(last);
+        let soft = waiting > limits.client_output_soft;
+        if !soft {
+            state.soft_since = None;
+            return;
+        }
+        let now = self.context.clock.now();
+        let since = *state.soft_since.get_or_insert(now);
+        let over = waiting > limits.client_output_hard
+            || now.duration_since(since) > limits.client_output_soft_time;
+        if over {
+            tracing::info!(
+                client = state.client.id(),
+                waiting,
+                "closing a client that does not read its replies"
+            );
+            self.context
+                .metrics
+                .client_rejected(crate::observe::Rejected::Output);
+            self.die(state);
+        }
+    }
+}
+
+impl Flush for Session {
+    fn flush(&self) {
+        self.listed.set(false);
+        let mut state = self.state.borrow_mut();
+        if state.life == Life::Dead || state.blocked {
+            return;
+        }
+        match self.write_out(&mut state) {
+            Err(_) => self.die(&mut state),
+            Ok(()) if state.blocked || state.paused || state.life == Life::Finishing => self.wake(),
+            Ok(()) => {}
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What is to happen to one command: pure, from the command's row in the table, its keys, and the options.
+//! The session carries plans out; `slotway explain` prints them.
+
+use crate::cluster::Slot;
+use crate::command::{Command, Gather, Keys, Local, Policy, Split};
+use crate::resp::Request;
+use std::fmt::Write as _;
+
+/// The most bytes of a key that an error message quotes.
+const QUOTED_BYTES_MAX: usize = 64;
+
+/// What is to happen to a command.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// Answered by the proxy.
+    Local(Local),
+    /// Sent whole to the owner of that slot.
+    Slot(Slot),
+    /// Sent whole to any primary.
+    AnyNode,
+    /// Split into one command per slot, replies merged.
+    Split(Split),
+    /// Sent to several nodes, replies merged.
+    Gather(Gather),
+    /// One step of a scan over the cluster.
+    Scan,
+    /// Answered with this error (without the leading `-`).
+    Refuse(String, Why),
+}
+
+/// Whose decision a refusal is; for the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Wrong arguments: the server would say the same.
+    Arguments,
+    /// Keys in several slots.
+    CrossSlot,
+    /// The command table says so.
+    Policy,
+}
+
+/// Plans one command. `split_writes` is `policy.split_writes`. Checks arity, not authentication.
+#[inline]
+pub fn plan(command: &Command, request: &Request<'_>, split_writes: bool) -> Plan {
+    if !command.arity_ok(request.len()) {
+        return Plan::Refuse(command.arity_error(), Why::Arguments);
+    }
+    match command.policy_for(request) {
+        Policy::Route => route(command, request),
+        Policy::Split(split) => self::split(split, command, request, split_writes),
+        Policy::AllShards(gather) => Plan::Gather(gather),
+        Policy::AnyNode | Policy::OneNode => Plan::AnyNode,
+        Policy::Scan => Plan::Scan,
+        Policy::Local(local) => Plan::Local(local),
+        Policy::Later(why) | Policy::Refused(why) => {
+            Plan::Refuse(command.refusal(why), Why::Policy)
+        }
+    }
+}
+
+#[inline]
+fn route(command: &Command, request: &Request<'_>) -> Plan {
+    if let Some(key) = command.only_key() {
+        return Plan::Slot(Slot::of(request.arg(key)));
+    }
+    let mut keys = Keys::new();
+    if let Err(e) = command.keys(request, &mut keys) {
+        return Plan::Refuse(e.to_string(), Why::Arguments);
+    }
+    match one_slot(request, &keys) {
+        Ok(Some(slot)) => Plan::Slot(slot),
+        Ok(None) => Plan::AnyNode,
+        Err((a, b)) => Plan::Refuse(
+            cross_slot(
+                request.arg(a),
+                request.arg(b),
+                "give keys that belong together one hash tag, as in {tag}key",
+            ),
+            Why::CrossSlot,
+        ),
+    }
+}
+
+fn split(split: Split, command: &Command, request: &Request<'_>, split_writes: bool) -> Plan {
+    let mut keys = Keys::new();
+    if let Err(e) = command.keys(request, &mut keys) {
+        return Plan::Refuse(e.to_string(), Why::Arguments);
+    }
+    match one_slot(request, &keys) {
+        Ok(Some(slot)) => Plan::Slot(slot),
+        Ok(None) => Plan::AnyNode,
+        Err((a, b)) if command.is_write() && !split_writes => Plan::Refuse(
+            cross_slot(
+                request.arg(a),
+                request.arg(b),
+                "policy.split_writes = true would split it",
+            ),
+            Why::CrossSlot,
+        ),
+        Err(_) => Plan::Split(split),
+    }
+}
+
+/// The slot of all keys; `None` without keys; `Err` with two arguments whose slots differ.
+fn one_slot(request: &Request<'_>, keys: &[u32]) -> Result<Option<Slot>, (usize, usize)> {
+    let Some((&first, rest)) = keys.split_first() else {
+        return Ok(None);
+    };
+    let slot = Slot::of(request.arg(first as usize));
+    for &key in rest {
+        if Slot::of(request.arg(key as usize)) != slot {
+            return Err((first as usize, key as usize));
+        }
+    }
+    Ok(Some(slot))
+}
+
+/// The server's own text, and behind it what would help.
+pub fn cross_slot(a: &[u8], b: &[u8], hint: &str) -> String {
+    let mut text = "CROSSSLOT Keys in request don't hash to the same slot (slotway: ".to_owned();
+    quote(&mut text, a);
+    text.push_str(" and ");
+    quote(&mut text, b);
+    let _ = write!(text, "; {hint})");
+    text
+}
+
+fn quote(text: &mut String, key: &[u8]) {
+    let shown = &key[..key.len().min(QUOTED_BYTES_MAX)];
+    let more = if shown.len() < key.len() { "…" } else { "" };
+    let _ = write!(text, "'{}{more}'", shown.escape_ascii());
+}

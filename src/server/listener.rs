@@ -1,0 +1,166 @@
+//! Accepts connections, enforces `limits.clients`, and hands each socket to the worker with the fewest clients.
+
+use super::worker::{NewClient, Socket, ToWorker, WorkerHandle};
+use crate::config::{Config, ListenAddr};
+use crate::local::Address;
+use crate::observe::{Rejected, WorkerMetrics};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+/// Pause after a failed accept (no file descriptor left): accepting again at once would only burn CPU.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
+
+/// A bound listener.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, UnixPath),
+}
+
+/// The socket file, removed with the listener.
+pub(super) struct UnixPath(PathBuf);
+
+impl Drop for UnixPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listener {
+    /// Binds an address of the configuration.
+    pub(super) fn bind(addr: &ListenAddr, config: &Config) -> io::Result<Self> {
+        match addr {
+            ListenAddr::Tcp(addr) => {
+                let domain = socket2::Domain::for_address(*addr);
+                let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+                socket.set_reuse_address(true)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&(*addr).into())?;
+                socket.listen(config.listen.backlog as i32)?;
+                Ok(Self::Tcp(TcpListener::from_std(socket.into())?))
+            }
+            ListenAddr::Unix(path) => {
+                remove_stale(path)?;
+                let listener = UnixListener::bind(path)?;
+                let guard = UnixPath(path.clone());
+                let mode = std::fs::Permissions::from_mode(config.listen.unix_mode);
+                std::fs::set_permissions(path, mode)?;
+                Ok(Self::Unix(listener, guard))
+            }
+        }
+    }
+
+    /// The address it is bound to, with the real port where 0 was asked for.
+    pub(super) fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(addr) => addr.to_string(),
+                Err(_) => "?".to_owned(),
+            },
+            Self::Unix(_, path) => format!("unix:{}", path.0.display()),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Socket, Address)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let local = stream.local_addr()?;
+                let stream = stream.into_std()?;
+                Ok((Socket::Tcp(stream), Address::Tcp { peer, local }))
+            }
+            Self::Unix(listener, path) => {
+                let (stream, _) = listener.accept().await?;
+                let name = path.0.to_string_lossy().into();
+                Ok((Socket::Unix(stream.into_std()?), Address::Unix(name)))
+            }
+        }
+    }
+}
+
+/// A socket file that nobody listens on any more is in the way of a new start.
+fn remove_stale(path: &PathBuf) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(meta) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if meta.file_type().is_socket() && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+/// What all listeners share.
+pub(super) struct Reception {
+    pub(super) workers: Vec<WorkerHandle>,
+    pub(super) ids: AtomicU64,
+    pub(super) clients_max: usize,
+    pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Reception {
+    /// Accepts until told to stop. Owned by the control thread.
+    pub(super) async fn receive(self: Arc<Self>, listener: Listener, index: usize) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, address)) => self.hand_over(socket, address, index),
+                Err(error) if is_of_one_client(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept");
+                    self.metrics.client_rejected(Rejected::FileDescriptors);
+                    tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+                }
+            }
+        }
+    }
+
+    fn hand_over(&self, socket: Socket, address: Address, listener: usize) {
+        let load = |w: &WorkerHandle| w.clients.load(Ordering::Relaxed);
+        let clients: usize = self.workers.iter().map(load).sum();
+        if clients >= self.clients_max {
+            self.metrics.client_rejected(Rejected::Clients);
+            return turn_away(socket);
+        }
+        let Some(worker) = self.workers.iter().min_by_key(|w| load(w)) else {
+            return;
+        };
+        worker.clients.fetch_add(1, Ordering::Relaxed);
+        let client = NewClient {
+            socket,
+            id: self.ids.fetch_add(1, Ordering::Relaxed),
+            listener,
+            address,
+        };
+        if worker.mailbox.try_send(ToWorker::Client(client)).is_err() {
+            worker.clients.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.client_rejected(Rejected::Clients);
+        }
+    }
+}
+
+fn is_of_one_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied
+    )
+}
+
+/// As a server does at `maxclients`.
+fn turn_away(socket: Socket) {
+    const TEXT: &[u8] = b"-ERR max number of clients reached\r\n";
+    let _ = match socket {
+        Socket::Tcp(mut stream) => stream.write_all(TEXT),
+        Socket::Unix(mut stream) => stream.write_all(TEXT),
+    };
+}

@@ -1,0 +1,273 @@
+//! From a configuration to a running process and back: binds, starts the workers and the control thread's tasks,
+//! waits for a signal, drains.
+
+use super::listener::{Listener, Reception};
+use super::worker::{MAILBOX_MAX, MemoryBudget, WorkerHandle, WorkerSetup, work};
+use crate::admin::{self, AdminState};
+use crate::command::CommandTable;
+use crate::config::Config;
+use crate::observe::{Metrics, TopologyMetrics};
+use crate::session::Shared;
+use crate::topology::{Topology, TopologySettings};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::thread::JoinHandle;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// File descriptors that are not clients: lanes, control connections, listeners, logs.
+const SPARE_FILES: u64 = 256;
+
+/// Why the proxy could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A listener's address could not be bound.
+    #[error("cannot listen on {address}: {error}; is something else using it?")]
+    Listen {
+        /// As configured.
+        address: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A thread, runtime or signal handler could not be made.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// The metrics' names clash; a defect.
+    #[error("cannot register metrics: {0}")]
+    Metrics(String),
+}
+
+/// Where a running proxy is reached.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Every listener, with the real port where 0 was configured.
+    pub listeners: Vec<String>,
+    /// The admin endpoint.
+    pub admin: Option<String>,
+}
+
+/// Runs until SIGTERM or SIGINT, then drains: no new connection, every reply in flight is delivered, at most
+/// `timeouts.drain`. A second signal ends it at once. `ready` is called once everything is bound.
+pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), RunError> {
+    raise_file_limit(&config);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())?;
+    runtime.block_on(async move {
+        let server = Server::start(Arc::new(config))?;
+        ready(&server.addresses);
+        server.until_signal().await
+    })
+}
+
+/// Everything that runs. Owned by the control thread.
+struct Server {
+    addresses: Addresses,
+    reception: Arc<Reception>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl Server {
+    fn start(config: Arc<Config>) -> Result<Self, RunError> {
+        let listeners = bind_all(&config)?;
+        let admin = config.admin.listen.map(bind_admin).transpose()?;
+        let addresses = Addresses {
+            listeners: listeners.iter().map(Listener::address).collect(),
+            admin: match &admin {
+                Some(listener) => Some(listener.local_addr()?.to_string()),
+                None => None,
+            },
+        };
+        let metrics = Metrics::new(addresses.listeners.clone())
+            .map_err(|e| RunError::Metrics(e.to_string()))?;
+        let topology_metrics = Arc::new(TopologyMetrics::new());
+        metrics.add_source(topology_metrics.clone());
+        let mut table = CommandTable::builtin();
+        for problem in table.apply(&config.policy.allow, &config.policy.deny) {
+            tracing::warn!(problem, "policy.allow, policy.deny");
+        }
+        let topology = Topology::spawn(TopologySettings::from(&*config), table, topology_metrics);
+        let shared = Shared {
+            config: config.clone(),
+            map: topology.shared_map(),
+            clients: Arc::default(),
+            table: topology.table(),
+            server: topology.server(),
+            status: topology.status(),
+            topology: topology.clone(),
+        };
+        let table = shared.table.clone();
+        metrics.name_commands(Box::new(move || {
+            let table = table.load();
+            table.iter().map(|c| (c.metric, c.name.clone())).collect()
+        }));
+        let (workers, threads) = start_workers(&shared, &metrics)?;
+        let reception = Arc::new(Reception {
+            workers,
+            ids: AtomicU64::new(1),
+            clients_max: config.limits.clients,
+            metrics: metrics.writer(),
+            stop: CancellationToken::new(),
+        });
+        for (index, listener) in listeners.into_iter().enumerate() {
+            tokio::task::spawn_local(reception.clone().receive(listener, index));
+        }
+        if let Some(listener) = admin {
+            let state = admin_state(metrics, topology, reception.stop.clone());
+            tokio::task::spawn_local(admin::serve(listener, Arc::new(state)));
+        }
+        tracing::info!(
+            listen = ?addresses.listeners,
+            admin = addresses.admin,
+            workers = threads.len(),
+            version = env!("CARGO_PKG_VERSION"),
+            "slotway is running"
+        );
+        Ok(Self {
+            addresses,
+            reception,
+            threads,
+        })
+    }
+
+    async fn until_signal(self) -> Result<(), RunError> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(
+            signal = name,
+            "draining: no new connections, replies in flight are delivered"
+        );
+        self.reception.stop.cancel();
+        let drained = drain(self.reception, self.threads);
+        tokio::select! {
+            () = drained => tracing::info!("drained"),
+            _ = terminate.recv() => tracing::warn!("second signal: ending at once"),
+            _ = interrupt.recv() => tracing::warn!("second signal: ending at once"),
+        }
+        Ok(())
+    }
+}
+
+/// Ends the workers; returns when they have ended.
+async fn drain(reception: Arc<Reception>, threads: Vec<JoinHandle<io::Result<()>>>) {
+    for worker in &reception.workers {
+        // A full mailbox holds clients, whose sessions are finished when the mailbox closes.
+        let _ = worker.mailbox.try_send(super::worker::ToWorker::Drain);
+    }
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    });
+    if joined.await.is_err() {
+        tracing::error!("waiting for the workers failed");
+    }
+}
+
+fn bind_all(config: &Config) -> Result<Vec<Listener>, RunError> {
+    let bind = |addr| {
+        Listener::bind(addr, config).map_err(|error| RunError::Listen {
+            address: format!("{addr}"),
+            error,
+        })
+    };
+    config.listen.addresses.iter().map(bind).collect()
+}
+
+fn bind_admin(addr: std::net::SocketAddr) -> Result<TcpListener, RunError> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(addr)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    };
+    bind().map_err(|error| RunError::Listen {
+        address: format!("{addr} (admin.listen)"),
+        error,
+    })
+}
+
+type Workers = (Vec<WorkerHandle>, Vec<JoinHandle<io::Result<()>>>);
+
+fn start_workers(shared: &Shared, metrics: &Metrics) -> Result<Workers, RunError> {
+    let count = shared.config.listen.workers;
+    let memory = Arc::new(MemoryBudget {
+        used: (0..count).map(|_| AtomicUsize::new(0)).collect(),
+        limit: shared.config.limits.memory,
+    });
+    let mut handles = Vec::new();
+    let mut threads = Vec::new();
+    for index in 0..count {
+        let (mailbox, inbox) = mpsc::channel(MAILBOX_MAX);
+        let clients = Arc::new(AtomicUsize::new(0));
+        let setup = WorkerSetup {
+            index,
+            shared: shared.clone(),
+            metrics: metrics.writer(),
+            map_changed: shared.topology.subscribe(),
+            memory: memory.clone(),
+            clients: clients.clone(),
+            mailbox: inbox,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || work(setup))?;
+        threads.push(thread);
+        handles.push(WorkerHandle { mailbox, clients });
+    }
+    Ok((handles, threads))
+}
+
+fn admin_state(metrics: Metrics, topology: Topology, stop: CancellationToken) -> AdminState {
+    let status = topology.status();
+    let map = topology.shared_map();
+    AdminState::new(
+        metrics,
+        move || {
+            if stop.is_cancelled() {
+                return Err("draining".to_owned());
+            }
+            if map.load().nodes().is_empty() {
+                let status = status.load();
+                let why = status
+                    .last_error
+                    .as_ref()
+                    .map_or("no node has answered yet", |e| &e.error);
+                return Err(format!("no topology: {why}"));
+            }
+            Ok(())
+        },
+        move || serde_json::to_value(&**topology.status().load()).unwrap_or_default(),
+    )
+}
+
+/// Raises the limit of open files to what the system allows, and says so if that is too low for
+/// `limits.clients`.
+fn raise_file_limit(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let current = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let needed = config.limits.clients as u64 + SPARE_FILES;
+    if current.is_some_and(|files| files < needed) {
+        tracing::warn!(
+            files = current,
+            needed,
+            "limits.clients needs more open files than the system allows: raise LimitNOFILE (ulimit -n) or lower it"
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! A worker: one OS thread with a runtime of its own and everything its clients and lanes need, shared with nobody.
+
+use crate::config::Config;
+use crate::io::{Clock, Flusher, ReadHalf, Scratch, WriteHalf, split_tcp, split_unix, tune_tcp};
+use crate::local::{Address, Client};
+use crate::observe::{Rejected, WorkerMetrics};
+
+use crate::session::{SessionContext, Shared, serve};
+use crate::topology::{Report, Trigger};
+use crate::upstream::{Credentials, LaneSettings, Lanes, NodeEvent, UpstreamContext};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::task::TaskTracker;
+
+/// How often lanes and sessions are looked after.
+const UPKEEP_EVERY: Duration = Duration::from_millis(100);
+
+/// After this long without an acknowledgement of what was sent, a client's connection is given up.
+const CLIENT_UNACKED: Duration = Duration::from_secs(60);
+
+/// Sockets on their way from a listener to a worker.
+pub(super) const MAILBOX_MAX: usize = 1024;
+
+/// What a worker is told.
+pub(super) enum ToWorker {
+    /// Serve this client.
+    Client(NewClient),
+    /// Take no more commands; end when everything is answered.
+    Drain,
+}
+
+/// A client that was accepted.
+pub(super) struct NewClient {
+    pub(super) socket: Socket,
+    pub(super) id: u64,
+    pub(super) listener: usize,
+    pub(super) address: Address,
+}
+
+/// Its socket, not yet bound to a runtime.
+pub(super) enum Socket {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// What the listeners know of a worker.
+#[derive(Clone)]
+pub(super) struct WorkerHandle {
+    pub(super) mailbox: mpsc::Sender<ToWorker>,
+    /// Clients it has.
+    pub(super) clients: Arc<AtomicUsize>,
+}
+
+/// Memory of all workers against `limits.memory`.
+pub(super) struct MemoryBudget {
+    pub(super) used: Vec<AtomicUsize>,
+    pub(super) limit: usize,
+}
+
+/// What a worker is made of.
+pub(super) struct WorkerSetup {
+    pub(super) index: usize,
+    pub(super) shared: Shared,
+    pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) map_changed: Arc<Notify>,
+    pub(super) memory: Arc<MemoryBudget>,
+    pub(super) clients: Arc<AtomicUsize>,
+    pub(super) mailbox: mpsc::Receiver<ToWorker>,
+}
+
+/// The thread's body; returns when the mailbox is closed and every session has ended.
+pub(super) fn work(setup: WorkerSetup) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())?;
+    runtime.block_on(Worker::new(setup).run());
+    Ok(())
+}
+
+struct Worker {
+    setup: WorkerSetup,
+    lanes: Rc<Lanes>,
+    context: Rc<SessionContext>,
+    flusher: Rc<Flusher>,
+    clock: Rc<Clock>,
+    sessions: TaskTracker,
+}
+
+impl Worker {
+    fn new(setup: WorkerSetup) -> Self {
+        let config: &Config = &setup.shared.config;
+        let clock = Rc::new(Clock::default());
+        let scratch = Rc::new(Scratch::default());
+        let flusher = Rc::new(Flusher::default());
+        let topology = setup.shared.topology.clone();
+        let upstream = Rc::new(UpstreamContext {
+            settings: LaneSettings::new(config, config.listen.workers),
+            credentials: Credentials {
+                username: config.upstream.username.clone(),
+                password: config.upstream.password.clone(),
+            },
+            clock: clock.clone(),
+            scratch: scratch.clone(),
+            flusher: flusher.clone(),
+            metrics: setup.metrics.clone(),
+            on_event: Box::new(move |event| {
+                let (node, why) = match event {
+                    NodeEvent::Lost(fault) => (fault.node.clone(), Trigger::ConnectionLost),
+                    NodeEvent::Silent(node) => (node.clone(), Trigger::Silent),
+                };
+                topology.report(Report::Suspect { node, why });
+            }),
+        });
+        let lanes = Rc::new(Lanes::new(upstream));
+        let context = SessionContext::new(
+            setup.shared.clone(),
+            clock.clone(),
+            scratch,
+            flusher.clone(),
+            setup.metrics.clone(),
+            lanes.clone(),
+        );
+        Self {
+            setup,
+            lanes,
+            context,
+            flusher,
+            clock,
+            sessions: TaskTracker::new(),
+        }
+    }
+
+    async fn run(mut self) {
+        // These three end with the runtime, that is, with the worker.
+        tokio::task::spawn_local(self.flusher.clone().run());
+        tokio::task::spawn_local(self.context.clone().run_retries());
+        let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
+        upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let map_changed = self.setup.map_changed.clone();
+        loop {
+            tokio::select! {
+                message = self.setup.mailbox.recv() => match message {
+                    Some(ToWorker::Client(client)) => self.welcome(client),
+                    Some(ToWorker::Drain) => self.drain(),
+                    None => break,
+                },
+                () = map_changed.notified() => self.context.refresh(),
+                _ = upkeep.tick() => self.upkeep(),
+            }
+        }
+        self.finish().await;
+    }
+
+    fn welcome(&self, new: NewClient) {
+        let (read, write) = match open(new.socket) {
+            Ok(halves) => halves,
+            Err(error) => {
+                tracing::debug!(%error, "a client was gone before it was served");
+                self.setup.clients.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        let metrics = self.setup.metrics.clone();
+        let listener = new.listener;
+        metrics.client_opened(listener);
+        let needs_auth = self.setup.shared.config.auth.password.is_some();
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let client = Client::new(new.id, new.address, now, needs_auth);
+        let clients = self.setup.clients.clone();
+        let all = self.setup.shared.clients.clone();
+        all.fetch_add(1, Ordering::Relaxed);
+        let session = serve(self.context.clone(), read, write, client);
+        self.sessions.spawn_local(async move {
+            session.await;
+            metrics.client_closed(listener);
+            clients.fetch_sub(1, Ordering::Relaxed);
+            all.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
+    fn upkeep(&self) {
+        self.clock.tick();
+        self.lanes.check();
+        self.lanes.prune(&self.setup.shared.map.load());
+        let idle = self.setup.shared.config.timeouts.idle;
+        let mut used = self.lanes.retained();
+        let mut largest: Option<(usize, Rc<crate::session::Session>)> = None;
+        for session in self.context.sessions() {
+            let held = session.upkeep(idle);
+            used += held;
+            if largest.as_ref().is_none_or(|(most, _)| held > *most) {
+                largest = Some((held, session));
+            }
+        }
+        let memory = &self.setup.memory;
+        memory.used[self.setup.index].store(used, Ordering::Relaxed);
+        let total: usize = memory.used.iter().map(|m| m.load(Ordering::Relaxed)).sum();
+        self.context.set_scarce(total > memory.limit / 10 * 9);
+        if total > memory.limit
+            && let Some((held, session)) = largest
+        {
+            tracing::warn!(
+                client = session.id(),
+                held,
+                total,
+                "limits.memory reached: closing the largest client"
+            );
+            self.setup.metrics.client_rejected(Rejected::Memory);
+            session.kill();
+        }
+    }
+
+    fn drain(&self) {
+        for session in self.context.sessions() {
+            session.finish();
+        }
+    }
+
+    async fn finish(self) {
+        self.drain();
+        self.sessions.close();
+        let grace = self.setup.shared.config.timeouts.drain;
+        let upkeep = async {
+            loop {
+                tokio::time::sleep(UPKEEP_EVERY).await;
+                self.upkeep();
+            }
+        };
+        tokio::select! {
+            () = self.sessions.wait() => {}
+            () = upkeep => {}
+            () = tokio::time::sleep(grace) => {
+                let left = self.sessions.len();
+                tracing::warn!(left, "timeouts.drain is over: closing the clients that are left");
+            }
+        }
+        self.lanes.close();
+    }
+}
+
+fn open(socket: Socket) -> io::Result<(ReadHalf, WriteHalf)> {
+    match socket {
+        Socket::Tcp(stream) => {
+            let stream = tokio::net::TcpStream::from_std(stream)?;
+            tune_tcp(&stream, CLIENT_UNACKED)?;
+            Ok(split_tcp(stream))
+        }
+        Socket::Unix(stream) => {
+            let stream = tokio::net::UnixStream::from_std(stream)?;
+            Ok(split_unix(stream))
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What lanes deliver to a session. The plain case — a reply that is no error, to a session that is not
+//! redirecting — is a copy into the output; everything else is looked at.
+
+use super::replies::{About, Stage};
+use super::{Life, Session, State};
+use crate::command::Lookup;
+use crate::local::Address;
+use crate::observe::{ErrorSource, WorkerMetrics};
+use crate::resp;
+use crate::route::{Facts, ScanStep};
+use crate::upstream::{Answer, Requester, Ticket};
+use std::sync::atomic::Ordering;
+
+impl Requester for Session {
+    #[inline]
+    fn wants_requests(&self) -> bool {
+        self.redirecting.get()
+    }
+
+    #[inline]
+    fn answered(&self, ticket: Ticket, answer: Answer<'_>) {
+        let state = &mut *self.state.borrow_mut();
+        if state.life == Life::Dead {
+            return;
+        }
+        match answer {
+            Answer::Reply {
+                reply,
+                request: None,
+                ..
+            } => self.deliver(state, ticket, reply),
+            Answer::Reply {
+                reply,
+                request: Some(request),
+                from,
+            } => self.examine(state, ticket, reply, request, from),
+            Answer::NotSent { request, fault } => self.not_sent(state, ticket, request, fault),
+            Answer::Unknown { request, fault } => self.unknown(state, ticket, request, fault),
+        }
+    }
+
+    fn expired(&self, ticket: Ticket) {
+        let state = &mut *self.state.borrow_mut();
+        if state.life != Life::Dead {
+            self.expire(state, ticket);
+        }
+    }
+}
+
+impl Session {
+    /// The reply of one request (or of one part of a command) is final.
+    #[inline]
+    pub(super) fn deliver(&self, state: &mut State, ticket: Ticket, reply: &[u8]) {
+        let metrics = &self.context.metrics;
+        let Some(pending) = state.replies.get_mut(ticket.seq) else {
+            return;
+        };
+        match &mut pending.stage {
+            Stage::Sent(..) | Stage::Held => {
+                let about = pending.about;
+                if let Some(step) = pending.scan.take() {
+                    return self.complete_scan(state, ticket.seq, &step, reply);
+                }
+                count_lookups(metrics, &about, about.keys, reply);
+                self.complete(state, ticket.seq, reply);
+            }
+            Stage::Fanout(fanout) => {
+                let part = &mut fanout.parts[usize::from(ticket.part)];
+                part.lane = None;
+                count_lookups(metrics, &pending.about, part.keys, reply);
+                if fanout.gathering.put(usize::from(ticket.part), reply) {
+                    self.complete_fanout(state, ticket.seq);
+                }
+            }
+            // Its client got a timeout error: too late.
+            Stage::Early { .. } | Stage::Ready(_) => {}
+        }
+    }
+
+    /// A command's reply is final.
+    #[inline]
+    pub(super) fn complete(&self, state: &mut State, seq: u64, reply: &[u8]) {
+        let now = self.context.clock.micros();
+        let metrics = &self.context.metrics;
+        state
+            .replies
+            .complete(seq, reply, &mut state.output, now, metrics);
+        if state.output.len() > self.context.config.limits.client_output_soft {
+            self.check_output(state, reply.len());
+        }
+        if !state.output.is_empty() {
+            self.list();
+        }
+        if state.paused && !self.would_pause(state) || state.life == Life::Finishing {
+            self.wake();
+        }
+    }
+
+    fn complete_scan(&self, state: &mut State, seq: u64, step: &ScanStep, reply: &[u8]) {
+        let mut shown = Vec::new();
+        step.reply(reply, self.context.map().version(), &mut shown);
+        self.complete(state, seq, &shown);
+    }
+
+    /// What merged replies contain besides what the nodes said.
+    fn facts(&self, state: &State) -> Facts {
+        Facts {
+            clients: self.context.clients.load(Ordering::Relaxed),
+            clients_max: self.context.config.limits.clients,
+            port: match state.client.address() {
+                Address::Tcp { local, .. } => local.port(),
+                Address::Unix(_) => 0,
+            },
+            random: state.replies.oldest().wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        }
+    }
+
+    fn complete_fanout(&self, state: &mut State, seq: u64) {
+        let facts = self.facts(state);
+        let Some(pending) = state.replies.get_mut(seq) else {
+            return;
+        };
+        if let Stage::Fanout(fanout) = std::mem::replace(&mut pending.stage, Stage::Held) {
+            let mut reply = Vec::new();
+            fanout.gathering.finish(&facts, &mut reply);
+            if reply.first() == Some(&b'-') {
+                self.context.metrics.error(ErrorSource::Upstream, &reply);
+            }
+            self.complete(state, seq, &reply);
+        }
+    }
+}
+
+/// Reads hits and misses from a reply that says them.
+#[inline]
+fn count_lookups(metrics: &WorkerMetrics, about: &About, keys: u32, reply: &[u8]) {
+    let (hits, misses) = match about.lookup {
+        Lookup::None => return,
+        _ if reply[0] == b'-' => return,
+        Lookup::Value => {
+            let miss = u64::from(resp::is_null(reply));
+            (1 - miss, miss)
+        }
+        Lookup::Count => {
+            let found = resp::integer(reply).map_or(0, |n| n.max(0) as u64);
+            (found, u64::from(keys).saturating_sub(found))
+        }
+        Lookup::Elements => {
+            let Some(elements) = resp::elements(reply) else {
+                return;
+            };
+            let all = elements.len() as u64;
+            let misses = elements
+                .into_iter()
+                .filter(|e| resp::is_null(&reply[e.clone()]))
+                .count() as u64;
+            (all - misses, misses)
+        }
+    };
+    metrics.lookup(about.command, hits, misses);
+}

@@ -1,0 +1,228 @@
+//! What the sessions of a worker share.
+
+use super::Session;
+use crate::cluster::{NodeAddr, SlotMap};
+use crate::command::CommandTable;
+use crate::config::Config;
+use crate::io::{Clock, Flusher, Scratch};
+use crate::observe::WorkerMetrics;
+use crate::resp::RequestLimits;
+use crate::route::ScanOrder;
+use crate::topology::{Report, ServerInfo, Topology, TopologyStatus};
+use crate::upstream::Lanes;
+use arc_swap::ArcSwap;
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
+
+/// From this size on, in bytes, requests are refused while memory is scarce.
+const LARGE_REQUEST: usize = 64 * 1024;
+
+/// What the whole process shares; given to each worker.
+#[derive(Clone)]
+pub struct Shared {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The published map.
+    pub map: Arc<ArcSwap<SlotMap>>,
+    /// Clients of all workers.
+    pub clients: Arc<AtomicUsize>,
+    /// The command table, with what the nodes say of their commands.
+    pub table: Arc<ArcSwap<CommandTable>>,
+    /// What the nodes say of themselves.
+    pub server: Arc<ArcSwap<ServerInfo>>,
+    /// How topology stands.
+    pub status: Arc<ArcSwap<TopologyStatus>>,
+    /// Where trouble is reported.
+    pub topology: Topology,
+}
+
+/// See the module. Owned by the worker.
+pub struct SessionContext {
+    pub(super) config: Arc<Config>,
+    pub(super) shared: Shared,
+    pub(super) clients: Arc<AtomicUsize>,
+    pub(super) clock: Rc<Clock>,
+    pub(super) scratch: Rc<Scratch>,
+    pub(super) flusher: Rc<Flusher>,
+    pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) lanes: Rc<Lanes>,
+    pub(super) request_limits: RequestLimits,
+    pub(super) preauth_limits: RequestLimits,
+    map: RefCell<Arc<SlotMap>>,
+    table: RefCell<Arc<CommandTable>>,
+    scan_order: RefCell<Option<ScanOrder>>,
+    sessions: RefCell<HashMap<u64, Weak<Session>>>,
+    /// Sessions with something to retry, and when.
+    retries: RefCell<Vec<(Instant, Weak<Session>)>>,
+    pub(super) retry_task: tokio::sync::Notify,
+    /// Nodes that were promoted although the map does not say so yet: the failed primary and its heir.
+    pub(super) heirs: RefCell<HashMap<NodeAddr, NodeAddr>>,
+    /// When a replica of an unreachable primary was last asked whether it was promoted.
+    pub(super) scouted: Cell<Option<Instant>>,
+    /// `limits.memory` is nearly reached: no large request is taken.
+    scarce: Cell<bool>,
+}
+
+impl SessionContext {
+    /// The context of one worker.
+    pub fn new(
+        shared: Shared,
+        clock: Rc<Clock>,
+        scratch: Rc<Scratch>,
+        flusher: Rc<Flusher>,
+        metrics: Arc<WorkerMetrics>,
+        lanes: Rc<Lanes>,
+    ) -> Rc<Self> {
+        let limits = &shared.config.limits;
+        let request_limits = RequestLimits {
+            arguments: limits.arguments as u32,
+            argument: limits.argument as u32,
+            request: limits.request as u32,
+            inline: limits.inline as u32,
+            preauth: false,
+        };
+        let preauth_limits = RequestLimits {
+            arguments: limits.preauth_arguments as u32,
+            argument: limits.preauth_argument as u32,
+            preauth: true,
+            ..request_limits
+        };
+        Rc::new(Self {
+            config: shared.config.clone(),
+            clients: shared.clients.clone(),
+            map: RefCell::new(shared.map.load_full()),
+            table: RefCell::new(shared.table.load_full()),
+            clock,
+            scratch,
+            flusher,
+            metrics,
+            lanes,
+            request_limits,
+            preauth_limits,
+            scan_order: RefCell::default(),
+            sessions: RefCell::default(),
+            retries: RefCell::default(),
+            retry_task: tokio::sync::Notify::new(),
+            heirs: RefCell::default(),
+            scouted: Cell::new(None),
+            scarce: Cell::new(false),
+            shared,
+        })
+    }
+
+    /// The map as of the last notification.
+    #[inline]
+    pub(super) fn map(&self) -> Ref<'_, Arc<SlotMap>> {
+        self.map.borrow()
+    }
+
+    /// The command table as of the last notification.
+    #[inline]
+    pub(super) fn table(&self) -> Ref<'_, Arc<CommandTable>> {
+        self.table.borrow()
+    }
+
+    /// Takes over what topology has published, and lets waiting sessions try again. Called by the worker when it
+    /// is notified.
+    pub fn refresh(&self) {
+        *self.map.borrow_mut() = self.shared.map.load_full();
+        *self.table.borrow_mut() = self.shared.table.load_full();
+        self.heirs.borrow_mut().clear();
+        let map = self.map().clone();
+        self.lanes.prune(&map);
+        self.clock.tick();
+        let waiting = std::mem::take(&mut *self.retries.borrow_mut());
+        for session in waiting.into_iter().filter_map(|(_, s)| s.upgrade()) {
+            session.retry(true);
+        }
+    }
+
+    /// Retries what is due, for ever; one task per worker.
+    pub async fn run_retries(self: Rc<Self>) {
+        loop {
+            let next = self.retries.borrow().iter().map(|(at, _)| *at).min();
+            match next {
+                None => self.retry_task.notified().await,
+                Some(at) => {
+                    let sleep = tokio::time::sleep_until(at.into());
+                    tokio::select! {
+                        () = sleep => {}
+                        () = self.retry_task.notified() => continue,
+                    }
+                }
+            }
+            self.clock.tick();
+            for session in self.take_due() {
+                session.retry(false);
+            }
+        }
+    }
+
+    fn take_due(&self) -> Vec<Rc<Session>> {
+        let now = self.clock.now();
+        let mut due = Vec::new();
+        self.retries.borrow_mut().retain(|(at, session)| {
+            if *at > now {
+                return true;
+            }
+            due.extend(session.upgrade());
+            false
+        });
+        due
+    }
+
+    /// Has `session.retry` called at `at`, or earlier if the map changes.
+    pub(super) fn retry_at(&self, at: Instant, session: Weak<Session>) {
+        // Several slots of one session often wait together: a millisecond apart is the same wake-up.
+        let at = at.max(self.clock.now() + Duration::from_millis(1));
+        self.retries.borrow_mut().push((at, session));
+        self.retry_task.notify_one();
+    }
+
+    /// In which order SCAN goes through the shards of the map.
+    pub(super) fn scan_order(&self) -> Ref<'_, ScanOrder> {
+        let version = self.map().version();
+        let known = self.scan_order.borrow().as_ref().map(ScanOrder::version);
+        if known != Some(version) {
+            *self.scan_order.borrow_mut() = Some(ScanOrder::of(&self.map()));
+        }
+        Ref::map(self.scan_order.borrow(), |order| {
+            order.as_ref().expect("set two lines above if it was not")
+        })
+    }
+
+    pub(super) fn report(&self, report: Report) {
+        self.shared.topology.report(report);
+    }
+
+    /// Said by the worker: memory is scarce, or no longer so.
+    pub fn set_scarce(&self, scarce: bool) {
+        self.scarce.set(scarce);
+    }
+
+    /// Whether a request of so many bytes is refused because memory is scarce.
+    #[inline]
+    pub(super) fn is_too_large_now(&self, bytes: usize) -> bool {
+        bytes > LARGE_REQUEST && self.scarce.get()
+    }
+
+    pub(super) fn register(&self, id: u64, session: &Rc<Session>) {
+        self.sessions
+            .borrow_mut()
+            .insert(id, Rc::downgrade(session));
+    }
+
+    pub(super) fn unregister(&self, id: u64) {
+        self.sessions.borrow_mut().remove(&id);
+    }
+
+    /// The sessions that are there now.
+    pub fn sessions(&self) -> Vec<Rc<Session>> {
+        let sessions = self.sessions.borrow();
+        sessions.values().filter_map(Weak::upgrade).collect()
+    }
+}

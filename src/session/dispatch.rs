@@ -1,0 +1,282 @@
+//! One decoded command: look it up, plan it, send it or answer it.
+
+use super::replies::{About, Stage};
+use super::{Session, State};
+use crate::cluster::{Slot, SlotMap};
+use crate::command::{Command, CommandId, CommandTable, Local, Lookup};
+use crate::local::{self, Access, Effect, Replies};
+use crate::observe::{CrossSlot, ErrorSource};
+use crate::resp::Request;
+use crate::route::{Plan, RefusedBy, plan};
+use crate::upstream::{Class, LaneId, Ticket};
+use std::cell::Ref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What all commands of one read have in common: one look at the map and the table.
+pub(super) struct Batch<'a> {
+    pub(super) map: Ref<'a, Arc<SlotMap>>,
+    pub(super) table: Ref<'a, Arc<CommandTable>>,
+}
+
+/// Whether a command was taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It has its place among the replies.
+    Yes,
+    /// It must come again when everything before it is answered.
+    NotYet,
+}
+
+impl Session {
+    /// Looks at the map once for the commands to come. If it has changed since the last batch, what is in flight
+    /// may be on lanes that it no longer points to: the session is redirecting until that is answered.
+    pub(super) fn begin_batch(&self) -> Batch<'_> {
+        let batch = Batch {
+            map: self.context.map(),
+            table: self.context.table(),
+        };
+        let state = &mut *self.state.borrow_mut();
+        if state.map_version != batch.map.version() {
+            state.map_version = batch.map.version();
+            if !state.replies.is_empty() {
+                self.redirect(state);
+            }
+        }
+        batch
+    }
+
+    /// Takes one command.
+    #[inline]
+    pub(super) fn dispatch(self: &Rc<Self>, batch: &Batch<'_>, request: Request<'_>) -> Taken {
+        let state = &mut *self.state.borrow_mut();
+        let mut about = About {
+            started: self.context.clock.micros(),
+            command: CommandId::OTHER,
+            lookup: Lookup::None,
+            keys: 0,
+            bytes: request.bytes().len() as u32,
+            silent: false,
+        };
+        let command = match batch.table.lookup(&request) {
+            Ok(command) => command,
+            Err(unknown) => {
+                about.silent = state.client.begin_command() != Replies::On;
+                return self.refuse_with(state, about, unknown.text());
+            }
+        };
+        about.command = command.metric;
+        let split_writes = self.context.config.policy.split_writes;
+        let plan = plan(command, &request, split_writes);
+        if must_wait(state, &plan) {
+            state.barrier = true;
+            return Taken::NotYet;
+        }
+        about.silent = state.client.begin_command() != Replies::On;
+        if state.client.access() == Access::Asked && !allowed_before_auth(&plan) {
+            return self.refuse(state, about, local::NOAUTH);
+        }
+        if self.context.is_too_large_now(request.bytes().len()) {
+            let text = "OOM slotway: limits.memory is nearly reached, no large request is taken now; try again later";
+            return self.refuse(state, about, text);
+        }
+        match plan {
+            Plan::Slot(slot) => {
+                about.lookup = command.lookup;
+                if command.lookup == Lookup::Count {
+                    about.keys = request.len() as u32 - 1;
+                }
+                self.send_to_slot(state, batch, class(command), about, &request, slot)
+            }
+            Plan::Local(local) => self.answer_local(state, local, about, &request),
+            Plan::Split(kind) => {
+                self.context
+                    .metrics
+                    .cross_slot(command.metric, CrossSlot::Split);
+                about.lookup = command.lookup;
+                self.split(state, batch, kind, class(command), about, &request)
+            }
+            Plan::Gather(gather) => {
+                self.gather(state, batch, gather, class(command), about, &request)
+            }
+            Plan::AnyNode => self.send_anywhere(state, batch, class(command), about, &request),
+            Plan::Scan => self.scan(state, batch, class(command), about, &request),
+            Plan::Refuse(text, by) => {
+                if by == RefusedBy::CrossSlot {
+                    self.context
+                        .metrics
+                        .cross_slot(command.metric, CrossSlot::Refused);
+                }
+                self.refuse(state, about, &text)
+            }
+        }
+    }
+
+    #[inline]
+    fn send_to_slot(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        class: Class,
+        about: About,
+        request: &Request<'_>,
+        slot: Slot,
+    ) -> Taken {
+        let ticket = Ticket::new(state.replies.next_seq(), 0, Some(slot));
+        let stage = match self.send(state, &batch.map, class, ticket, slot, request.bytes()) {
+            Some(lane) => Stage::Sent(Some(slot), lane),
+            None => Stage::Held,
+        };
+        state.replies.push(about, stage);
+        self.advance_if_closed(state, slot);
+        Taken::Yes
+    }
+
+    /// Sends a request to its slot's owner, or puts it behind the slot's fence (`None`).
+    #[inline]
+    pub(super) fn send(
+        self: &Rc<Self>,
+        state: &mut State,
+        map: &SlotMap,
+        class: Class,
+        ticket: Ticket,
+        slot: Slot,
+        request: &[u8],
+    ) -> Option<LaneId> {
+        let Some(owner) = map.owner(slot) else {
+            self.hold_unowned(state, class, ticket, slot, request);
+            return None;
+        };
+        let client = &state.client;
+        let lane = self
+            .context
+            .lanes
+            .to_node(map, owner, client.proto(), client.id() as usize);
+        if let Some(fences) = &mut state.fences
+            && !fences.admits(slot, lane.id())
+        {
+            fences.hold(slot, lane.id(), super::retry::held(ticket, request, class));
+            return None;
+        }
+        match lane.send(request, false, ticket, self.clone(), class) {
+            Ok(()) => {
+                if let Some(fences) = &mut state.fences {
+                    fences.sent(slot, lane.id());
+                }
+                Some(lane.id())
+            }
+            Err(not_taken) => {
+                self.hold_not_taken(state, class, ticket, slot, request, not_taken);
+                None
+            }
+        }
+    }
+
+    fn answer_local(
+        &self,
+        state: &mut State,
+        local: Local,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        let mut reply = Vec::new();
+        let server = self.context.shared.server.load();
+        let env = local::Env {
+            server: &server,
+            password: self.context.config.auth.password.as_ref(),
+            now: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+        };
+        let effect = local::answer(local, request, &mut state.client, &env, &mut reply);
+        if reply.first() == Some(&b'-') {
+            self.context.metrics.error(ErrorSource::Proxy, &reply);
+        }
+        let about = About {
+            silent: match effect {
+                Effect::Reply | Effect::Close => about.silent,
+                Effect::ReplyAlways => false,
+                Effect::Silent => true,
+            },
+            ..about
+        };
+        self.reply_in_turn(state, about, &reply);
+        if effect == Effect::Close {
+            state.life = super::Life::Finishing;
+            self.wake();
+        }
+        Taken::Yes
+    }
+
+    /// Answers a command with an error of ours; `text` comes without the leading `-`.
+    pub(super) fn refuse(&self, state: &mut State, about: About, text: &str) -> Taken {
+        self.refuse_with(state, about, text.as_bytes())
+    }
+
+    /// As [`Self::refuse`], for a text that quotes the client's bytes.
+    #[cold]
+    fn refuse_with(&self, state: &mut State, about: About, text: &[u8]) -> Taken {
+        let reply = [b"-", text, b"\r\n"].concat();
+        self.context.metrics.error(ErrorSource::Proxy, &reply);
+        self.reply_in_turn(state, about, &reply);
+        Taken::Yes
+    }
+
+    /// Gives a command its place and its reply at once.
+    pub(super) fn reply_in_turn(&self, state: &mut State, about: About, reply: &[u8]) {
+        let seq = state.replies.next_seq();
+        state.replies.push(about, Stage::Held);
+        self.complete(state, seq, reply);
+    }
+
+    /// As [`Self::reply_in_turn`], for what is no command (a protocol error).
+    pub(super) fn reply_now(&self, reply: &[u8]) {
+        let state = &mut *self.state.borrow_mut();
+        self.context.metrics.error(ErrorSource::Proxy, reply);
+        let about = About {
+            started: self.context.clock.micros(),
+            command: CommandId::OTHER,
+            lookup: Lookup::None,
+            keys: 0,
+            bytes: 0,
+            silent: false,
+        };
+        self.reply_in_turn(state, about, reply);
+    }
+}
+
+/// The time class of a command.
+#[inline]
+pub(super) fn class(command: &Command) -> Class {
+    if command.is_slow() {
+        Class::Slow
+    } else {
+        Class::Normal
+    }
+}
+
+fn allowed_before_auth(plan: &Plan) -> bool {
+    match plan {
+        Plan::Local(local) => local::before_auth(*local),
+        Plan::Refuse(_, by) => *by == RefusedBy::Arguments,
+        _ => false,
+    }
+}
+
+/// Whether a command has to wait until everything before it is answered: it changes the connection, or it
+/// concerns every slot while some slot is fenced.
+fn must_wait(state: &State, plan: &Plan) -> bool {
+    let concerned = match plan {
+        Plan::Local(local) => changes_connection(*local),
+        Plan::Gather(_) | Plan::Scan => state.fences.is_some(),
+        _ => false,
+    };
+    concerned && !state.replies.is_empty()
+}
+
+/// Whether a local command changes what the commands behind it mean, so that all before it must be answered.
+fn changes_connection(local: Local) -> bool {
+    matches!(
+        local,
+        Local::Hello | Local::Auth | Local::Reset | Local::ClientReply
+    )
+}

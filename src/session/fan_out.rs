@@ -1,0 +1,210 @@
+//! Commands that become several requests: split by slot, or sent to several nodes; and those that any node may
+//! answer.
+
+use super::dispatch::{Batch, Taken};
+use super::replies::{About, Fanout, Part, Stage};
+use super::{Session, State};
+use crate::cluster::{NodeIndex, Slot, SlotMap};
+use crate::command::{Gather, Lookup, Merge, Split, Targets};
+use crate::resp::Request;
+use crate::route::{Gathering, INVALID_CURSOR, limit, scan_cursor, split};
+use crate::upstream::{Class, Ticket};
+use std::rc::Rc;
+
+/// The question that goes with RANDOMKEY, so that the choice among the shards can follow their sizes.
+const DBSIZE: &[u8] = b"*1\r\n$6\r\nDBSIZE\r\n";
+
+impl Session {
+    /// One sub-command per slot, all handed to their lanes at once.
+    pub(super) fn split(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        kind: Split,
+        class: Class,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        let plan = match split(kind, request) {
+            Ok(plan) => plan,
+            Err(e) => return self.refuse(state, about, &e.to_string()),
+        };
+        let seq = state.replies.next_seq();
+        let mut parts = Vec::with_capacity(plan.len());
+        for part in 0..plan.len() {
+            let slot = plan.slot(part);
+            let ticket = Ticket::new(seq, part as u16, Some(slot));
+            let lane = self.send(state, &batch.map, class, ticket, slot, plan.command(part));
+            let keys = if about.lookup == Lookup::None {
+                0
+            } else {
+                plan.positions(part).len() as u32
+            };
+            parts.push(Part {
+                slot: Some(slot),
+                lane,
+                node: None,
+                keys,
+            });
+        }
+        let closed: Vec<Slot> = match &state.fences {
+            Some(_) => parts.iter().filter_map(|p| p.slot).collect(),
+            None => Vec::new(),
+        };
+        self.push_fanout(state, about, Gathering::of_split(plan), parts);
+        for slot in closed {
+            self.advance_if_closed(state, slot);
+        }
+        Taken::Yes
+    }
+
+    /// The whole command to several nodes.
+    pub(super) fn gather(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        gather: Gather,
+        class: Class,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        let map = &batch.map;
+        let nodes = self.targets(state, map, gather.to);
+        if nodes.is_empty() {
+            return self.refuse(state, about, &self.no_node());
+        }
+        let limit = limit(gather.merge, request);
+        let gathering = Gathering::of_fan_out(gather.merge, nodes.len(), limit);
+        let mut requests = vec![request.bytes()];
+        if gather.merge == Merge::RandomKey {
+            requests.push(DBSIZE);
+        }
+        let seq = state.replies.next_seq();
+        let mut parts = Vec::new();
+        let mut failed = Vec::new();
+        for &node in &nodes {
+            let client = &state.client;
+            let lane = self
+                .context
+                .lanes
+                .to_node(map, node, client.proto(), client.id() as usize);
+            for bytes in &requests {
+                let ticket = Ticket::new(seq, parts.len() as u16, None);
+                let taken = lane.send(bytes, false, ticket, self.clone(), class);
+                if let Err(not_taken) = &taken {
+                    failed.push((ticket, *bytes, not_taken.clone()));
+                }
+                parts.push(Part {
+                    slot: None,
+                    lane: taken.is_ok().then(|| lane.id()),
+                    node: Some(map.node(node).addr.clone()),
+                    keys: 0,
+                });
+            }
+        }
+        self.push_fanout(state, about, gathering, parts);
+        for (ticket, bytes, not_taken) in failed {
+            self.not_taken_adrift(state, ticket, bytes, class, &not_taken);
+        }
+        Taken::Yes
+    }
+
+    /// The whole command to one primary, always the same for a session while the map stays.
+    pub(super) fn send_anywhere(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        class: Class,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        let Some(node) = self.home(state, &batch.map) else {
+            return self.refuse(state, about, &self.no_node());
+        };
+        self.send_to_node(state, &batch.map, node, class, about, request.bytes())
+    }
+
+    pub(super) fn send_to_node(
+        self: &Rc<Self>,
+        state: &mut State,
+        map: &SlotMap,
+        node: NodeIndex,
+        class: Class,
+        about: About,
+        request: &[u8],
+    ) -> Taken {
+        let ticket = Ticket::new(state.replies.next_seq(), 0, None);
+        let client = &state.client;
+        let lane = self
+            .context
+            .lanes
+            .to_node(map, node, client.proto(), client.id() as usize);
+        match lane.send(request, false, ticket, self.clone(), class) {
+            Ok(()) => state.replies.push(about, Stage::Sent(None, lane.id())),
+            Err(not_taken) => {
+                state.replies.push(about, Stage::Held);
+                self.not_taken_adrift(state, ticket, request, class, &not_taken);
+            }
+        }
+        Taken::Yes
+    }
+
+    /// One step of a SCAN over the cluster: to the node that the cursor names.
+    pub(super) fn scan(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        class: Class,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        let Some(cursor) = scan_cursor(request.arg(1)) else {
+            return self.refuse(state, about, INVALID_CURSOR);
+        };
+        let order = self.context.scan_order();
+        let Some(step) = order.resume(&batch.map, cursor) else {
+            return self.refuse(state, about, &self.no_node());
+        };
+        let mut rewritten = Vec::new();
+        step.request(request, &mut rewritten);
+        let seq = state.replies.next_seq();
+        let taken = self.send_to_node(state, &batch.map, step.node, class, about, &rewritten);
+        if let Some(pending) = state.replies.get_mut(seq) {
+            pending.scan = Some(Box::new(step));
+        }
+        taken
+    }
+
+    fn push_fanout(&self, state: &mut State, about: About, gathering: Gathering, parts: Vec<Part>) {
+        let fanout = Box::new(Fanout {
+            gathering,
+            parts: parts.into_boxed_slice(),
+        });
+        state.replies.push(about, Stage::Fanout(fanout));
+    }
+
+    fn targets(&self, state: &State, map: &SlotMap, targets: Targets) -> Vec<NodeIndex> {
+        match targets {
+            Targets::Primaries => map.primaries(),
+            Targets::AllNodes => {
+                let mut nodes = map.primaries();
+                let replicas: Vec<_> = nodes.iter().flat_map(|&p| map.replicas(p)).collect();
+                nodes.extend(replicas);
+                nodes
+            }
+            Targets::One => self.home(state, map).into_iter().collect(),
+        }
+    }
+
+    /// The primary that answers what any may answer: the owner of a slot drawn from the client's number.
+    pub(super) fn home(&self, state: &State, map: &SlotMap) -> Option<NodeIndex> {
+        let drawn = state.client.id().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 50;
+        let slot = Slot::new(drawn as u16)?;
+        map.owner(slot).or_else(|| map.primaries().first().copied())
+    }
+
+    pub(super) fn no_node(&self) -> String {
+        let status = self.context.shared.status.load();
+        super::retry::no_topology(&status)
+    }
+}

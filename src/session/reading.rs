@@ -1,0 +1,208 @@
+//! The task of one client: reads, decodes, dispatches; waits for a full socket; notices the end.
+
+use super::dispatch::Taken;
+use super::{Life, Session, SessionContext, State};
+use crate::io::{Input, ReadHalf, WriteHalf};
+use crate::local::{Access, Client};
+use crate::resp::{Decoded, ProtocolError, RequestDecoder, RequestLimits};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// After this many reads in a row a busy client lets others run.
+const READS_PER_TURN: usize = 8;
+
+/// Serves one client until it or we are done with it. Owned by the worker's task tracker.
+pub async fn serve(context: Rc<SessionContext>, read: ReadHalf, write: WriteHalf, client: Client) {
+    let session = Session::new(context.clone(), write, client);
+    let id = session.id();
+    context.register(id, &session);
+    let mut reader = Reader {
+        read,
+        input: Input::default(),
+        decoder: RequestDecoder::new(),
+    };
+    poll_fn(|cx| session.poll(cx, &mut reader)).await;
+    context.unregister(id);
+    session.bury();
+}
+
+/// The reading side; owned by the task.
+struct Reader {
+    read: ReadHalf,
+    input: Input,
+    decoder: RequestDecoder,
+}
+
+impl Session {
+    fn poll(self: &Rc<Self>, cx: &mut Context<'_>, reader: &mut Reader) -> Poll<()> {
+        self.set_waker(cx);
+        if self.poll_blocked(cx).is_err() {
+            return Poll::Ready(());
+        }
+        for _ in 0..READS_PER_TURN {
+            match self.life() {
+                Life::Dead => return Poll::Ready(()),
+                Life::Finishing => return self.poll_finished(),
+                Life::Open => {}
+            }
+            if self.is_full() {
+                return Poll::Pending;
+            }
+            if !reader.input.as_slice().is_empty() {
+                // Left over from when the session was full.
+                let decoder = &mut reader.decoder;
+                reader.input.again(|bytes| self.decode(bytes, decoder));
+                if self.is_full() || self.life() != Life::Open {
+                    continue;
+                }
+            }
+            match self.poll_read(cx, reader) {
+                Poll::Ready(Ok(0)) => self.finish_reading(),
+                Poll::Ready(Ok(n)) => self.context.metrics.received(n),
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_read(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        reader: &mut Reader,
+    ) -> Poll<std::io::Result<usize>> {
+        let decoder = &mut reader.decoder;
+        let wanted = decoder.wanted();
+        let scratch = &self.context.scratch;
+        let read = reader
+            .input
+            .poll_read(cx, &mut reader.read, scratch, wanted, |bytes| {
+                self.context.clock.tick();
+                self.last_read.set(self.context.clock.now());
+                self.decode(bytes, decoder)
+            });
+        self.input_held.set(reader.input.held());
+        read
+    }
+
+    /// Decodes and dispatches what is whole; returns how many bytes it is done with.
+    fn decode(self: &Rc<Self>, bytes: &[u8], decoder: &mut RequestDecoder) -> usize {
+        let batch = self.begin_batch();
+        let mut used = 0;
+        while used < bytes.len() && !self.is_full() && self.life() == Life::Open {
+            match decoder.decode(&bytes[used..], &self.limits()) {
+                Ok(Decoded::Incomplete) => break,
+                Ok(Decoded::Nothing { consumed }) => used += consumed,
+                Ok(Decoded::Request { consumed }) => {
+                    let request = decoder.request(&bytes[used..]);
+                    if self.dispatch(&batch, request) == Taken::NotYet {
+                        break;
+                    }
+                    used += consumed;
+                }
+                Err(e) => {
+                    self.protocol_error(&e);
+                    return bytes.len();
+                }
+            }
+        }
+        decoder.shrink();
+        used
+    }
+
+    fn limits(&self) -> RequestLimits {
+        if self.state.borrow().client.access() == Access::Granted {
+            self.context.request_limits
+        } else {
+            self.context.preauth_limits
+        }
+    }
+
+    /// Says what is wrong, then closes; nothing of the broken request goes upstream.
+    fn protocol_error(&self, error: &ProtocolError) {
+        if error.is_cross_protocol() {
+            tracing::warn!(
+                client = self.id(),
+                "closing a client that speaks HTTP: possible cross-protocol attack"
+            );
+            return self.kill();
+        }
+        tracing::debug!(client = self.id(), %error, "protocol error");
+        let mut reply = Vec::new();
+        error.reply(&mut reply);
+        self.reply_now(&reply);
+        self.finish();
+    }
+
+    /// The client will send no more; what it has asked for is still answered.
+    fn finish_reading(&self) {
+        self.finish();
+    }
+
+    fn poll_finished(&self) -> Poll<()> {
+        let state = self.state.borrow();
+        if state.replies.is_empty() && state.output.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Whether no further command is taken for now.
+    fn is_full(&self) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        if state.barrier && state.replies.is_empty() {
+            state.barrier = false;
+        }
+        state.paused = self.would_pause(state);
+        state.paused
+    }
+
+    /// Too much in flight or unwritten, or a barrier with commands in front of it.
+    pub(super) fn would_pause(&self, state: &State) -> bool {
+        let limits = &self.context.config.limits;
+        (state.barrier && !state.replies.is_empty())
+            || state.replies.len() >= limits.client_in_flight
+            || state.replies.bytes() >= limits.client_in_flight_bytes
+            || state.output.len() > limits.client_output_soft
+    }
+
+    fn life(&self) -> Life {
+        self.state.borrow().life
+    }
+
+    fn set_waker(&self, cx: &Context<'_>) {
+        let mut mine = self.waker.borrow_mut();
+        if !mine.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *mine = Some(cx.waker().clone());
+        }
+    }
+
+    fn poll_blocked(&self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        let mut state = self.state.borrow_mut();
+        while state.blocked {
+            match self.write.poll_writable(cx) {
+                Poll::Pending => break,
+                Poll::Ready(ready) => {
+                    ready?;
+                    self.write_out(&mut state)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// After the task: lanes may still hold the session for requests in flight; their answers are dropped.
+    fn bury(&self) {
+        let mut state = self.state.borrow_mut();
+        state.life = Life::Dead;
+        state.replies.clear();
+        state.fences = None;
+        state.adrift = Vec::new();
+        state.output = Default::default();
+        self.redirecting.set(false);
+        self.waker.borrow_mut().take();
+    }
+}
