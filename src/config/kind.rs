@@ -1,5 +1,5 @@
 //! The types options have: from what a source wrote ([`Raw`]) to a checked [`Value`]. The table says which
-//! option has which type; `typed` turns values into the fields the proxy reads.
+//! option has which type; `reader` turns values into the fields the proxy reads.
 
 use super::raw::Raw;
 use super::units::{parse_duration, parse_size, show_duration, show_size};

@@ -13,6 +13,7 @@ mod memory;
 mod print;
 mod problem;
 mod raw;
+mod reader;
 mod secret;
 mod settings;
 mod table;

@@ -1,5 +1,5 @@
 //! The one table of options. Defaults, parsing, flag help, names in the environment, `slotway check --print` and
-//! the README's table all come from it. What a value means to the proxy is said in `typed`.
+//! the README's table all come from it. Which field of the configuration it becomes is said in `reader`.
 
 use super::kind::Kind;
 

@@ -1,4 +1,4 @@
-//! Checked values of options, and how they are written back as TOML. Made by `kind`, read by `typed`.
+//! Checked values of options, and how they are written back as TOML. Made by `kind`, read by `reader`.
 
 use super::kind::parse_address;
 use super::units::{show_duration, show_size};
