@@ -44,6 +44,27 @@ fn run(config: Config) -> ExitCode {
 
 /// Runs a throwaway cluster with the proxy in front until it is told to stop.
 fn demo(arguments: cli::DemoArguments, config: Config) -> ExitCode {
-    eprintln!("slotway: not wired yet: {arguments:?} {config:?}");
-    ExitCode::FAILURE
+    if let Err(e) = slotway::observe::log::init(&config.log) {
+        eprintln!("slotway demo: {e}");
+        return ExitCode::FAILURE;
+    }
+    let options = slotway::demo::Options {
+        primaries: arguments.primaries.into(),
+        replicas: arguments.replicas.unwrap_or(arguments.primaries).into(),
+        server: arguments.server,
+        base_port: arguments.base_port,
+        dir: arguments.dir,
+    };
+    let result = slotway::demo::run(&options, config, |config, ready| {
+        slotway::server::run(config, |addresses| {
+            ready(&addresses.listeners, addresses.admin.as_deref());
+        })
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("slotway demo: {e}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -20,5 +20,5 @@ pub use health::NodeLine;
 pub use node::{Server, find_on_path, find_server};
 pub use ports::Reservation;
 pub use process::{Process, mortal};
-pub use run::{Options, run};
+pub use run::{Options, Ready, run};
 pub use wait::{Stop, wait_until};

@@ -2,11 +2,11 @@
 //! function it is given, says what can be tried, and takes everything down when that function returns.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
 
+use rustix::process::{getpid, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, ListenAddr};
@@ -14,11 +14,8 @@ use crate::config::{Config, ListenAddr};
 use super::cluster::{Cluster, ClusterOptions};
 use super::node::find_server;
 use super::ports::check_listen;
-use super::wait::{Stop, wait_until};
-use super::{Client, Error};
-
-/// How long the proxy may take to listen before the demo stops waiting to say so.
-const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
+use super::wait::Stop;
+use super::Error;
 
 /// What `slotway demo` can be told about its cluster.
 #[derive(Clone, Debug)]
@@ -35,13 +32,16 @@ pub struct Options {
     pub dir: Option<PathBuf>,
 }
 
+/// What the proxy calls when it listens: its listeners, and its admin endpoint if it has one.
+pub type Ready<'a> = &'a dyn Fn(&[String], Option<&str>);
+
 /// Boots the cluster, runs `serve` in front of it with `config` and the cluster's nodes as seeds, and takes
-/// everything down when `serve` returns. `serve` returns on SIGINT and SIGTERM; until it is called, this
-/// function looks after these two.
+/// everything down when `serve` returns. `serve` returns on SIGINT and SIGTERM once it has called what it is given;
+/// before that, this function looks after these two.
 pub fn run<E: std::fmt::Display>(
     options: &Options,
     mut config: Config,
-    serve: impl FnOnce(Config) -> Result<(), E>,
+    serve: impl FnOnce(Config, Ready<'_>) -> Result<(), E>,
 ) -> Result<(), Error> {
     let cluster_options = cluster_options(options, &config)?;
     let program = match &options.server {
@@ -66,20 +66,14 @@ pub fn run<E: std::fmt::Display>(
         return Ok(());
     }
     config.cluster.nodes = cluster.seeds();
-    let text = introduction(&cluster, &config);
-    let listen = first_tcp(&config);
-    std::thread::scope(|scope| {
-        let ended = Stop::default();
-        let waiting = ended.clone();
-        scope.spawn(move || {
-            if wait_listening(listen, &waiting).is_ok() {
-                say(&text);
-            }
-        });
-        let result = serve(config);
-        ended.request();
-        result.map_err(|error| Error::Proxy(error.to_string()))
-    })
+    let ready = |listeners: &[String], admin: Option<&str>| {
+        say(&introduction(&cluster, listeners, admin));
+        if stop.is_requested() {
+            // It came before the proxy waited for signals, and would be lost.
+            let _ = kill_process(getpid(), rustix::process::Signal::TERM);
+        }
+    };
+    serve(config, &ready).map_err(|error| Error::Proxy(error.to_string()))
 }
 
 fn cluster_options(options: &Options, config: &Config) -> Result<ClusterOptions, Error> {
@@ -134,7 +128,7 @@ fn check_listeners(config: &Config) -> Result<(), Error> {
 }
 
 /// From here on the two signals do not end the process by themselves, which would leave files. The thread ends
-/// with the process; it only sets `stop`, which nobody looks at any more once the proxy runs.
+/// with the process; it only sets `stop`, at which nobody looks any more once the proxy runs.
 fn stop_on_signal(stop: Stop) -> Result<(), Error> {
     let (ready, is_ready) = sync_channel(1);
     std::thread::spawn(move || {
@@ -171,14 +165,6 @@ fn both_signals() -> std::io::Result<(Signal, Signal)> {
     ))
 }
 
-/// Where a client on this machine reaches the proxy by TCP.
-fn first_tcp(config: &Config) -> Option<SocketAddr> {
-    config.listen.addresses.iter().find_map(|addr| match addr {
-        ListenAddr::Tcp(addr) if addr.port() != 0 => Some(as_client(*addr)),
-        _ => None,
-    })
-}
-
 /// A listener on every address is reached on the loopback one.
 fn as_client(mut addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() {
@@ -190,18 +176,7 @@ fn as_client(mut addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// Any reply will do: it may be NOAUTH.
-fn wait_listening(addr: Option<SocketAddr>, ended: &Stop) -> Result<(), Error> {
-    let Some(addr) = addr else { return Ok(()) };
-    wait_until("the proxy listens", LISTEN_TIMEOUT, ended, || {
-        TcpStream::connect(addr)
-            .and_then(|_| Client::connect(addr, None)?.command(&["PING"]))
-            .map(drop)
-            .map_err(|error| error.to_string())
-    })
-}
-
-fn introduction(cluster: &Cluster, config: &Config) -> String {
+fn introduction(cluster: &Cluster, listeners: &[String], admin: Option<&str>) -> String {
     let mut lines = Vec::new();
     for primary in 0..cluster.primaries() {
         let (first, last) = cluster.booted_slots(primary);
@@ -216,18 +191,13 @@ fn introduction(cluster: &Cluster, config: &Config) -> String {
         let addr = cluster.addr(primary);
         lines.push(format!("  {addr} serves slots {first}-{last}{replicas}"));
     }
-    let listeners: Vec<String> = config
-        .listen
-        .addresses
-        .iter()
-        .map(ToString::to_string)
-        .collect();
     lines.push(format!(
         "slotway is in front of them, on {}",
         listeners.join(" and ")
     ));
     lines.push("Try, in another terminal:".to_owned());
-    if let Some(addr) = first_tcp(config) {
+    let tcp = listeners.iter().find_map(|listener| listener.parse().ok());
+    if let Some(addr) = tcp.map(as_client) {
         let cli = format!("-h {} -p {}", addr.ip(), addr.port());
         lines.push(format!("  redis-cli {cli} SET greeting hello"));
         lines.push(format!(
@@ -238,8 +208,7 @@ fn introduction(cluster: &Cluster, config: &Config) -> String {
             "  redis-benchmark {cli} -t set,get -n 100000 -c 50 -q"
         ));
     }
-    if let Some(admin) = config.admin.listen {
-        let admin = as_client(admin);
+    if let Some(admin) = admin.and_then(|admin| admin.parse().ok()).map(as_client) {
         lines.push(format!(
             "  curl http://{admin}/topology   # also /metrics, /readyz"
         ));
@@ -263,7 +232,7 @@ fn say(text: &str) {
 mod tests {
     use super::*;
     use crate::config::{Flags, Sources, load_without_nodes};
-    use crate::demo::Reservation;
+    use crate::demo::{Client, Reservation};
     use std::net::TcpListener;
 
     fn options() -> Options {
@@ -294,7 +263,7 @@ mod tests {
     fn the_proxy_gets_a_living_cluster_and_nothing_is_left() {
         let (listen, admin) = (Reservation::any().unwrap(), Reservation::any().unwrap());
         let mut node = None;
-        run(&options(), config(listen.addr(), admin.addr()), |config| {
+        run(&options(), config(listen.addr(), admin.addr()), |config, _| {
             let seed = config.cluster.nodes.first().ok_or("no seed")?.to_string();
             let addr: SocketAddr = seed.parse().map_err(|_| "no address")?;
             let reply = Client::connect(addr, None).and_then(|mut c| c.command(&["SET", "a", "1"]));
@@ -311,7 +280,7 @@ mod tests {
         let (listen, admin) = (Reservation::any().unwrap(), Reservation::any().unwrap());
         for taken in [&listen, &admin] {
             let listener = TcpListener::bind(taken.addr()).unwrap();
-            let result = run(&options(), config(listen.addr(), admin.addr()), |_| {
+            let result = run(&options(), config(listen.addr(), admin.addr()), |_, _| {
                 Err("was run")
             });
             let error = result.unwrap_err().to_string();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -57,10 +57,35 @@ pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), RunErro
         .enable_all()
         .build_local(Default::default())?;
     runtime.block_on(async move {
+        // First of all: from here on a signal drains, however early it comes.
+        let signals = Signals::expect()?;
         let server = Server::start(Arc::new(config))?;
         ready(&server.addresses);
-        server.until_signal().await
+        server.until(signals).await
     })
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn expect() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Everything that runs. Owned by the control thread.
@@ -133,13 +158,8 @@ impl Server {
         })
     }
 
-    async fn until_signal(self) -> Result<(), RunError> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
+    async fn until(self, mut signals: Signals) -> Result<(), RunError> {
+        let name = signals.next().await;
         tracing::info!(
             signal = name,
             "draining: no new connections, replies in flight are delivered"
@@ -148,8 +168,7 @@ impl Server {
         let drained = drain(self.reception, self.threads);
         tokio::select! {
             () = drained => tracing::info!("drained"),
-            _ = terminate.recv() => tracing::warn!("second signal: ending at once"),
-            _ = interrupt.recv() => tracing::warn!("second signal: ending at once"),
+            _ = signals.next() => tracing::warn!("second signal: ending at once"),
         }
         Ok(())
     }
@@ -161,6 +180,8 @@ async fn drain(reception: Arc<Reception>, threads: Vec<JoinHandle<io::Result<()>
         // A full mailbox holds clients, whose sessions are finished when the mailbox closes.
         let _ = worker.mailbox.try_send(super::worker::ToWorker::Drain);
     }
+    // A mailbox closes when nobody can post any more: the listeners have let go of it or are about to.
+    drop(reception);
     let joined = tokio::task::spawn_blocking(move || {
         for thread in threads {
             if thread.join().is_err() {
