@@ -77,7 +77,7 @@ impl Session {
         let gathering = Gathering::of_fan_out(gather.merge, nodes.len(), limit);
         let mut requests = vec![request.bytes()];
         if gather.merge == Merge::RandomKey {
-            requests.push(DBSIZE);
+            requests.insert(0, DBSIZE);
         }
         let seq = state.replies.next_seq();
         let mut parts = Vec::new();
