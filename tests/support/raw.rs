@@ -89,9 +89,12 @@ impl RawClient {
         );
     }
 
-    /// No more will be sent; replies can still be read.
+    /// No more will be sent; replies can still be read, unless the other side has closed already.
     pub fn half_close(&mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("half-closing");
+        match self.stream.shutdown(Shutdown::Write) {
+            Err(e) if e.kind() == ErrorKind::NotConnected => {}
+            result => result.expect("half-closing"),
+        }
     }
 
     /// Closes with a reset: what was not read on either side is lost.

@@ -1,0 +1,178 @@
+//! What a redirection may do, against scripted nodes that are strict: only addresses that topology has named are
+//! dialled, a redirection for another slot than the request's is no redirection, a loop of them ends, and ASKING
+//! is right in front of the command that it is for.
+
+mod support;
+
+use std::net::TcpListener;
+
+use slotway::cluster::Slot;
+use support::node::{Action, FakeCluster, Step};
+use support::{Proxy, encode, show};
+
+/// Enough for refreshes to come and go, short enough to wait for.
+const COMMAND_TIMEOUT: &str = "timeouts.command=1s";
+
+fn start(cluster: &FakeCluster) -> Proxy {
+    Proxy::start_with(
+        &cluster.addrs(),
+        &["--workers", "1", "--set", COMMAND_TIMEOUT],
+    )
+}
+
+#[test]
+fn an_address_that_topology_has_not_named_is_not_dialled() {
+    let cluster = FakeCluster::start(2);
+    let proxy = start(&cluster);
+    let trap = TcpListener::bind("127.0.0.1:0").unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let to = trap.local_addr().unwrap();
+    let slot = Slot::of(b"a").number();
+    let owner = cluster.owner(slot);
+    let mut client = proxy.client();
+    for word in ["MOVED", "ASK"] {
+        let error = format!("-{word} {slot} {to}\r\n");
+        cluster.script(owner, [Step::expect("SET a 1").send(error.as_bytes())]);
+        // The deadline passes, topology does not confirm the address, the client gets what the node said.
+        client.expect("SET a 1", error.as_bytes());
+        // And the slot is where it was.
+        cluster.script(
+            owner,
+            [Step::expect("GET a").asking(false).send(b"$1\r\n0\r\n")],
+        );
+        client.expect("GET a", b"$1\r\n0\r\n");
+    }
+    let dialled = trap.accept().map(|(_, peer)| peer);
+    assert!(dialled.is_err(), "{dialled:?} dialled an unknown address");
+    cluster.finish();
+}
+
+#[test]
+fn a_redirection_for_another_slot_is_an_error() {
+    let cluster = FakeCluster::start(2);
+    let proxy = start(&cluster);
+    let slot = Slot::of(b"a").number();
+    let owner = cluster.owner(slot);
+    let other = cluster.addr(1 - owner);
+    let mut client = proxy.client();
+    for word in ["MOVED", "ASK"] {
+        let error = format!("-{word} {} {other}\r\n", slot ^ 1);
+        cluster.script(
+            owner,
+            [
+                Step::expect("SET a 1").send(error.as_bytes()),
+                Step::expect("GET a").asking(false).send(b"$1\r\n0\r\n"),
+            ],
+        );
+        client.send(&[encode(&["SET", "a", "1"]), encode(&["GET", "a"])].concat());
+        let got = client.replies(2).concat();
+        let expected = [error.as_bytes(), b"$1\r\n0\r\n"].concat();
+        assert!(got == expected, "{}", show(&got));
+    }
+    let moved = proxy.metrics().sum("slotway_redirections_total", &[]);
+    assert_eq!(moved, 0.0, "counted as redirections");
+    cluster.finish();
+}
+
+#[test]
+fn two_nodes_that_send_each_other_a_client_do_not_loop() {
+    let cluster = FakeCluster::start(2);
+    let proxy = start(&cluster);
+    let slot = Slot::of(b"a").number();
+    for node in 0..2 {
+        let error = format!("-MOVED {slot} {}\r\n", cluster.addr(1 - node)).into_bytes();
+        cluster.on(node, move |call| {
+            let mine = call.name() == "SET" && call.args[1] == b"a";
+            mine.then(|| vec![Action::Send(error.clone())])
+        });
+    }
+    let mut client = proxy.client();
+    let got = client.line("SET a 1");
+    assert!(got.starts_with(b"-MOVED "), "{}", show(&got));
+    let sent = cluster.count(0, "SET") + cluster.count(1, "SET");
+    assert!(
+        (2..=6).contains(&sent),
+        "sent {sent} times: once, and at most 5 hops"
+    );
+    // The session has come out of it.
+    let owner = cluster.owner(Slot::of(b"b").number());
+    cluster.script(owner, [Step::expect("GET b").send(b"$-1\r\n")]);
+    client.expect("GET b", b"$-1\r\n");
+    cluster.finish();
+}
+
+#[test]
+fn asking_is_right_in_front_of_its_command() {
+    const CLIENTS: usize = 8;
+    const ROUNDS: usize = 50;
+    let cluster = FakeCluster::start(2);
+    let proxy = start(&cluster);
+    let slot = Slot::of(b"{moving}").number();
+    let from = cluster.owner(slot);
+    let to = 1 - from;
+    let other_key = (0..)
+        .map(|i| format!("stays{i}"))
+        .find(|key| cluster.owner(Slot::of(key.as_bytes()).number()) == to);
+    let other_key = other_key.unwrap();
+    cluster.begin_migration(slot, to);
+    let ask = format!("-ASK {slot} {}\r\n", cluster.addr(to)).into_bytes();
+    cluster.on(from, move |call| {
+        (call.name() == "ECHO" || call.name() == "GETRANGE")
+            .then(|| vec![Action::Send(ask.clone())])
+    });
+    // Answers with what it was asked for, if the slot's keys come with ASKING; without, it refuses them strictly.
+    cluster.on(to, move |call| {
+        let arg = |i: usize| call.args[i].clone();
+        let served =
+            call.name() == "GETRANGE" && (call.asking || !call.args[1].starts_with(b"{moving}"));
+        served.then(|| {
+            vec![Action::Send(
+                [b"+".to_vec(), arg(2), b"\r\n".to_vec()].concat(),
+            )]
+        })
+    });
+    std::thread::scope(|scope| {
+        for id in 0..CLIENTS {
+            let (proxy, other_key) = (&proxy, &other_key);
+            scope.spawn(move || {
+                let mut client = proxy.client();
+                for round in 0..ROUNDS {
+                    let nonce = (id * ROUNDS + round).to_string();
+                    let moving = format!("{{moving}}{id}");
+                    let keys = [other_key, &moving, other_key];
+                    let batch: Vec<u8> = keys
+                        .iter()
+                        .flat_map(|key| encode(&["GETRANGE", key, &nonce, "0"]))
+                        .collect();
+                    client.send(&batch);
+                    let got = client.replies(3).concat();
+                    let expected = format!("+{nonce}\r\n").repeat(3);
+                    assert!(got == expected.as_bytes(), "client {id}: {}", show(&got));
+                }
+            });
+        }
+    });
+    let calls = cluster.calls(to);
+    let asked = calls.iter().filter(|call| call.name() == "ASKING").count();
+    assert_eq!(
+        asked,
+        CLIENTS * ROUNDS,
+        "ASK is for one command: the map does not change"
+    );
+    for (at, call) in calls
+        .iter()
+        .enumerate()
+        .filter(|(_, call)| call.name() == "ASKING")
+    {
+        let next = calls[at + 1..]
+            .iter()
+            .find(|next| next.connection == call.connection);
+        let next = next.expect("a command follows");
+        assert!(
+            next.args[1].starts_with(b"{moving}"),
+            "ASKING is followed by {next:?}"
+        );
+    }
+    assert_eq!(cluster.refusals(), [], "came without ASKING");
+    cluster.finish();
+}
