@@ -65,7 +65,7 @@ impl Session {
     ) -> bool {
         self.context.metrics.redirection(kind(&refusal));
         let info = self.inspect(request);
-        let Some(why) = self.why(reply, from, refusal, ticket, info.script) else {
+        let Some(why) = self.why(reply, from, refusal, ticket, &info) else {
             return false;
         };
         let reply = match (&why, ticket.slot()) {
@@ -92,10 +92,10 @@ impl Session {
         from: &NodeAddr,
         refusal: Refusal,
         ticket: Ticket,
-        script: bool,
+        info: &Inspected,
     ) -> Option<Why> {
-        if script {
-            return self.why_script(reply, from, &refusal);
+        if info.script {
+            return self.why_script(reply, from, &refusal, info.readonly);
         }
         let suspect = |why| Report::Suspect {
             node: from.clone(),
@@ -126,9 +126,16 @@ impl Session {
         })
     }
 
-    /// A script may return any error text (invariant 7): a redirection from one counts only when a refresh agrees,
-    /// and the others only in the server's own words.
-    fn why_script(&self, reply: &[u8], from: &NodeAddr, refusal: &Refusal) -> Option<Why> {
+    /// A script may return any error text (invariant 7): a redirection from one counts only when a refresh agrees.
+    /// The others cannot be confirmed, and what the script wrote before may stand (invariant 5): they count only
+    /// in the server's own words, and only for scripts that cannot write.
+    fn why_script(
+        &self,
+        reply: &[u8],
+        from: &NodeAddr,
+        refusal: &Refusal,
+        readonly: bool,
+    ) -> Option<Why> {
         match refusal {
             Refusal::Moved(..) | Refusal::Ask(..) => {
                 let refreshes = self.context.shared.topology.rounds().started + 1;
@@ -138,6 +145,7 @@ impl Session {
                     from: from.clone(),
                 })
             }
+            _ if !readonly => None,
             Refusal::TryAgain => is_own(reply, TRYAGAIN).then_some(Why::TryAgain),
             _ => is_own(reply, UNAVAILABLE).then_some(Why::Unavailable),
         }
