@@ -20,7 +20,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// Tells lanes of a worker apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]

@@ -2,6 +2,7 @@
 //!
 //! Spawned by the lane when a request needs it; ends when the connection is lost or the lane is closed.
 
+use super::lane::PING;
 use super::{FaultKind, Lane, connect};
 use crate::io::{Input, ReadHalf, split_tcp};
 use crate::resp::ReplyScanner;
@@ -132,7 +133,7 @@ pub(super) async fn probe(lane: Rc<Lane>) {
         )
         .await?;
         let io = |e: std::io::Error| FaultKind::Io(e.to_string());
-        stream.write_all(b"PING\r\n").await.map_err(io)?;
+        stream.write_all(PING).await.map_err(io)?;
         match stream.read_u8().await.map_err(io)? {
             b'+' | b'-' => Ok(()),
             _ => Err(FaultKind::Protocol("an odd reply to PING")),
