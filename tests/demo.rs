@@ -135,7 +135,9 @@ fn two_stand_side_by_side() {
     let mut clients = Vec::new();
     for demo in &mut demos {
         let said = demo.read_introduction();
-        let words = said.iter().find_map(|line| line.split_once(" on 127.0.0.1:"));
+        let words = said
+            .iter()
+            .find_map(|line| line.split_once(" on 127.0.0.1:"));
         let port = words.expect("it says its address").1;
         let addr = format!("127.0.0.1:{port}").parse().expect("the real port");
         clients.push(RawClient::connect(addr));

@@ -11,11 +11,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, ListenAddr};
 
+use super::Error;
 use super::cluster::{Cluster, ClusterOptions};
 use super::node::find_server;
 use super::ports::check_listen;
 use super::wait::Stop;
-use super::Error;
 
 /// What `slotway demo` can be told about its cluster.
 #[derive(Clone, Debug)]
@@ -263,14 +263,19 @@ mod tests {
     fn the_proxy_gets_a_living_cluster_and_nothing_is_left() {
         let (listen, admin) = (Reservation::any().unwrap(), Reservation::any().unwrap());
         let mut node = None;
-        run(&options(), config(listen.addr(), admin.addr()), |config, _| {
-            let seed = config.cluster.nodes.first().ok_or("no seed")?.to_string();
-            let addr: SocketAddr = seed.parse().map_err(|_| "no address")?;
-            let reply = Client::connect(addr, None).and_then(|mut c| c.command(&["SET", "a", "1"]));
-            assert_eq!(reply.unwrap().text(), "OK");
-            node = Some(addr);
-            Ok::<(), &str>(())
-        })
+        run(
+            &options(),
+            config(listen.addr(), admin.addr()),
+            |config, _| {
+                let seed = config.cluster.nodes.first().ok_or("no seed")?.to_string();
+                let addr: SocketAddr = seed.parse().map_err(|_| "no address")?;
+                let reply =
+                    Client::connect(addr, None).and_then(|mut c| c.command(&["SET", "a", "1"]));
+                assert_eq!(reply.unwrap().text(), "OK");
+                node = Some(addr);
+                Ok::<(), &str>(())
+            },
+        )
         .unwrap();
         assert!(Client::connect(node.unwrap(), None).is_err());
     }

@@ -129,6 +129,7 @@ impl Server {
             let table = table.load();
             table.iter().map(|c| (c.metric, c.name.clone())).collect()
         }));
+        tokio::task::spawn_local(forget_nodes(metrics.clone(), topology.clone()));
         let (workers, threads) = start_workers(&shared, &metrics)?;
         let reception = Arc::new(Reception {
             workers,
@@ -191,6 +192,19 @@ async fn drain(reception: Arc<Reception>, threads: Vec<JoinHandle<io::Result<()>
     });
     if joined.await.is_err() {
         tracing::error!("waiting for the workers failed");
+    }
+}
+
+/// Takes nodes that left the cluster out of the metrics. Ends with the process.
+async fn forget_nodes(metrics: Metrics, topology: Topology) {
+    let changed = topology.subscribe();
+    let mut known = topology.map().clone();
+    loop {
+        changed.notified().await;
+        let map = topology.map().clone();
+        let gone = known.nodes().iter().filter(|n| map.find(&n.addr).is_none());
+        gone.for_each(|node| metrics.forget(&node.addr));
+        known = map;
     }
 }
 

@@ -57,6 +57,7 @@ impl Session {
             lookup: Lookup::None,
             keys: 0,
             bytes: request.bytes().len() as u32,
+            timed: self.context.config.observe.latency,
             silent: false,
         };
         let command = match batch.table.lookup(&request) {
@@ -83,10 +84,8 @@ impl Session {
         }
         match plan {
             Plan::Slot(slot) => {
-                about.lookup = command.lookup;
-                if command.lookup == Lookup::Count {
-                    about.keys = request.len() as u32 - 1;
-                }
+                about.lookup = self.observed(command.lookup);
+                about.keys = request.len() as u32 - 1;
                 self.send_to_slot(state, batch, class(command), about, &request, slot)
             }
             Plan::Local(local) => self.answer_local(state, local, about, &request),
@@ -94,7 +93,7 @@ impl Session {
                 self.context
                     .metrics
                     .cross_slot(command.metric, CrossSlot::Split);
-                about.lookup = command.lookup;
+                about.lookup = self.observed(command.lookup);
                 self.split(state, batch, kind, class(command), about, &request)
             }
             Plan::Gather(gather) => {
@@ -173,6 +172,16 @@ impl Session {
         }
     }
 
+    /// What is read from replies for the hit rate (`observe.hit_rate`).
+    #[inline]
+    fn observed(&self, lookup: Lookup) -> Lookup {
+        if self.context.config.observe.hit_rate {
+            lookup
+        } else {
+            Lookup::None
+        }
+    }
+
     fn answer_local(
         &self,
         state: &mut State,
@@ -238,6 +247,7 @@ impl Session {
             lookup: Lookup::None,
             keys: 0,
             bytes: 0,
+            timed: false,
             silent: false,
         };
         self.reply_in_turn(state, about, reply);

@@ -31,10 +31,13 @@ impl Session {
         };
         let seq = state.replies.next_seq();
         let mut parts = Vec::with_capacity(plan.len());
+        // Parts that left before the session began to redirect because of a later one.
+        let mut unfenced = 0;
         for part in 0..plan.len() {
             let slot = plan.slot(part);
             let ticket = Ticket::new(seq, part as u16, Some(slot));
             let lane = self.send(state, &batch.map, class, ticket, slot, plan.command(part));
+            unfenced += usize::from(state.fences.is_none());
             let keys = if about.lookup == Lookup::None {
                 0
             } else {
@@ -46,6 +49,12 @@ impl Session {
                 node: None,
                 keys,
             });
+        }
+        if let Some(fences) = &mut state.fences {
+            let sent = parts[..unfenced]
+                .iter()
+                .filter_map(|p| Some((p.slot?, p.lane?)));
+            sent.for_each(|(slot, lane)| fences.sent(slot, lane));
         }
         let closed: Vec<Slot> = match &state.fences {
             Some(_) => parts.iter().filter_map(|p| p.slot).collect(),

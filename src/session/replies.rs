@@ -27,6 +27,8 @@ pub(super) struct About {
     pub(super) keys: u32,
     /// Length of the request.
     pub(super) bytes: u32,
+    /// Whether its duration is measured (`observe.latency`).
+    pub(super) timed: bool,
     /// CLIENT REPLY OFF or SKIP: its reply is not written.
     pub(super) silent: bool,
 }
@@ -166,7 +168,11 @@ impl Replies {
         if let Some(done) = self.queue.pop_front() {
             self.base += 1;
             self.bytes -= done.about.bytes as usize;
-            metrics.command(done.about.command, now.since(done.about.started));
+            if done.about.timed {
+                metrics.command(done.about.command, now.since(done.about.started));
+            } else {
+                metrics.command_untimed(done.about.command);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::outbox::Outbox;
 use super::{Answer, Class, Fault, FaultKind, Requester, Ticket, serve};
 use crate::cluster::NodeAddr;
 use crate::io::{Flush, Micros, WriteHalf};
-use crate::observe::{NodeError, NodeMetrics};
+use crate::observe::NodeMetrics;
 use crate::resp::Proto;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,7 +20,6 @@ use std::task::Waker;
 use std::time::Instant;
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
-pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// Tells lanes of a worker apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -47,29 +46,29 @@ pub struct Lane {
     pub(super) proto: Proto,
     pub(super) context: Rc<UpstreamContext>,
     pub(super) metrics: Arc<NodeMetrics>,
-    state: RefCell<State>,
+    pub(super) state: RefCell<State>,
     /// Whether it is on the flusher's list.
     listed: Cell<bool>,
     /// Of its task.
     waker: RefCell<Option<Waker>>,
     /// Why its task is to end the connection.
-    ending: RefCell<Option<FaultKind>>,
+    pub(super) ending: RefCell<Option<FaultKind>>,
 }
 
-struct State {
-    link: Link,
-    queue: VecDeque<InFlight>,
-    outbox: Outbox,
+pub(super) struct State {
+    pub(super) link: Link,
+    pub(super) queue: VecDeque<InFlight>,
+    pub(super) outbox: Outbox,
     /// Connections in a row that brought no reply.
-    failures: u32,
+    pub(super) failures: u32,
     /// When the last bytes came, or the connection was made.
-    heard: Micros,
+    pub(super) heard: Micros,
     /// When the last request was taken.
-    used: Micros,
-    probing: bool,
+    pub(super) used: Micros,
+    pub(super) probing: bool,
 }
 
-enum Link {
+pub(super) enum Link {
     /// Nothing was asked of it yet, or it was retired.
     Idle,
     /// Requests are queued until it is there.
@@ -202,13 +201,13 @@ impl Lane {
     }
 
     #[inline]
-    fn list(self: &Rc<Self>) {
+    pub(super) fn list(self: &Rc<Self>) {
         if !self.listed.replace(true) {
             self.context.flusher.node(self.clone());
         }
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -224,8 +223,12 @@ impl Lane {
         }
     }
 
+    /// Why the task is to end the connection now. A retirement that was meant for an idle lane is forgotten if
+    /// requests have come meanwhile.
     pub(super) fn take_ending(&self) -> Option<FaultKind> {
-        self.ending.borrow_mut().take()
+        let ending = self.ending.borrow_mut().take()?;
+        let busy = !self.state.borrow().queue.is_empty();
+        (ending != FaultKind::Retired || !busy).then_some(ending)
     }
 
     /// The connection is there: what was queued meanwhile goes out at the end of this tick.
@@ -293,143 +296,6 @@ impl Lane {
         );
         Ok(())
     }
-
-    /// The connection could not be made or is lost: everything in flight is told what became of it.
-    pub(super) fn lost(self: &Rc<Self>, kind: FaultKind) {
-        let fault = Fault {
-            node: self.node.clone(),
-            kind,
-        };
-        let mut told = Vec::new();
-        {
-            let mut state = self.state.borrow_mut();
-            let state = &mut *state;
-            if matches!(state.link, Link::Up(_) | Link::Blocked(_)) {
-                self.metrics.disconnected();
-            }
-            self.count_loss(&fault.kind, &state.queue);
-            for entry in state.queue.drain(..) {
-                let len = entry.len as usize;
-                let unknown = state.outbox.handed_over() >= len;
-                let request = state.outbox.copy_front(len);
-                state.outbox.release_lost(len);
-                told.push((entry, request, unknown));
-            }
-            state.outbox.clear();
-            state.link = if fault.kind == FaultKind::Retired {
-                Link::Idle
-            } else {
-                let pause = self.context.settings.backoff.pause(state.failures);
-                state.failures = state.failures.saturating_add(1);
-                Link::Down(fault.clone(), Instant::now() + pause)
-            };
-        }
-        self.context.lost(&fault);
-        for (entry, request, unknown) in told {
-            let Some(requester) = entry.requester else {
-                continue;
-            };
-            let fault = &fault;
-            requester.answered(
-                entry.ticket,
-                if unknown {
-                    Answer::Unknown { request, fault }
-                } else {
-                    Answer::NotSent { request, fault }
-                },
-            );
-        }
-    }
-}
-
-impl Lane {
-    fn count_loss(&self, kind: &FaultKind, queue: &VecDeque<InFlight>) {
-        let told = queue.iter().filter(|e| e.requester.is_some()).count();
-        self.metrics.released(told as u64);
-        let error = match kind {
-            FaultKind::Retired => return,
-            FaultKind::Connect(_) => NodeError::Connect,
-            FaultKind::Handshake(_) => NodeError::Handshake,
-            FaultKind::Closed | FaultKind::Io(_) => NodeError::Lost,
-            FaultKind::Protocol(_) => NodeError::Protocol,
-            FaultKind::Silent => NodeError::Timeout,
-        };
-        self.metrics.error(error);
-        self.metrics.set_down();
-    }
-}
-
-/// What the worker's timer does, about ten times a second.
-impl Lane {
-    /// Tells requesters whose time is up, looks after a silent node, and keeps an idle connection alive.
-    pub(super) fn check(self: &Rc<Self>) {
-        let context = &self.context;
-        let now = context.clock.micros();
-        let settings = &context.settings;
-        for (requester, ticket) in self.take_expired(now) {
-            requester.expired(ticket);
-        }
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        if !matches!(state.link, Link::Up(_) | Link::Blocked(_)) {
-            return;
-        }
-        let Some(oldest) = state.queue.front() else {
-            if now.since(state.used) > micros(settings.idle_close) {
-                self.ending.borrow_mut().get_or_insert(FaultKind::Retired);
-                self.wake();
-            } else if now.since(state.heard) > micros(settings.heartbeat) {
-                state.queue.push_back(own(PING, Own::Ping, now));
-                state.outbox.append(PING);
-                self.list();
-            }
-            return;
-        };
-        if oldest.class == Class::Slow && now.since(oldest.at) < micros(settings.slow_command) {
-            return;
-        }
-        let silent = now.since(oldest.at).min(now.since(state.heard));
-        if silent > micros(settings.silent_report) {
-            context.silent(&self.node);
-        }
-        if silent > micros(settings.silent_probe) && !state.probing {
-            state.probing = true;
-            tokio::task::spawn_local(serve::probe(self.clone()));
-        }
-    }
-
-    pub(super) fn probed(&self, outcome: Result<(), FaultKind>) {
-        self.state.borrow_mut().probing = false;
-        match outcome {
-            // A refusal is a sign of life.
-            Ok(()) | Err(FaultKind::Handshake(_)) => {}
-            Err(_) => self.close(FaultKind::Silent),
-        }
-    }
-
-    fn take_expired(&self, now: Micros) -> Vec<(Rc<dyn Requester>, Ticket)> {
-        let settings = &self.context.settings;
-        let mut state = self.state.borrow_mut();
-        let mut expired = Vec::new();
-        for entry in &mut state.queue {
-            let age = now.since(entry.at);
-            if age <= micros(settings.command) {
-                break;
-            }
-            let limit = match entry.class {
-                Class::Normal => settings.command,
-                Class::Slow => settings.slow_command,
-            };
-            if age > micros(limit)
-                && !entry.told
-                && let Some(requester) = &entry.requester
-            {
-                entry.told = true;
-                expired.push((requester.clone(), entry.ticket));
-            }
-        }
-        expired
-    }
 }
 
 impl Flush for Lane {
@@ -458,7 +324,7 @@ impl Flush for Lane {
     }
 }
 
-fn own(bytes: &[u8], own: Own, at: Micros) -> InFlight {
+pub(super) fn own(bytes: &[u8], own: Own, at: Micros) -> InFlight {
     InFlight {
         requester: None,
         ticket: Ticket::new(0, 0, None),
@@ -481,8 +347,4 @@ fn own_reply(own: Own, reply: &[u8]) -> Result<(), FaultKind> {
     } else {
         Err(FaultKind::Protocol("a reply to another command"))
     }
-}
-
-fn micros(duration: std::time::Duration) -> u32 {
-    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }

@@ -6,9 +6,11 @@ mod connect;
 mod in_flight;
 mod lane;
 mod lanes;
+mod loss;
 mod outbox;
 mod refusal;
 mod serve;
+mod upkeep;
 
 pub use connect::{Credentials, HandshakeError, dial};
 pub use in_flight::{Answer, Class, Fault, FaultKind, Requester, Ticket};

@@ -2,7 +2,7 @@
 //!
 //! Spawned by the lane when a request needs it; ends when the connection is lost or the lane is closed.
 
-use super::lane::PING;
+use super::upkeep::PING;
 use super::{FaultKind, Lane, connect};
 use crate::io::{Input, ReadHalf, split_tcp};
 use crate::resp::ReplyScanner;
@@ -42,7 +42,7 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
     let mut reader = Reader {
         read,
         input: Input::default(),
-        scanner: ReplyScanner::new(),
+        scanner: ReplyScanner::with_depth(lane.context.settings.reply_depth),
     };
     poll_fn(|cx| {
         lane.set_waker(cx.waker());

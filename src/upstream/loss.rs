@@ -1,0 +1,75 @@
+//! The loss of a lane's connection: everything in flight is told what became of it, and the lane pauses before it
+//! is opened again.
+
+use super::in_flight::InFlight;
+use super::lane::Link;
+use super::{Answer, Fault, FaultKind, Lane};
+use crate::observe::NodeError;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Instant;
+
+impl Lane {
+    /// The connection could not be made or is lost: everything in flight is told what became of it.
+    pub(super) fn lost(self: &Rc<Self>, kind: FaultKind) {
+        let fault = Fault {
+            node: self.node().clone(),
+            kind,
+        };
+        self.ending.borrow_mut().take();
+        let mut told = Vec::new();
+        {
+            let mut state = self.state.borrow_mut();
+            let state = &mut *state;
+            if matches!(state.link, Link::Up(_) | Link::Blocked(_)) {
+                self.metrics.disconnected();
+            }
+            self.count_loss(&fault.kind, &state.queue);
+            for entry in state.queue.drain(..) {
+                let len = entry.len as usize;
+                let unknown = state.outbox.handed_over() >= len;
+                let request = state.outbox.copy_front(len);
+                state.outbox.release_lost(len);
+                told.push((entry, request, unknown));
+            }
+            state.outbox.clear();
+            state.link = if fault.kind == FaultKind::Retired {
+                Link::Idle
+            } else {
+                let pause = self.context.settings.backoff.pause(state.failures);
+                state.failures = state.failures.saturating_add(1);
+                Link::Down(fault.clone(), Instant::now() + pause)
+            };
+        }
+        self.context.lost(&fault);
+        for (entry, request, unknown) in told {
+            let Some(requester) = entry.requester else {
+                continue;
+            };
+            let fault = &fault;
+            requester.answered(
+                entry.ticket,
+                if unknown {
+                    Answer::Unknown { request, fault }
+                } else {
+                    Answer::NotSent { request, fault }
+                },
+            );
+        }
+    }
+
+    fn count_loss(&self, kind: &FaultKind, queue: &VecDeque<InFlight>) {
+        let told = queue.iter().filter(|e| e.requester.is_some()).count();
+        self.metrics.released(told as u64);
+        let error = match kind {
+            FaultKind::Retired => return,
+            FaultKind::Connect(_) => NodeError::Connect,
+            FaultKind::Handshake(_) => NodeError::Handshake,
+            FaultKind::Closed | FaultKind::Io(_) => NodeError::Lost,
+            FaultKind::Protocol(_) => NodeError::Protocol,
+            FaultKind::Silent => NodeError::Timeout,
+        };
+        self.metrics.error(error);
+        self.metrics.set_down();
+    }
+}
