@@ -404,7 +404,24 @@ fn an_argument_may_decide() {
         policy("XREADGROUP GROUP g c block 1 STREAMS a >"),
         Policy::Later(_)
     ));
-    assert!(matches!(policy("MSETEX 1 a NX EX 5"), Policy::Split(_)));
-    assert_eq!(policy("MSETEX 1 a 1 EX 5 nx"), Policy::Route);
-    assert_eq!(policy("MSETEX x a 1"), Policy::Route);
+}
+
+#[test]
+fn msetex_is_served_on_request_and_its_conditions_are_never_cut() {
+    let mut table = CommandTable::builtin();
+    let policy = |table: &CommandTable, line: &str| {
+        with_request(&words(line), |request| {
+            table.lookup(request).unwrap().policy_for(request)
+        })
+    };
+    for line in ["MSETEX 1 a 1", "MSETEX 1 a 1 NX", "MSETEX x a 1"] {
+        assert!(matches!(policy(&table, line), Policy::Refused(_)), "{line}");
+    }
+    assert_eq!(table.apply(&["msetex".to_owned()], &[]), [""; 0]);
+    assert!(matches!(
+        policy(&table, "MSETEX 1 a NX EX 5"),
+        Policy::Split(_)
+    ));
+    assert_eq!(policy(&table, "MSETEX 1 a 1 EX 5 nx"), Policy::Route);
+    assert_eq!(policy(&table, "MSETEX x a 1"), Policy::Route);
 }

@@ -90,8 +90,6 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("exists",    Policy::Split(Split::Count)),
     ("touch",     Policy::Split(Split::Count)),
     ("json.mget", Policy::Split(Split::JsonMget)),
-    // With NX or XX it is a condition over all keys: then `Command::policy_for` says Route.
-    ("msetex",    Policy::Split(Split::Msetex)),
 
     // All keys of all shards.
     ("scan",      Scan),
@@ -282,7 +280,13 @@ pub(super) const ON_REQUEST: &[(&str, &str, Policy)] = &[
     ("acl|users",        USERS,         AnyNode),
     ("acl|getuser",      USERS,         AnyNode),
     ("acl|dryrun",       USERS,         AnyNode),
+    // With NX or XX it is a condition over all keys: then `Command::policy_for` says Route.
+    ("msetex",           SLOT_IGNORED,  Policy::Split(Split::Msetex)),
 ];
+
+/// Valkey 9.1.2 in cluster mode executes MSETEX of one slot on any primary, where another command gets MOVED.
+const SLOT_IGNORED: &str = "is executed by Valkey 9.1 without a look at whose slot it is: while slots move, the write would \
+     be lost on the wrong node; use MSET and EXPIRE, or add it to policy.allow";
 
 const CONFIGURATION: &str = "would change every node; add it to policy.allow if that is wanted";
 
