@@ -24,11 +24,13 @@ pub enum Trigger {
     Periodic,
     /// The last answers left something open: uncovered slots, answers that differ, a suspect node, a patch.
     Unconfirmed,
+    /// A SCAN came to the end of a shard.
+    Scanned,
 }
 
 impl Trigger {
     /// Every trigger, in the order of [`Trigger::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Start,
         Self::Moved,
         Self::Ask,
@@ -37,6 +39,7 @@ impl Trigger {
         Self::Silent,
         Self::Periodic,
         Self::Unconfirmed,
+        Self::Scanned,
     ];
 
     /// Its place in [`Trigger::ALL`].
@@ -55,6 +58,7 @@ impl Trigger {
             Self::Silent => "silent",
             Self::Periodic => "periodic",
             Self::Unconfirmed => "unconfirmed",
+            Self::Scanned => "scanned",
         }
     }
 }

@@ -145,27 +145,42 @@ impl ScanStep {
 
     /// Appends the node's reply with the client's next cursor in place of the node's; `version` is that of
     /// the map of now. An error is passed on; anything that is not a SCAN reply becomes one.
-    pub fn reply(&self, reply: &[u8], version: u64, out: &mut Vec<u8>) {
+    pub fn reply(&self, reply: &[u8], version: u64, out: &mut Vec<u8>) -> Scanned {
         if matches!(reply.first(), Some(b'-' | b'!')) {
             out.extend_from_slice(reply);
-            return;
+            return Scanned::Part;
         }
         let Some((node_cursor, rest)) = split_reply(reply) else {
-            return encode::error(
+            encode::error(
                 out,
                 "ERR slotway: a node's reply to SCAN has an unexpected form",
             );
+            return Scanned::Part;
         };
         let Some(cursor) = self.next(node_cursor, version) else {
-            return encode::error(
+            encode::error(
                 out,
                 "ERR slotway: a node's cursor is too large to be passed on; scan the nodes one by one",
             );
+            return Scanned::Part;
         };
         out.extend_from_slice(REPLY_HEADER);
         encode::bulk(out, itoa::Buffer::new().format(cursor).as_bytes());
         out.extend_from_slice(rest);
+        match node_cursor {
+            0 => Scanned::Shard,
+            _ => Scanned::Part,
+        }
     }
+}
+
+/// How far a step has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scanned {
+    /// There is more on this shard, or the step has failed.
+    Part,
+    /// The whole shard, to its end.
+    Shard,
 }
 
 /// Reads the cursor argument of SCAN: an unsigned number, with a `+` if they like. `None` is the server's

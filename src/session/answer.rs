@@ -7,7 +7,8 @@ use crate::command::Lookup;
 use crate::local::Address;
 use crate::observe::{ErrorSource, WorkerMetrics};
 use crate::resp;
-use crate::route::{Facts, ScanStep};
+use crate::route::{Facts, ScanStep, Scanned};
+use crate::topology::{Report, Trigger};
 use crate::upstream::{Answer, Requester, Ticket};
 use std::sync::atomic::Ordering;
 
@@ -98,12 +99,15 @@ impl Session {
 
     fn complete_scan(&self, state: &mut State, seq: u64, step: &ScanStep, reply: &[u8]) {
         let mut shown = Vec::new();
-        step.reply(reply, self.context.map().version(), &mut shown);
+        if step.reply(reply, self.context.map().version(), &mut shown) == Scanned::Shard {
+            // No node says MOVED to a SCAN: a slot that came to this shard meanwhile is noticed by asking.
+            self.context.report(Report::Refresh(Trigger::Scanned));
+        }
         self.complete(state, seq, &shown);
     }
 
     /// What merged replies contain besides what the nodes said.
-    fn facts(&self, state: &State) -> Facts {
+    pub(super) fn facts(&self, state: &State) -> Facts {
         Facts {
             clients: self.context.clients.load(Ordering::Relaxed),
             clients_max: self.context.config.limits.clients,
@@ -125,6 +129,10 @@ impl Session {
             fanout.gathering.finish(&facts, &mut reply);
             if reply.first() == Some(&b'-') {
                 self.context.metrics.error(ErrorSource::Upstream, &reply);
+            }
+            if let Some((question, asked)) = fanout.again {
+                let mut recent = self.context.recent.borrow_mut();
+                recent.put(question, asked, &reply);
             }
             self.complete(state, seq, &reply);
         }

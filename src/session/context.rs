@@ -1,6 +1,7 @@
 //! What the sessions of a worker share.
 
 use super::Session;
+use super::recent::Recent;
 use crate::cluster::{NodeAddr, SlotMap};
 use crate::command::CommandTable;
 use crate::config::Config;
@@ -55,6 +56,7 @@ pub struct SessionContext {
     map: RefCell<Arc<SlotMap>>,
     table: RefCell<Arc<CommandTable>>,
     scan_order: RefCell<Option<ScanOrder>>,
+    pub(super) recent: RefCell<Recent>,
     sessions: RefCell<HashMap<u64, Weak<Session>>>,
     /// Sessions with something to retry, and when.
     retries: RefCell<Vec<(Instant, Weak<Session>)>>,
@@ -104,6 +106,7 @@ impl SessionContext {
             request_limits,
             preauth_limits,
             scan_order: RefCell::default(),
+            recent: RefCell::default(),
             sessions: RefCell::default(),
             retries: RefCell::default(),
             retry_task: tokio::sync::Notify::new(),

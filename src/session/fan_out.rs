@@ -2,6 +2,7 @@
 //! answer.
 
 use super::dispatch::{Batch, Taken};
+use super::recent::Question;
 use super::replies::{About, Fanout, Part, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
@@ -9,6 +10,7 @@ use crate::command::{Gather, Lookup, Merge, Split, Targets};
 use crate::resp::Request;
 use crate::route::{Gathering, INVALID_CURSOR, limit, scan_cursor, split};
 use crate::upstream::{Class, Ticket};
+use bytes::Bytes;
 use std::rc::Rc;
 
 /// The question that goes with RANDOMKEY, so that the choice among the shards can follow their sizes.
@@ -60,7 +62,7 @@ impl Session {
             Some(_) => parts.iter().filter_map(|p| p.slot).collect(),
             None => Vec::new(),
         };
-        self.push_fanout(state, about, Gathering::of_split(plan), parts);
+        self.push_fanout(state, about, Gathering::of_split(plan), parts, None);
         for slot in closed {
             self.advance_if_closed(state, slot);
         }
@@ -81,6 +83,16 @@ impl Session {
         let nodes = self.targets(state, map, gather.to);
         if nodes.is_empty() {
             return self.refuse(state, about, &self.no_node());
+        }
+        let question = match gather.merge {
+            Merge::Info => self.question(state, request),
+            _ => None,
+        };
+        if let Some(question) = &question
+            && let Some(reply) = self.recent(question)
+        {
+            self.reply_in_turn(state, about, &reply);
+            return Taken::Yes;
         }
         let limit = limit(gather.merge, request);
         let gathering = Gathering::of_fan_out(gather.merge, nodes.len(), limit);
@@ -111,7 +123,7 @@ impl Session {
                 });
             }
         }
-        self.push_fanout(state, about, gathering, parts);
+        self.push_fanout(state, about, gathering, parts, question);
         for (ticket, bytes, not_taken) in failed {
             self.not_taken_adrift(state, ticket, bytes, class, &not_taken);
         }
@@ -184,10 +196,29 @@ impl Session {
         taken
     }
 
-    fn push_fanout(&self, state: &mut State, about: About, gathering: Gathering, parts: Vec<Part>) {
+    /// What a reply that may be given again depends on.
+    fn question(&self, state: &State, request: &Request<'_>) -> Option<Question> {
+        let port = self.facts(state).port;
+        Question::new(request.bytes(), state.client.proto(), port)
+    }
+
+    fn recent(&self, question: &Question) -> Option<Bytes> {
+        let now = self.context.clock.now();
+        self.context.recent.borrow_mut().get(question, now)
+    }
+
+    fn push_fanout(
+        &self,
+        state: &mut State,
+        about: About,
+        gathering: Gathering,
+        parts: Vec<Part>,
+        question: Option<Question>,
+    ) {
         let fanout = Box::new(Fanout {
             gathering,
             parts: parts.into_boxed_slice(),
+            again: question.map(|question| (question, self.context.clock.now())),
         });
         state.replies.push(about, Stage::Fanout(fanout));
     }

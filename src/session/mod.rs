@@ -9,6 +9,7 @@ mod context;
 mod dispatch;
 mod fan_out;
 mod reading;
+mod recent;
 mod redirecting;
 mod replies;
 mod retry;

@@ -1,6 +1,7 @@
 //! The ordered replies of one client (invariant 2): every command has its place here from the moment it is
 //! decoded until its reply is behind those of all earlier commands in the output.
 
+use super::recent::Question;
 use crate::cluster::{NodeAddr, Slot};
 use crate::command::{CommandId, Lookup};
 use crate::io::{Micros, Output};
@@ -9,6 +10,7 @@ use crate::route::{Gathering, ScanStep};
 use crate::upstream::LaneId;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::time::Instant;
 
 /// Replies that came before their turn are kept together in one buffer of at most this many bytes; beyond it
 /// each has a buffer of its own.
@@ -58,6 +60,8 @@ pub(super) enum Stage {
 pub(super) struct Fanout {
     pub(super) gathering: Gathering,
     pub(super) parts: Box<[Part]>,
+    /// Its reply may be given again to whoever asks this, from that moment on for a while.
+    pub(super) again: Option<(Question, Instant)>,
 }
 
 /// One part of it.

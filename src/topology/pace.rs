@@ -21,6 +21,9 @@ const FAILOVER_INTERVAL: Duration = Duration::from_millis(250);
 /// From start to start while something else is open.
 const OPEN_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Least time between a start and one that only a SCAN asks for: it leaves most of the rate to trouble.
+const SCANNED_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Something that stays open for so long, without slots being uncovered, will not settle by asking often.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -72,7 +75,11 @@ impl Pace {
     }
 
     /// Asks for a refresh as soon as the rate allows. The first reason is the one that counts.
-    pub(super) fn want(&mut self, trigger: Trigger) {
+    pub(super) fn want(&mut self, trigger: Trigger, now: Instant) {
+        let since = self.started_at.map(|at| now.saturating_duration_since(at));
+        if trigger == Trigger::Scanned && since.is_none_or(|since| since < SCANNED_INTERVAL) {
+            return;
+        }
         self.wanted.get_or_insert(trigger);
     }
 
@@ -157,7 +164,7 @@ mod tests {
         let span = Duration::from_secs(30);
         let starts = run(&mut pace, begin, span, |pace, now| {
             pace.settle(Mood::Settled, now);
-            (0..10_000).for_each(|_| pace.want(Trigger::Moved));
+            (0..10_000).for_each(|_| pace.want(Trigger::Moved, now));
         });
         assert!(
             starts.len() as f64 <= span.as_secs_f64() * REFRESHES_PER_SECOND + BURST + 1.0,
@@ -209,12 +216,27 @@ mod tests {
 
     #[test]
     fn the_first_reason_counts() {
-        let mut pace = Pace::new(INTERVAL, Instant::now());
-        pace.want(Trigger::Moved);
+        let now = Instant::now();
+        let mut pace = Pace::new(INTERVAL, now);
+        pace.want(Trigger::Moved, now);
         assert_eq!(pace.start(pace.due(), 0.5), Trigger::Start);
-        pace.want(Trigger::Moved);
-        pace.want(Trigger::Ask);
+        pace.want(Trigger::Moved, now);
+        pace.want(Trigger::Ask, now);
         assert_eq!(pace.start(pace.due(), 0.5), Trigger::Moved);
         assert_eq!(pace.start(pace.due(), 0.5), Trigger::Unconfirmed);
+    }
+
+    #[test]
+    fn scans_are_a_reason_once_a_second() {
+        let begin = Instant::now();
+        let mut pace = Pace::new(INTERVAL, begin);
+        pace.start(begin, 0.5);
+        pace.settle(Mood::Settled, begin);
+        let soon = begin + SCANNED_INTERVAL / 2;
+        pace.want(Trigger::Scanned, soon);
+        assert_eq!(pace.due(), begin + INTERVAL);
+        pace.want(Trigger::Scanned, begin + SCANNED_INTERVAL);
+        assert!(pace.due() < begin + SCANNED_INTERVAL);
+        assert_eq!(pace.start(begin + SCANNED_INTERVAL, 0.5), Trigger::Scanned);
     }
 }

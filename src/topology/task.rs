@@ -172,16 +172,16 @@ impl Task {
                     patched += usize::from(outcome == Patched::Applied);
                     if outcome != Patched::Known {
                         self.informer = Some(from);
-                        self.pace.want(Trigger::Moved);
+                        self.pace.want(Trigger::Moved, now);
                     }
                 }
                 Report::Suspect { node, why } => {
                     if self.belief.nodes().iter().any(|n| n.addr == node) {
                         self.suspects.insert(node, now);
                     }
-                    self.pace.want(why);
+                    self.pace.want(why, now);
                 }
-                Report::Refresh(trigger) => self.pace.want(trigger),
+                Report::Refresh(trigger) => self.pace.want(trigger, now),
             }
         }
         if patched > 0 {
