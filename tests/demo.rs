@@ -2,6 +2,11 @@
 //! whatever ends it (Ctrl-C, SIGTERM, even SIGKILL, early or late), no process is left, and no file unless it
 //! was SIGKILL.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a helper of a test, too, to fail is to panic"
+)]
+
 mod support;
 
 use std::fs;

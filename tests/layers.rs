@@ -1,6 +1,11 @@
 //! Keeps the layers: a module imports only what is below it, the pure ones know neither sockets nor clocks nor tokio, and
 //! no file grows beyond what can be kept in mind. The table here is the one place that says who may know whom.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a helper of a test, too, to fail is to panic"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -72,7 +72,7 @@ step "lints"
 cargo clippy --locked --all-targets -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
 if cargo deny --version >/dev/null 2>&1; then
     step "dependencies: licences, bans, sources"

@@ -135,7 +135,7 @@ fn sort_store(request: &Request<'_>) -> Option<u32> {
     store
 }
 
-/// MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password] [KEYS key …]
+/// `MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password] [KEYS key …]`
 fn migrate(request: &Request<'_>, out: &mut Keys) -> Result<(), KeyError> {
     let mut at = 6;
     while at < request.len() {

@@ -8,7 +8,7 @@ pub const BUCKETS: usize = 16;
 
 /// Upper bounds (inclusive) of the finite buckets, in microseconds.
 ///
-/// No two lie between the same two powers of two: [`bucket`] relies on it, and it is checked when compiled.
+/// No two lie between the same two powers of two: `bucket` relies on it, and it is checked when compiled.
 pub const BOUNDS_MICROS: [u32; BUCKETS] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 5_000_000, 10_000_000,
