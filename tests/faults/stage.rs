@@ -1,0 +1,120 @@
+//! Where the faults play: a cluster, the proxy in front of it, tags whose slots the test knows, seeds, and how often
+//! each fault is repeated.
+
+use crate::support::{Metrics, Proxy, ServerKind, boot_cluster};
+use slotway::cluster::Slot;
+use slotway::demo::{Cluster, Stop, wait_until};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// How long a cluster may take to fail over and be healthy again; a busy machine has its time.
+pub const CLUSTER_MAX: Duration = Duration::from_secs(90);
+
+/// How long one attempt of a handover may take.
+const HANDOVER_MAX: Duration = Duration::from_secs(8);
+
+/// Repetitions of each fault in the long form.
+const LONG_ROUNDS: usize = 20;
+
+/// See the module.
+pub struct Stage {
+    /// For messages.
+    pub kind: ServerKind,
+    /// Three primaries, three replicas, node timeout 2 s.
+    pub cluster: Cluster,
+    /// With two workers.
+    pub proxy: Proxy,
+    /// Of the random choices of this run: `SLOTWAY_SEED`, or drawn.
+    pub seed: u64,
+}
+
+impl Stage {
+    /// Boots all of it.
+    pub fn set(kind: &ServerKind) -> Self {
+        let cluster = boot_cluster(kind);
+        let proxy = Proxy::start(&cluster, &["--workers", "2"]);
+        let seed = match std::env::var("SLOTWAY_SEED") {
+            Ok(seed) => seed.parse().expect("SLOTWAY_SEED is a number"),
+            Err(_) => rand::random_range(0..1_000_000_000),
+        };
+        eprintln!("{}: seed {seed}", kind.name);
+        Self {
+            kind: kind.clone(),
+            cluster,
+            proxy,
+            seed,
+        }
+    }
+
+    /// Counts of `slotway_redirections_total`.
+    pub fn redirections(&self, kind: &str) -> f64 {
+        let metrics: Metrics = self.proxy.metrics();
+        metrics.sum("slotway_redirections_total", &[("type", kind)])
+    }
+
+    /// Prints a figure of this run.
+    pub fn say(&self, what: &str) {
+        eprintln!("{}: {what}", self.kind.name);
+    }
+
+    /// Waits until the cluster is healthy.
+    #[track_caller]
+    pub fn wait_healthy(&self) {
+        self.cluster.wait_healthy(CLUSTER_MAX).unwrap();
+    }
+
+    /// CLUSTER FAILOVER to the replica that `primary` has now. A server gives an attempt up after 5 s in which it
+    /// answers no client; then it is asked again.
+    #[track_caller]
+    pub fn fail_over(&self, primary: usize) -> Handover {
+        let replica = self.cluster.replica_of(primary).expect("it has a replica");
+        let mut attempts = 0;
+        let what = format!("node {replica} takes over from node {primary}");
+        wait_until(&what, CLUSTER_MAX, &Stop::default(), || {
+            let reply = self.cluster.ask(replica, &["CLUSTER", "FAILOVER"]);
+            let reply = reply.map_err(|error| error.to_string())?;
+            attempts += 1;
+            self.cluster
+                .wait_promoted(replica, HANDOVER_MAX)
+                .map_err(|error| format!("{reply:?}, then {error}"))
+        })
+        .unwrap();
+        Handover {
+            to: replica,
+            attempts,
+        }
+    }
+}
+
+/// What came of a CLUSTER FAILOVER.
+pub struct Handover {
+    /// The new primary.
+    pub to: usize,
+    /// How many attempts the servers made.
+    pub attempts: u32,
+}
+
+/// Whether this is the long form (`SLOTWAY_LONG=1`).
+pub fn is_long() -> bool {
+    std::env::var_os("SLOTWAY_LONG").is_some_and(|v| v == "1")
+}
+
+/// How often a fault is repeated.
+pub fn rounds(short: usize) -> usize {
+    if is_long() { LONG_ROUNDS } else { short }
+}
+
+/// So many tags like `{12}` with different slots, all of which are among these.
+pub fn tags_in(count: usize, slots: impl Fn(u16) -> bool) -> Vec<String> {
+    let mut taken = HashSet::new();
+    (0..)
+        .map(|n| format!("{{{n}}}"))
+        .filter(|tag| slots(slot_of(tag)) && taken.insert(slot_of(tag)))
+        .take(count)
+        .collect()
+}
+
+/// The slot of keys with this tag.
+pub fn slot_of(tag: &str) -> u16 {
+    Slot::of(tag.as_bytes()).number()
+}
