@@ -22,8 +22,8 @@ from stand import Programs, Stand, Target, http_get
 from targets import IDLE_RESIDENT_MAX, TITLES, Results, verdicts
 
 # Requests of one sample: enough that a clock of 10 ms says something, few enough that the run ends in 5 minutes.
-SHAPES = [Shape(50, 1, 200_000), Shape(50, 16, 2_000_000), Shape(500, 1, 200_000)]
-LONG_SHAPES = [Shape(50, 64, 4_000_000)]
+SHAPES = [Shape(50, 1, 180_000), Shape(50, 16, 1_200_000), Shape(500, 1, 180_000)]
+LONG_SHAPES = [Shape(50, 64, 3_000_000)]
 ROUNDS = 3
 LONG_ROUNDS = 5
 LONG_FACTOR = 2
