@@ -67,6 +67,19 @@ pub(crate) struct DemoArguments {
 /// Where the demo listens unless told otherwise: it has no password, so nobody else is let in.
 const DEMO_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6379);
 
+/// The admin endpoint's port is so far above the listener's, as 9379 is above 6379: then two demos on two ports do
+/// not meet there either.
+const DEMO_ADMIN_OFFSET: u16 = 3000;
+
+/// Where the demo's admin endpoint is unless told otherwise; on any free port if there is none in the usual place.
+fn demo_admin(listeners: &[ListenAddr]) -> SocketAddr {
+    let tcp = listeners.iter().find_map(|listener| match listener {
+        ListenAddr::Tcp(addr) if addr.port() != 0 => addr.port().checked_add(DEMO_ADMIN_OFFSET),
+        _ => None,
+    });
+    SocketAddr::from((Ipv4Addr::LOCALHOST, tcp.unwrap_or(0)))
+}
+
 impl DemoArguments {
     /// The configuration of the proxy; its seed nodes are still to be booted.
     pub(crate) fn load(&self) -> Result<Config, ExitCode> {
@@ -77,6 +90,9 @@ impl DemoArguments {
         } = or_print(config::load_without_nodes(&sources))?;
         if !settings.of("listen.addresses").is_written() {
             config.listen.addresses = vec![ListenAddr::Tcp(DEMO_LISTEN)];
+        }
+        if !settings.of("admin.listen").is_written() {
+            config.admin.listen = Some(demo_admin(&config.listen.addresses));
         }
         Ok(config)
     }
@@ -128,5 +144,24 @@ pub(crate) fn explain(arguments: ExplainArguments) -> ExitCode {
             eprintln!("slotway: {problem}");
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demos_on_two_ports_have_two_admin_ports() {
+        let admin = |listen: &str| {
+            let addr = listen.parse().expect("an address");
+            demo_admin(&[ListenAddr::Unix("/s".into()), ListenAddr::Tcp(addr)]).to_string()
+        };
+        assert_eq!(admin("127.0.0.1:6379"), "127.0.0.1:9379");
+        assert_eq!(admin("0.0.0.0:7000"), "127.0.0.1:10000");
+        for listen in ["127.0.0.1:0", "127.0.0.1:62536"] {
+            assert_eq!(admin(listen), "127.0.0.1:0", "{listen}");
+        }
+        assert_eq!(demo_admin(&[]).port(), 0);
     }
 }
