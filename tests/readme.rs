@@ -1,0 +1,83 @@
+//! The README's tables are made from the code: options from the table of options, metrics from the table of
+//! metrics, and every query in `dashboards/` names metrics that exist. `SLOTWAY_WRITE_README=1 cargo test --test
+//! readme` writes the tables anew.
+
+use slotway::observe::{Kind, METRICS};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn metrics_table() -> String {
+    let mut table = "| metric | labels | what it says |\n| --- | --- | --- |\n".to_owned();
+    for metric in METRICS {
+        let kind = match metric.kind {
+            Kind::Histogram => " (histogram)",
+            Kind::Counter | Kind::Gauge => "",
+        };
+        let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
+        let labels = labels.join(" ");
+        let _ = writeln!(
+            table,
+            "| `{}`{kind} | {labels} | {} |",
+            metric.name, metric.help
+        );
+    }
+    table
+}
+
+/// The README with what is between the two marks of `name` replaced.
+fn with_table(readme: &str, name: &str, table: &str) -> String {
+    let begin = format!("<!-- {name}: begin -->\n");
+    let end = format!("<!-- {name}: end -->");
+    let (before, rest) = readme
+        .split_once(&begin)
+        .expect("the mark where the table begins");
+    let (_, after) = rest.split_once(&end).expect("the mark where it ends");
+    format!("{before}{begin}{}\n{end}{after}", table.trim_end())
+}
+
+#[test]
+fn the_readmes_tables_are_those_of_the_code() {
+    let path = file("README.md");
+    let readme = std::fs::read_to_string(&path).unwrap();
+    let fresh = with_table(&readme, "options", &slotway::config::markdown());
+    let fresh = with_table(&fresh, "metrics", &metrics_table());
+    if std::env::var_os("SLOTWAY_WRITE_README").is_some() {
+        std::fs::write(&path, &fresh).unwrap();
+        return;
+    }
+    assert!(
+        readme == fresh,
+        "README.md is not what the tables in the code say: SLOTWAY_WRITE_README=1 cargo test --test readme"
+    );
+}
+
+#[test]
+fn every_metric_in_the_dashboards_exists() {
+    let text = std::fs::read_to_string(file("dashboards/README.md")).unwrap();
+    let mut seen = 0;
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+        if !word.starts_with("slotway_") {
+            continue;
+        }
+        let base = word.strip_suffix("_bucket").unwrap_or(word);
+        assert!(
+            METRICS.iter().any(|m| m.name == base),
+            "{word} is no metric"
+        );
+        seen += 1;
+    }
+    assert!(seen >= 7, "the queries were found");
+}
+
+#[test]
+fn a_changed_row_would_be_noticed() {
+    let readme = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb";
+    assert_eq!(
+        with_table(readme, "x", "new\n"),
+        "a\n<!-- x: begin -->\nnew\n<!-- x: end -->\nb"
+    );
+}
