@@ -11,8 +11,11 @@ use tokio::io::ReadBuf;
 /// Size of the worker's scratch buffer, in bytes: the most that one `recv` brings.
 pub const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// The most that is reserved ahead of a read, in bytes: a declared size never allocates more than this before
-/// its bytes arrive (invariant 9).
+/// The least that is reserved ahead of a read into a connection's own buffer, in bytes.
+const RESERVE_MIN: usize = SCRATCH_BYTES / 4;
+
+/// The most, in bytes. Between the two it is as much as has arrived already, so that a declared size alone
+/// allocates next to nothing (invariant 9).
 const RESERVE_MAX: usize = 1024 * 1024;
 
 /// The scratch buffer all connections of a worker read into, one at a time.
@@ -56,8 +59,9 @@ impl Input {
             }
             return Poll::Ready(Ok(read));
         }
+        let arrived = self.carry.len();
         self.carry
-            .reserve(wanted.clamp(SCRATCH_BYTES / 4, RESERVE_MAX));
+            .reserve(wanted.min(arrived).clamp(RESERVE_MIN, RESERVE_MAX));
         let read = ready!(socket.poll_read_buf(cx, &mut self.carry))?;
         if read > 0 {
             let used = consume(&self.carry);
