@@ -1,0 +1,75 @@
+//! SCAN over a cluster whose slots move while nobody but the scanner is there: no node tells a scanner that a slot has
+//! moved, so the end of each shard makes slotway look. Without that, a whole refresh interval could pass.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use slotway::cluster::Slot;
+use support::{Proxy, RawClient, boot_cluster, servers};
+
+/// Keys in each round.
+const KEYS: usize = 500;
+/// The refreshes that scans ask for are a second apart, and the machine may be busy.
+const NOTICED_MAX: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_scan_notices_moved_slots_and_misses_no_key() {
+    for kind in servers() {
+        let cluster = boot_cluster(&kind);
+        let proxy = Proxy::start(&cluster, &["--set", "cluster.refresh_interval=1h"]);
+        let mut client = proxy.client();
+        let keys: BTreeSet<String> = (0..KEYS).map(|i| format!("key:{i}")).collect();
+        for key in &keys {
+            client.expect(&format!("SET {key} v"), b"+OK\r\n");
+        }
+        assert_eq!(scan(&mut client), keys);
+        let refreshes = |result: &str| {
+            let labels = [("trigger", "scanned"), ("result", result)];
+            proxy
+                .metrics()
+                .sum("slotway_topology_refreshes_total", &labels)
+        };
+        assert_eq!(refreshes("changed"), 0.0);
+
+        let slot = Slot::of(b"key:7").number();
+        let from = cluster.owner_of(slot).expect("it has one");
+        cluster.migrate_slot(slot, from, (from + 1) % 3).unwrap();
+        proxy.wait_for("a scan notices the move", NOTICED_MAX, || {
+            scan(&mut client);
+            match refreshes("changed") {
+                0.0 => Err(format!(
+                    "{} refreshes without change",
+                    refreshes("unchanged")
+                )),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(scan(&mut client), keys, "{}", kind.name);
+    }
+}
+
+/// A whole scan: every key that it gives.
+fn scan(client: &mut RawClient) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut cursor = "0".to_owned();
+    loop {
+        let reply = String::from_utf8(client.line(&format!("SCAN {cursor} COUNT 50"))).unwrap();
+        let lines: Vec<&str> = reply
+            .split("\r\n")
+            .filter(|l| !l.starts_with(['*', '$']))
+            .collect();
+        assert!(reply.starts_with("*2"), "{reply}");
+        cursor = lines[0].to_owned();
+        found.extend(
+            lines[1..]
+                .iter()
+                .filter(|l| !l.is_empty())
+                .map(|l| (*l).to_owned()),
+        );
+        if cursor == "0" {
+            return found;
+        }
+    }
+}
