@@ -25,6 +25,8 @@ impl Micros {
 pub struct Clock {
     start: Instant,
     now: Cell<Instant>,
+    /// The same moment as a stamp: taken from here for every command, worked out once per batch.
+    stamp: Cell<Micros>,
 }
 
 impl Default for Clock {
@@ -33,6 +35,7 @@ impl Default for Clock {
         Self {
             start,
             now: Cell::new(start),
+            stamp: Cell::default(),
         }
     }
 }
@@ -41,7 +44,10 @@ impl Clock {
     /// Reads the time; called when bytes have arrived and when a timer fires.
     #[inline]
     pub fn tick(&self) {
-        self.now.set(Instant::now());
+        let now = Instant::now();
+        self.now.set(now);
+        self.stamp
+            .set(Micros((now - self.start).as_micros() as u32));
     }
 
     /// The time of the current batch.
@@ -53,7 +59,7 @@ impl Clock {
     /// The time of the current batch, as a short stamp.
     #[inline]
     pub fn micros(&self) -> Micros {
-        Micros((self.now.get() - self.start).as_micros() as u32)
+        self.stamp.get()
     }
 
     /// The moment of a stamp taken at most 71 minutes ago.
