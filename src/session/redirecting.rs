@@ -10,7 +10,7 @@ use crate::observe::{ErrorSource, Redirection};
 use crate::resp::{Span, encode, parse_request};
 use crate::route::{Fences, Refused, Why};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{Class, Fault, LaneId, NotTaken, Refusal, Ticket, classify};
+use crate::upstream::{Class, Fault, LaneId, NotTaken, Refusal, Target, Ticket, classify};
 use bytes::Bytes;
 
 impl Session {
@@ -75,6 +75,14 @@ impl Session {
         self.fence(state, ticket, request.clone(), info.class, why, reply)
     }
 
+    /// The node a redirection means, as the map names it (`cluster.address_map`).
+    fn reached(&self, target: &Target, from: &NodeAddr) -> NodeAddr {
+        let announced = target.addr(from);
+        let map = &self.context.config.cluster.address_map;
+        let mapped = map.iter().find(|(known, _)| *known == announced);
+        mapped.map_or(announced, |(_, reached)| reached.clone())
+    }
+
     /// Whether a MOVED is the answer of a replica that was asked in place of its unreachable primary, and says no
     /// more than that it was not promoted.
     fn is_scouts_answer(&self, slot: Slot, to: &NodeAddr, from: &NodeAddr) -> bool {
@@ -103,7 +111,7 @@ impl Session {
         };
         Some(match refusal {
             Refusal::Moved(slot, target) => {
-                let to = target.addr(from);
+                let to = self.reached(&target, from);
                 if self.is_scouts_answer(slot, &to, from) {
                     return Some(Why::NotSent);
                 }
@@ -116,7 +124,7 @@ impl Session {
                 debug_assert_eq!(ticket.slot(), Some(slot));
                 Why::Moved(to)
             }
-            Refusal::Ask(_, target) => Why::Ask(target.addr(from)),
+            Refusal::Ask(_, target) => Why::Ask(self.reached(&target, from)),
             Refusal::TryAgain => Why::TryAgain,
             Refusal::ClusterDown | Refusal::MasterDown | Refusal::ReadOnly => {
                 self.context.report(suspect(Trigger::ClusterDown));

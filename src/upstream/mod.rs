@@ -16,4 +16,4 @@ pub use connect::{Credentials, HandshakeError, dial};
 pub use in_flight::{Answer, Class, Fault, FaultKind, Requester, Ticket};
 pub use lane::{Lane, LaneId, NotTaken};
 pub use lanes::{LaneSettings, Lanes, NodeEvent, UpstreamContext};
-pub use refusal::{Refusal, classify};
+pub use refusal::{Refusal, Target, classify};
