@@ -432,6 +432,9 @@ impl Session {
         let Some(adrift) = Adrift::new(state, ticket, request, class, reply) else {
             return false;
         };
+        if self.is_out_of_patience(&adrift) {
+            return false;
+        }
         self.mark(state, ticket, None);
         state.adrift.push(adrift);
         self.schedule(self.context.clock.now() + super::retry::FIRST_PAUSE);

@@ -5,6 +5,7 @@ use super::{Session, State};
 use crate::cluster::{NodeAddr, NodeIndex, Slot, SlotMap};
 use crate::command::Keys;
 use crate::config::Unavailable;
+use crate::io::Micros;
 use crate::observe::{ErrorSource, Redirection, RetryReason};
 use crate::resp::{Span, encode, parse_request};
 use crate::route::{Held, Next, Refused, Why};
@@ -33,7 +34,8 @@ pub(super) struct Adrift {
     held: Held,
     reply: Bytes,
     attempts: u32,
-    deadline_base: Instant,
+    /// When the client sent the command: it may have been refused several times since.
+    started: Micros,
 }
 
 impl Adrift {
@@ -44,12 +46,12 @@ impl Adrift {
         class: Class,
         reply: Bytes,
     ) -> Option<Self> {
-        let _ = state.replies.get_mut(ticket.seq)?;
+        let started = state.replies.get_mut(ticket.seq)?.about.started;
         Some(Self {
             held: held_bytes(ticket, request, class),
             reply,
             attempts: 0,
-            deadline_base: Instant::now(),
+            started,
         })
     }
 }
@@ -395,14 +397,13 @@ impl Session {
 
     fn retry_adrift(&self, state: &mut State) {
         let now = self.context.clock.now();
-        let patience = self.unavailable();
         for mut adrift in std::mem::take(&mut state.adrift) {
             let ticket = adrift.held.ticket;
             let sent = self.send_adrift(state, &adrift);
             if sent {
                 continue;
             }
-            if now.duration_since(adrift.deadline_base) >= patience {
+            if self.is_out_of_patience(&adrift) {
                 self.context
                     .metrics
                     .error(ErrorSource::Proxy, &adrift.reply);
@@ -413,6 +414,13 @@ impl Session {
             self.schedule(now + pause(adrift.attempts));
             state.adrift.push(adrift);
         }
+    }
+
+    /// Whether a request without a slot has waited for its node as long as it may.
+    pub(super) fn is_out_of_patience(&self, adrift: &Adrift) -> bool {
+        let clock = &self.context.clock;
+        let age = clock.now().duration_since(clock.instant(adrift.started));
+        age >= self.unavailable()
     }
 
     /// Sends a request without a slot to the node it was for (by its part's place among the primaries).

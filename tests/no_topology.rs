@@ -1,0 +1,164 @@
+//! Without a cluster: no seed node can be reached when the proxy starts, or all nodes go down later. The proxy keeps
+//! trying and says so (log, /readyz), answers what it answers itself, tells the other clients after
+//! `timeouts.unavailable` what is wrong, and serves as soon as the cluster is there, on connections that have waited.
+
+mod support;
+
+use std::time::Duration;
+
+use slotway::demo::{Cluster, ClusterOptions};
+use support::{Proxy, RawClient, ServerKind, cluster_options, encode, redis, show, valkey};
+
+/// How long the proxy may take to serve a cluster that is there: it must be found and asked.
+const SERVING_WITHIN: Duration = Duration::from_secs(30);
+/// How long commands wait here for a node that serves them.
+const UNAVAILABLE: &str = "timeouts.unavailable=300ms";
+
+#[test]
+fn a_proxy_started_before_redis_serves_later() {
+    start_first(&redis());
+}
+
+#[test]
+fn a_proxy_started_before_valkey_serves_later() {
+    start_first(&valkey());
+}
+
+#[test]
+fn all_nodes_down_and_back() {
+    let mut cluster = boot(&redis());
+    let proxy = Proxy::start(&cluster, &["--workers", "1", "--set", UNAVAILABLE]);
+    let mut client = proxy.client();
+    client.expect("SET a 1", b"+OK\r\n");
+    for round in 0..2 {
+        kill_all(&mut cluster);
+        for command in ["GET a", "SET a 1", "DBSIZE", "MGET a b c", "SCAN 0"] {
+            let got = client.line(command);
+            // A connection that was lost with a write on it would say that its outcome is unknown: none was.
+            assert!(
+                got.starts_with(b"-CLUSTERDOWN slotway: "),
+                "{round}: {command}: {}",
+                show(&got)
+            );
+        }
+        client.expect("PING", b"+PONG\r\n");
+        restart_all(&mut cluster);
+        wait_serving(&proxy, &mut client);
+    }
+    let unknown = proxy.metrics().sum("slotway_unknown_outcomes_total", &[]);
+    assert_eq!(unknown, 0.0);
+}
+
+fn start_first(kind: &ServerKind) {
+    let mut cluster = boot(kind);
+    kill_all(&mut cluster);
+    let proxy = Proxy::spawn(&cluster.addrs(), &["--workers", "2", "--set", UNAVAILABLE]);
+    let mut waiting = proxy.client();
+    let mut modern = proxy.client();
+
+    // What needs no node is answered.
+    waiting.expect("PING", b"+PONG\r\n");
+    waiting.expect("ECHO x", b"$1\r\nx\r\n");
+    waiting.expect("CLIENT SETNAME me", b"+OK\r\n");
+    assert!(modern.line("HELLO 3").starts_with(b"%"));
+    // Everything else says what is missing and where to look.
+    let commands = [
+        "GET a",
+        "SET a 1",
+        "MGET a b c",
+        "MSET a 1 b 2",
+        "DEL a b",
+        "DBSIZE",
+        "KEYS *",
+        "SCAN 0",
+        "RANDOMKEY",
+        "FLUSHALL",
+        "INFO",
+        "CONFIG GET maxmemory",
+        "COMMAND COUNT",
+        "EVAL return 1 a",
+        "PUBLISH c m",
+        "SCRIPT FLUSH",
+    ];
+    for command in commands {
+        let line: Vec<&str> = match command {
+            "EVAL return 1 a" => vec!["EVAL", "return 1", "1", "a"],
+            other => other.split(' ').collect(),
+        };
+        for client in [&mut waiting, &mut modern] {
+            let got = client.command(&line);
+            let expected = b"-CLUSTERDOWN slotway: no topology yet (";
+            assert!(got.starts_with(expected), "{command}: {}", show(&got));
+        }
+    }
+    // In order, too: nothing overtakes what waits.
+    waiting.send(
+        &[
+            encode(&["GET", "a"]),
+            encode(&["PING"]),
+            encode(&["DBSIZE"]),
+            encode(&["PING"]),
+        ]
+        .concat(),
+    );
+    let kinds: Vec<u8> = waiting.replies(4).iter().map(|reply| reply[0]).collect();
+    assert_eq!(kinds, b"-+-+");
+    // The operator sees it.
+    let seed = cluster.addr(0).ip().to_string();
+    proxy.wait_for(
+        "it says why it is not ready",
+        SERVING_WITHIN,
+        || match proxy.get("/readyz") {
+            Some((503, body)) if body.contains("no topology") && body.contains(&seed) => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    );
+    assert_eq!(proxy.get("/livez").map(|(status, _)| status), Some(200));
+    proxy.wait_for("it says so in the log", SERVING_WITHIN, || {
+        let log = proxy.log().join("\n");
+        let said = log.contains("WARN") && log.contains("onnect");
+        if said { Ok(()) } else { Err(log) }
+    });
+    let tries = proxy.metrics().sum("slotway_topology_refreshes_total", &[]);
+
+    // Commands that are waiting when the cluster comes are served, if they may wait so long; these may not.
+    restart_all(&mut cluster);
+    proxy.wait_ready();
+    wait_serving(&proxy, &mut waiting);
+    wait_serving(&proxy, &mut modern);
+    assert!(proxy.metrics().sum("slotway_topology_refreshes_total", &[]) > tries);
+}
+
+fn boot(kind: &ServerKind) -> Cluster {
+    let options = ClusterOptions {
+        replicas: 0,
+        ..cluster_options(kind)
+    };
+    Cluster::boot(&options).unwrap_or_else(|error| panic!("{}: {error}", kind.name))
+}
+
+fn kill_all(cluster: &mut Cluster) {
+    for node in 0..cluster.len() {
+        cluster.kill(node);
+    }
+}
+
+fn restart_all(cluster: &mut Cluster) {
+    for node in 0..cluster.len() {
+        cluster.restart(node).expect("the server starts again");
+    }
+}
+
+/// Waits until every shard takes writes of this client.
+fn wait_serving(proxy: &Proxy, client: &mut RawClient) {
+    proxy.wait_for("every shard serves", SERVING_WITHIN, || {
+        let got = client.line("MSET a 1 b 2 c 3 d 4 e 5 f 6");
+        let sizes = client.line("DBSIZE");
+        if got == b"+OK\r\n" && sizes == b":6\r\n" {
+            Ok(())
+        } else {
+            Err(format!("{} {}", show(&got), show(&sizes)))
+        }
+    });
+    client.expect("MGET a f", b"*2\r\n$1\r\n1\r\n$1\r\n6\r\n");
+}
