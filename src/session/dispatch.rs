@@ -144,7 +144,7 @@ impl Session {
         request: &[u8],
     ) -> Option<LaneId> {
         let Some(owner) = map.owner(slot) else {
-            self.hold_unowned(state, class, ticket, slot, request);
+            self.hold_new_unowned(state, class, ticket, slot, request);
             return None;
         };
         let client = &state.client;

@@ -180,14 +180,20 @@ impl Session {
             return false;
         };
         let (hops, attempts) = fences.history(ticket);
-        let hop = matches!(why, Why::Moved(_) | Why::Ask(_));
+        let hops = match why {
+            Why::Moved(_) | Why::Ask(_) => hops + 1,
+            // Several keys on their way: both nodes send the request back and forth until they have arrived. The
+            // pauses bound that, and the command's time.
+            Why::TryAgain => 0,
+            _ => hops,
+        };
         fences.refused(
             slot,
             Refused {
                 held: held_bytes(ticket, request, class),
                 why,
                 reply,
-                hops: hops + u32::from(hop),
+                hops,
                 attempts: attempts + 1,
                 not_before: None,
             },
@@ -341,7 +347,24 @@ impl Session {
         }
     }
 
-    /// A new request whose slot nobody owns: it waits for the topology.
+    /// A new request whose slot nobody owns: it waits for the topology, behind what waits already.
+    pub(super) fn hold_new_unowned(
+        &self,
+        state: &mut State,
+        class: Class,
+        ticket: Ticket,
+        slot: Slot,
+        request: &[u8],
+    ) {
+        match &mut state.fences {
+            Some(fences) if fences.is_closed(slot) => {
+                fences.hold(slot, LaneId::NONE, held(ticket, request, class));
+            }
+            _ => self.hold_unowned(state, class, ticket, slot, request),
+        }
+    }
+
+    /// A request whose turn it is, and whose slot nobody owns.
     pub(super) fn hold_unowned(
         &self,
         state: &mut State,

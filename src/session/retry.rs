@@ -238,7 +238,8 @@ impl Session {
             return Verdict::GiveUp;
         };
         let age = now.duration_since(self.context.clock.instant(pending.about.started));
-        let over = age >= self.patience(&refused.why);
+        // ASK is followed at once, so it is for the node it names to say what the client gets.
+        let over = age >= self.patience(&refused.why) && !matches!(refused.why, Why::Ask(_));
         if over || refused.hops > self.context.config.limits.redirections as u32 {
             return Verdict::GiveUp;
         }

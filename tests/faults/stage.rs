@@ -31,8 +31,13 @@ pub struct Stage {
 impl Stage {
     /// Boots all of it.
     pub fn set(kind: &ServerKind) -> Self {
+        Self::set_with(kind, &[])
+    }
+
+    /// The same with more arguments for the proxy.
+    pub fn set_with(kind: &ServerKind, args: &[&str]) -> Self {
         let cluster = boot_cluster(kind);
-        let proxy = Proxy::start(&cluster, &["--workers", "2"]);
+        let proxy = Proxy::start(&cluster, &[&["--workers", "2"], args].concat());
         let seed = match std::env::var("SLOTWAY_SEED") {
             Ok(seed) => seed.parse().expect("SLOTWAY_SEED is a number"),
             Err(_) => rand::random_range(0..1_000_000_000),
