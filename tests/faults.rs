@@ -18,6 +18,7 @@ mod faults {
     pub(crate) mod counter;
     pub(crate) mod failover;
     pub(crate) mod findings;
+    pub(crate) mod hangup;
     pub(crate) mod kill;
     pub(crate) mod list;
     pub(crate) mod load;

@@ -49,6 +49,8 @@ pub struct Findings {
     pub slowest: Duration,
     /// TRYAGAIN for several keys before `timeouts.command` was over: passed on to keep the order.
     pub passed_on: u64,
+    /// Commands that may have executed or not.
+    pub unknown: u64,
     wrong: BTreeMap<Wrong, (u64, Vec<String>)>,
     errors: BTreeMap<(Keys, String), u64>,
 }
@@ -81,6 +83,7 @@ impl Findings {
             _ => {}
         }
         if text.contains("outcome unknown") {
+            self.unknown += 1;
             Outcome::Unknown
         } else {
             Outcome::Refused
@@ -92,6 +95,7 @@ impl Findings {
         self.replies += other.replies;
         self.slowest = self.slowest.max(other.slowest);
         self.passed_on += other.passed_on;
+        self.unknown += other.unknown;
         for (what, (count, examples)) in other.wrong {
             let mine = self.wrong.entry(what).or_default();
             mine.0 += count;

@@ -24,8 +24,12 @@ const CONNECTIONS: usize = 2;
 /// Pipeline depths; a connection changes its depth all the time.
 const DEPTHS: [usize; 5] = [1, 2, 8, 32, 64];
 
-/// Between two bursts of a connection: leaves room for the servers on a small machine. No condition waits for it.
-const PACE: Duration = Duration::from_millis(3);
+/// Bursts of a connection that follow each other without a pause, so that there is always something in flight when
+/// something else is sent.
+const BURSTS: usize = 16;
+
+/// The rest after them: leaves room for the servers on a small machine. No condition waits for it.
+const REST: Duration = Duration::from_millis(50);
 
 /// `timeouts.command`: TRYAGAIN after this long is no longer passed on for the order's sake.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -177,6 +181,7 @@ impl<C: Checker> Connection<C> {
     fn run(&mut self, seed: u64, stop: &AtomicBool) -> Findings {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut bytes = Vec::new();
+        let mut bursts = 0;
         while !stop.load(Ordering::Relaxed) {
             let depth = *DEPTHS.choose(&mut rng).expect("not empty");
             bytes.clear();
@@ -185,10 +190,12 @@ impl<C: Checker> Connection<C> {
                 self.waiting.push_back((op, Instant::now()));
             }
             self.client.send(&bytes);
-            // Some stay in flight, so that the proxy never sees a pause between two pipelines.
             let stay = rng.random_range(0..depth);
             self.hear_until(stay);
-            std::thread::sleep(PACE);
+            bursts += 1;
+            if bursts % BURSTS == 0 {
+                std::thread::sleep(REST);
+            }
         }
         self.hear_until(0);
         self.client.send(&encode(&["PING", "the end"]));
