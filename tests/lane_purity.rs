@@ -79,7 +79,7 @@ fn try_all(kind: &ServerKind) {
             }
         }
     }
-    println!("{}: {sent} requests of {} commands", kind.name, names.len());
+    eprintln!("{}: {sent} requests of {} commands", kind.name, names.len());
 }
 
 /// Sends a command on a connection of its own, then the same between MULTI and EXEC, and reads whatever comes. The
@@ -117,7 +117,7 @@ impl Lanes {
             let (first, last) = cluster.booted_slots(primary);
             let mut keys = (0..).map(|i| format!("canary:{i}"));
             keys.find(|key| (first..=last).contains(&Slot::of(key.as_bytes()).number()))
-                .unwrap()
+                .expect("every primary has slots")
         };
         let mut clients = vec![proxy.client(), proxy.client()];
         clients[1].line("HELLO 3");
