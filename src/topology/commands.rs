@@ -105,14 +105,16 @@ impl Commands {
         link
     }
 
-    /// Forgets editions that no node has any more.
-    pub(super) fn retain(&mut self, editions: &HashSet<String>) {
+    /// Forgets editions that no node has any more; true if that made another table.
+    pub(super) fn retain(&mut self, editions: &HashSet<String>) -> bool {
         let before = self.replies.len();
         self.replies
             .retain(|edition, reply| reply.is_none() || editions.contains(edition));
-        if self.replies.len() < before {
+        let forgotten = self.replies.len() < before;
+        if forgotten {
             self.overlay();
         }
+        forgotten
     }
 
     fn overlay(&self) {

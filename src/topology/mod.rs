@@ -133,7 +133,7 @@ impl Topology {
         Arc::clone(&self.shared.status)
     }
 
-    /// Registers a worker: the result is notified after each newly published map.
+    /// Registers a worker: the result is notified after each newly published map or command table.
     pub fn subscribe(&self) -> Arc<Notify> {
         let notify = Arc::new(Notify::new());
         let mut subscribers = self
@@ -172,6 +172,11 @@ impl Shared {
     /// Publishes a map and wakes the workers.
     fn publish(&self, map: SlotMap) {
         self.map.store(Arc::new(map));
+        self.wake();
+    }
+
+    /// Wakes the workers: a map or a command table is new.
+    fn wake(&self) {
         let subscribers = self
             .subscribers
             .lock()

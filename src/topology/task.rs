@@ -298,6 +298,7 @@ impl Task {
     fn listed(&mut self, listed: Listed) {
         let addr = listed.addr.clone();
         let link = self.commands.take(listed);
+        self.shared.wake();
         if let Some(peer) = self.peers.get_mut(&addr) {
             peer.link = link;
             peer.busy = false;
@@ -448,8 +449,10 @@ impl Task {
         if **self.shared.server.load() != info {
             self.shared.server.store(Arc::new(info));
         }
-        self.commands
-            .retain(&profiles().map(Profile::edition).collect());
+        let editions = profiles().map(Profile::edition).collect();
+        if self.commands.retain(&editions) {
+            self.shared.wake();
+        }
     }
 
     /// In 0..1; enough to keep many proxies from acting at once.
