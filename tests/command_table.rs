@@ -173,6 +173,7 @@ const KEY_SAMPLES: &[&str] = &[
     "GEOSEARCHSTORE d s FROMMEMBER m BYRADIUS 1 m",
     "GEORADIUS a 1 2 3 m",
     "GEORADIUS a 1 2 3 m STORE d",
+    "GEORADIUS a 1 2 3 m STORE",
     "GEORADIUS a 1 2 3 m COUNT 1 ASC STOREDIST e",
     "GEORADIUSBYMEMBER a m 3 m STORE d",
     "SORT a",
@@ -249,6 +250,8 @@ fn keys_are_where_the_servers_find_them() {
         assert_eq!(ours, server_keys(&mut redis, line), "redis: {line}");
         assert_eq!(ours, server_keys(&mut valkey, line), "valkey: {line}");
     }
+    // COMMAND GETKEYS finds none here, but the node that gets it knows whose key it is, and redirects.
+    assert_eq!(our_keys(&table, "PFMERGE d"), ["d"]);
     // Valkey sees only the last of two destinations; the key specifications of both servers name both.
     let two = "GEORADIUS a 1 2 3 m STORE d STOREDIST e";
     assert_eq!(our_keys(&table, two), server_keys(&mut redis, two));

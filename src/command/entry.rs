@@ -119,7 +119,11 @@ impl Command {
     /// The servers' text for a wrong number of arguments.
     #[cold]
     pub fn arity_error(&self) -> String {
-        format!("ERR wrong number of arguments for '{}' command", self.name)
+        let text = format!("wrong number of arguments for '{}' command", self.name);
+        match &*self.name {
+            "exec" => format!("EXECABORT Transaction discarded because of: {text}"),
+            _ => format!("ERR {text}"),
+        }
     }
 
     /// What slotway does with this request: [`Command::policy`], except where an argument decides.

@@ -77,7 +77,7 @@ impl KeySpec {
             Find::Keynum { index, first, step } => {
                 let at =
                     usize::try_from(begin + i64::from(index)).map_err(|_| KeyError::Malformed)?;
-                let number = request.get(at).and_then(strict_integer);
+                let number = request.get(at).map(number_of_keys);
                 let number = number
                     .filter(|n| (0..=count).contains(n))
                     .ok_or(KeyError::Malformed)?;
@@ -89,12 +89,25 @@ impl KeySpec {
             }
             Find::Unknown => return Err(KeyError::Undescribed),
         };
+        if first == count && self.may_be_empty() {
+            return Ok(());
+        }
         if first >= count || last >= count || last < first {
             return Err(KeyError::Malformed);
         }
         // `first` and `last` are within the request, whose length is a u32 by its limits.
         out.extend((first as u32..=last as u32).step_by(step.max(1) as usize));
         Ok(())
+    }
+
+    /// Whether it may find nothing where its keys would be, and the keys of the other specifications still count:
+    /// PFMERGE without a source, GEORADIUS that ends with STORE.
+    fn may_be_empty(&self) -> bool {
+        match (&self.begin, &self.find) {
+            (Begin::Index(_), Find::Range { last, limit, .. }) => *last == -1 && *limit <= 1,
+            (Begin::Keyword { .. }, Find::Range { last, .. }) => *last == 0,
+            _ => false,
+        }
     }
 
     /// Reads the compact form.
@@ -152,6 +165,23 @@ impl Begin {
             Self::Unknown => Err(KeyError::Undescribed),
         }
     }
+}
+
+/// A number of keys as the servers read it to find them. For some commands that is C's `atoi` (` 1`, `+1`, `1x` are
+/// 1): such a request is wrong, but only the owner of its keys says so, the others redirect it.
+fn number_of_keys(text: &[u8]) -> i64 {
+    if let Some(number) = strict_integer(text) {
+        return number;
+    }
+    let text = text.trim_ascii_start();
+    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit());
+    let digits = std::str::from_utf8(&digits[..end.unwrap_or(digits.len())]);
+    // -1 is no number of keys at all.
+    digits
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(-1)
 }
 
 fn numbers(text: &str) -> Option<[i32; 3]> {
@@ -225,7 +255,12 @@ mod tests {
         assert_eq!(keys("2:#0/1/1", "EVAL s 2 a b c"), Ok(vec![3, 4]));
         assert_eq!(keys("2:#0/1/1", "EVAL s 0 a"), Ok(vec![]));
         assert_eq!(keys("1:#0/1/2", "MSETEX 2 a 1 b 2"), Ok(vec![2, 4]));
-        for bad in ["3", "-1", "x", "9223372036854775807", "+1", "01"] {
+        // The node that owns the key says what is wrong.
+        for lenient in ["+1", "01", "1x", "1.5"] {
+            let words = format!("EVAL s {lenient} a b");
+            assert_eq!(keys("2:#0/1/1", &words), Ok(vec![3]), "{lenient}");
+        }
+        for bad in ["3", "-1", "x", "9223372036854775807", "9223372036854775808"] {
             assert_eq!(
                 keys("2:#0/1/1", &format!("EVAL s {bad} a b")),
                 Err(KeyError::Malformed),

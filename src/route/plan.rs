@@ -2,7 +2,7 @@
 //! The session carries plans out; `slotway explain` prints them.
 
 use crate::cluster::Slot;
-use crate::command::{Command, Gather, Keys, Local, Policy, Split};
+use crate::command::{Command, Gather, KeyError, Keys, Local, Policy, Split};
 use crate::resp::Request;
 use std::fmt::Write as _;
 
@@ -64,8 +64,8 @@ fn route(command: &Command, request: &Request<'_>) -> Plan {
         return Plan::Slot(Slot::of(request.arg(key)));
     }
     let mut keys = Keys::new();
-    if let Err(e) = command.keys(request, &mut keys) {
-        return Plan::Refuse(e.to_string(), Why::Arguments);
+    if let Err(error) = command.keys(request, &mut keys) {
+        return without_keys(error);
     }
     match one_slot(request, &keys) {
         Ok(Some(slot)) => Plan::Slot(slot),
@@ -83,8 +83,8 @@ fn route(command: &Command, request: &Request<'_>) -> Plan {
 
 fn split(split: Split, command: &Command, request: &Request<'_>, split_writes: bool) -> Plan {
     let mut keys = Keys::new();
-    if let Err(e) = command.keys(request, &mut keys) {
-        return Plan::Refuse(e.to_string(), Why::Arguments);
+    if let Err(error) = command.keys(request, &mut keys) {
+        return without_keys(error);
     }
     match one_slot(request, &keys) {
         Ok(Some(slot)) => Plan::Slot(slot),
@@ -98,6 +98,15 @@ fn split(split: Split, command: &Command, request: &Request<'_>, split_writes: b
             Why::CrossSlot,
         ),
         Err(_) => Plan::Split(split),
+    }
+}
+
+/// What becomes of a request whose keys cannot be told.
+fn without_keys(error: KeyError) -> Plan {
+    match error {
+        // A node finds no keys in it either, so it does not ask whose they are, and says what is wrong.
+        KeyError::Malformed => Plan::AnyNode,
+        KeyError::Undescribed => Plan::Refuse(format!("ERR slotway: {error}"), Why::Policy),
     }
 }
 
@@ -129,4 +138,69 @@ fn quote(text: &mut String, key: &[u8]) {
     let shown = &key[..key.len().min(QUOTED_BYTES_MAX)];
     let more = if shown.len() < key.len() { "…" } else { "" };
     let _ = write!(text, "'{}{more}'", shown.escape_ascii());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::CommandTable;
+    use crate::resp::{encode, parse_request};
+
+    fn planned(words: &[&str]) -> Plan {
+        let mut bytes = Vec::new();
+        encode::command(&mut bytes, words);
+        let mut spans = Vec::new();
+        let request = parse_request(&bytes, &mut spans).unwrap();
+        let table = CommandTable::builtin();
+        plan(table.lookup(&request).unwrap(), &request, true)
+    }
+
+    /// The server says what is wrong, not we: any node if it finds no keys either, else the owner of those it finds.
+    #[test]
+    fn malformed_requests_go_where_they_are_answered_and_not_redirected() {
+        let anywhere: &[&[&str]] = &[
+            &["EVAL", "s", "9", "a"],
+            &["ZUNIONSTORE", "a", "9", "b"],
+            &["EVAL", "s", "x", "a"],
+            &["ZUNION", "-1", "a"],
+            &["SINTERCARD", "", "a"],
+            &["XREAD", "COUNT", "1", "STREAMS"],
+        ];
+        for words in anywhere {
+            assert!(
+                matches!(planned(words), Plan::AnyNode),
+                "{words:?}: {:?}",
+                planned(words)
+            );
+        }
+        let to_a: &[&[&str]] = &[
+            &["PFMERGE", "a"],
+            &["EVAL", "s", " 1", "a"],
+            &["EVAL", "s", "1.5", "a"],
+            &["GEORADIUS", "a", "0", "0", "1", "km", "STORE"],
+        ];
+        for words in to_a {
+            let planned = planned(words);
+            assert!(
+                matches!(planned, Plan::Slot(slot) if slot == Slot::of(b"a")),
+                "{words:?}: {planned:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_number_of_arguments_is_told_in_the_words_of_the_server() {
+        let text = |words: &[&str]| match planned(words) {
+            Plan::Refuse(text, Why::Arguments) => text,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            text(&["GET"]),
+            "ERR wrong number of arguments for 'get' command"
+        );
+        assert_eq!(
+            text(&["EXEC", "now"]),
+            "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command"
+        );
+    }
 }
