@@ -30,6 +30,11 @@ impl RawClient {
         }
     }
 
+    /// Waits so long for replies, instead of half a minute.
+    pub fn wait_at_most(&mut self, timeout: Duration) {
+        self.stream.set_read_timeout(Some(timeout)).unwrap();
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("sending");
@@ -62,7 +67,30 @@ impl RawClient {
 
     /// `n` replies.
     pub fn replies(&mut self, n: usize) -> Vec<Vec<u8>> {
-        (0..n).map(|_| self.reply()).collect()
+        let replies = self.try_replies(n);
+        let got = replies.len();
+        assert!(
+            got == n,
+            "{got} replies of {n}, then: {}",
+            show(&self.unread)
+        );
+        replies
+    }
+
+    /// `n` replies, or those that came before the other side closed or fell silent.
+    pub fn try_replies(&mut self, n: usize) -> Vec<Vec<u8>> {
+        let mut replies = Vec::with_capacity(n);
+        let mut at = 0;
+        while replies.len() < n {
+            if let Some(end) = reply_end(&self.unread, at) {
+                replies.push(self.unread[at..end].to_vec());
+                at = end;
+            } else if !matches!(self.read_some(), Ok(1..)) {
+                break;
+            }
+        }
+        self.unread.drain(..at);
+        replies
     }
 
     /// Sends one command and gives its reply, as bytes.
@@ -105,14 +133,21 @@ impl RawClient {
 
     /// Everything until the other side closes.
     pub fn rest(&mut self) -> Vec<u8> {
+        self.try_rest().unwrap_or_else(|so_far| {
+            panic!("waiting for the close; so far: {}", show(&so_far));
+        })
+    }
+
+    /// The same; `Err` with what came if the other side falls silent instead.
+    pub fn try_rest(&mut self) -> Result<Vec<u8>, Vec<u8>> {
         loop {
             match self.read_some() {
-                Ok(0) => return std::mem::take(&mut self.unread),
+                Ok(0) => return Ok(std::mem::take(&mut self.unread)),
                 Ok(_) => {}
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => {
-                    return std::mem::take(&mut self.unread);
+                    return Ok(std::mem::take(&mut self.unread));
                 }
-                Err(e) => panic!("waiting for the close: {e}; so far: {}", show(&self.unread)),
+                Err(_) => return Err(std::mem::take(&mut self.unread)),
             }
         }
     }
@@ -125,7 +160,7 @@ impl RawClient {
     }
 
     fn read_some(&mut self) -> std::io::Result<usize> {
-        let mut chunk = [0; 16 * 1024];
+        let mut chunk = [0; 64 * 1024];
         let n = self.stream.read(&mut chunk)?;
         self.unread.extend_from_slice(&chunk[..n]);
         Ok(n)
