@@ -55,7 +55,8 @@ fn scan(client: &mut RawClient) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut cursor = "0".to_owned();
     loop {
-        let reply = String::from_utf8(client.line(&format!("SCAN {cursor} COUNT 50"))).unwrap();
+        let reply =
+            String::from_utf8(client.line(&format!("SCAN {cursor} COUNT 50"))).expect("text");
         let lines: Vec<&str> = reply
             .split("\r\n")
             .filter(|l| !l.starts_with(['*', '$']))
