@@ -1,10 +1,10 @@
-//! Faults under load (`reliability.md`, scenarios 2, 4 and 5): slots move between primaries, primaries hand over,
-//! a primary is killed, while pipelining connections check every reply. Nothing may cross, execute twice, be
-//! lost or be reordered, and no client may see that there is a cluster.
+//! Faults under load (`reliability.md`, scenarios 2, 4, 5 and 13): slots move between primaries, primaries hand
+//! over, a primary is killed, nodes hang up, while pipelining connections check every reply. Nothing may cross,
+//! execute twice, be lost or be reordered, and no client may see that there is a cluster.
 //!
 //! Short by default. The long form repeats each fault 20 times and asserts the times of recovery:
-//! `SLOTWAY_LONG=1 cargo nextest run --test faults --no-capture`. A run prints its seed; `SLOTWAY_SEED=n` repeats
-//! its random choices.
+//! `SLOTWAY_LONG=1 cargo test --test faults -- --nocapture --test-threads 1`, about half an hour. A run prints its
+//! seed; `SLOTWAY_SEED=n` repeats its random choices.
 
 mod support;
 
