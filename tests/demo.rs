@@ -1,5 +1,5 @@
 //! `slotway demo` as a person meets it: it says what it did and what to try, the cluster works through the proxy, and
-//! whatever ends it (Ctrl-C, SIGTERM, even SIGKILL, early or late), no process is left, and no file unless it
+//! whatever ends it (Ctrl-C, SIGTERM, a closed terminal, even SIGKILL, early or late), no process is left, and no file unless it
 //! was SIGKILL.
 
 #![allow(
@@ -126,7 +126,12 @@ fn it_serves_and_ctrl_c_leaves_nothing() {
         client.expect("MSET a 1 b 2 c 3", b"+OK\r\n");
         client.expect("MGET c b a", b"*3\r\n$1\r\n3\r\n$1\r\n2\r\n$1\r\n1\r\n");
         drop(client);
-        demo.process.signal(Signal::INT).unwrap();
+        let signal = if kind.name == "redis" {
+            Signal::INT
+        } else {
+            Signal::HUP
+        };
+        demo.process.signal(signal).unwrap();
         assert_eq!(demo.expect_end(), 0);
         demo.expect_nothing_left();
     }
@@ -162,7 +167,7 @@ fn two_stand_side_by_side() {
 #[test]
 fn a_signal_while_it_boots_leaves_nothing() {
     let kind = support::redis();
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::INT, Signal::HUP] {
         let mut demo = Demo::start(&kind, &[]);
         wait_until("a server runs", DEMO_TIMEOUT, &Stop::default(), || {
             let running = demo.servers();

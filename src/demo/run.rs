@@ -127,8 +127,9 @@ fn check_listeners(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// From here on the two signals do not end the process by themselves, which would leave files. The thread ends
-/// with the process; it only sets `stop`, at which nobody looks any more once the proxy runs.
+/// From here on these signals do not end the process by themselves, which would leave files. The thread ends with the
+/// process; it only sets `stop`, which nobody looks at any more once the proxy runs. The proxy does not end on SIGHUP,
+/// which a closed terminal sends: it is told so by SIGTERM.
 fn stop_on_signal(stop: Stop) -> Result<(), Error> {
     let (ready, is_ready) = sync_channel(1);
     std::thread::spawn(move || {
@@ -136,7 +137,7 @@ fn stop_on_signal(stop: Stop) -> Result<(), Error> {
             .enable_io()
             .build();
         let signals = runtime.and_then(|runtime| {
-            let signals = runtime.block_on(async { both_signals() })?;
+            let signals = runtime.block_on(async { all_signals() })?;
             Ok((runtime, signals))
         });
         let (runtime, mut signals) = match signals {
@@ -145,12 +146,17 @@ fn stop_on_signal(stop: Stop) -> Result<(), Error> {
         };
         let _ = ready.send(Ok(()));
         runtime.block_on(async {
-            tokio::select! {
-                _ = signals.0.recv() => {}
-                _ = signals.1.recv() => {}
+            let [interrupt, terminate, hangup] = &mut signals;
+            let hung_up = tokio::select! {
+                _ = interrupt.recv() => false,
+                _ = terminate.recv() => false,
+                _ = hangup.recv() => true,
+            };
+            stop.request();
+            if hung_up {
+                let _ = kill_process(getpid(), rustix::process::Signal::TERM);
             }
         });
-        stop.request();
     });
     let installed = is_ready
         .recv()
@@ -158,11 +164,12 @@ fn stop_on_signal(stop: Stop) -> Result<(), Error> {
     installed.map_err(|error| Error::io("waiting for signals", error))
 }
 
-fn both_signals() -> std::io::Result<(Signal, Signal)> {
-    Ok((
+fn all_signals() -> std::io::Result<[Signal; 3]> {
+    Ok([
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
-    ))
+        signal(SignalKind::hangup())?,
+    ])
 }
 
 /// A listener on every address is reached on the loopback one.
