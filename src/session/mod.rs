@@ -58,6 +58,8 @@ struct State {
     fences: Option<Box<Fences>>,
     /// Refused commands that belong to no slot.
     adrift: Vec<retry::Adrift>,
+    /// Reads that belong to no slot and were lost with their connection: they are repeated once.
+    lost_adrift: Vec<crate::upstream::Ticket>,
     /// No further command is read before all in flight are answered (HELLO changes the lanes).
     barrier: bool,
     /// The task waits until less is in flight.
@@ -94,6 +96,7 @@ impl Session {
                 map_version,
                 fences: None,
                 adrift: Vec::new(),
+                lost_adrift: Vec::new(),
                 barrier: false,
                 paused: false,
                 soft_since: None,

@@ -201,6 +201,7 @@ impl Session {
         state.replies.clear();
         state.fences = None;
         state.adrift = Vec::new();
+        state.lost_adrift = Vec::new();
         state.output = Default::default();
         self.redirecting.set(false);
         self.waker.borrow_mut().take();

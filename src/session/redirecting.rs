@@ -246,10 +246,15 @@ impl Session {
         if state.fences.is_none() {
             self.redirect(state);
         }
-        let first_time = state
-            .fences
-            .as_ref()
-            .is_none_or(|f| f.history(ticket).1 == 0);
+        let first_time = match (&state.fences, ticket.slot()) {
+            (Some(fences), Some(_)) => fences.history(ticket).1 == 0,
+            _ => !state.lost_adrift.contains(&ticket),
+        };
+        if ticket.slot().is_none() && first_time {
+            let oldest = state.replies.oldest();
+            state.lost_adrift.retain(|lost| lost.seq >= oldest);
+            state.lost_adrift.push(ticket);
+        }
         if info.readonly && !info.script && first_time {
             let reply = Bytes::from(reply.clone());
             if self.fence(
