@@ -239,7 +239,8 @@ impl Session {
         };
         let age = now.duration_since(self.context.clock.instant(pending.about.started));
         // ASK is followed at once, so it is for the node it names to say what the client gets.
-        let over = age >= self.patience(&refused.why) && !matches!(refused.why, Why::Ask(_));
+        let asked = matches!(&refused.why, Why::Ask(to) if map.find(to).is_some());
+        let over = age >= self.patience(&refused.why) && !asked;
         if over || refused.hops > self.context.config.limits.redirections as u32 {
             return Verdict::GiveUp;
         }
