@@ -1,7 +1,7 @@
 //! One decoded command: look it up, plan it, send it or answer it.
 
 use super::replies::{About, Stage};
-use super::{Session, State};
+use super::{Session, State, Transaction};
 use crate::cluster::{Slot, SlotMap};
 use crate::command::{Command, CommandId, CommandTable, Local, Lookup};
 use crate::local::{self, Access, Effect, Replies};
@@ -68,6 +68,10 @@ impl Session {
             }
         };
         about.command = command.metric;
+        if state.transaction == Transaction::Refused && belongs_to_transaction(command) {
+            about.silent = state.client.begin_command() != Replies::On;
+            return self.refuse_queued(state, command, about);
+        }
         let split_writes = self.context.config.policy.split_writes;
         let plan = plan(command, &request, split_writes);
         if must_wait(state, &plan) {
@@ -102,6 +106,9 @@ impl Session {
             Plan::AnyNode => self.send_anywhere(state, batch, class(command), about, &request),
             Plan::Scan => self.scan(state, batch, class(command), about, &request),
             Plan::Refuse(text, by) => {
+                if &*command.name == "multi" && by == RefusedBy::Policy {
+                    state.transaction = Transaction::Refused;
+                }
                 if by == RefusedBy::CrossSlot {
                     self.context
                         .metrics
@@ -110,6 +117,21 @@ impl Session {
                 self.refuse(state, about, &text)
             }
         }
+    }
+
+    /// A command behind a MULTI that was refused.
+    #[cold]
+    fn refuse_queued(&self, state: &mut State, command: &Command, about: About) -> Taken {
+        let text = match &*command.name {
+            "exec" | "discard" => {
+                state.transaction = Transaction::None;
+                "EXECABORT slotway: MULTI was refused, nothing of the transaction was executed"
+            }
+            _ => {
+                "ERR slotway: not executed, it follows a MULTI that was refused; EXEC, DISCARD or RESET ends that"
+            }
+        };
+        self.refuse(state, about, text)
     }
 
     #[inline]
@@ -196,6 +218,9 @@ impl Session {
             password: self.context.config.auth.password.as_ref(),
             now: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
         };
+        if local == Local::Reset {
+            state.transaction = Transaction::None;
+        }
         let effect = local::answer(local, request, &mut state.client, &env, &mut reply);
         if reply.first() == Some(&b'-') {
             self.context.metrics.error(ErrorSource::Proxy, &reply);
@@ -270,6 +295,11 @@ fn allowed_before_auth(plan: &Plan) -> bool {
         Plan::Refuse(_, by) => *by == RefusedBy::Arguments,
         _ => false,
     }
+}
+
+/// Whether a command between MULTI and EXEC is queued; the others end the transaction or the connection.
+fn belongs_to_transaction(command: &Command) -> bool {
+    !matches!(&*command.name, "reset" | "quit")
 }
 
 /// Whether a command has to wait until everything before it is answered: it changes the connection, or it

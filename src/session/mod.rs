@@ -60,12 +60,23 @@ struct State {
     adrift: Vec<retry::Adrift>,
     /// Reads that belong to no slot and were lost with their connection: they are repeated once.
     lost_adrift: Vec<crate::upstream::Ticket>,
+    transaction: Transaction,
     /// No further command is read before all in flight are answered (HELLO changes the lanes).
     barrier: bool,
     /// The task waits until less is in flight.
     paused: bool,
     /// Since when more than the soft limit waits to be written.
     soft_since: Option<std::time::Instant>,
+}
+
+/// Whether commands belong to a transaction. Transactions are still to come: nothing of one is executed, not even
+/// its commands one by one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Transaction {
+    /// They do not.
+    None,
+    /// MULTI was refused; what follows is refused too, until EXEC, DISCARD or RESET.
+    Refused,
 }
 
 /// How far a session is from its end.
@@ -97,6 +108,7 @@ impl Session {
                 fences: None,
                 adrift: Vec::new(),
                 lost_adrift: Vec::new(),
+                transaction: Transaction::None,
                 barrier: false,
                 paused: false,
                 soft_since: None,
