@@ -1,6 +1,6 @@
 //! Cuts a sequence that shows a difference down to the few commands that show it, and prints them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::run::{Difference, Pair};
 use super::steps::{Sequence, Step};
@@ -9,6 +9,8 @@ use crate::support::RawClient;
 
 /// Most attempts at making a failing sequence shorter.
 const ATTEMPTS_MAX: usize = 300;
+/// And how long they may take.
+const SHORTENING_MAX: Duration = Duration::from_secs(20);
 /// How long a reply may take meanwhile: it may be one that never comes.
 const REPLY_MAX: Duration = Duration::from_secs(3);
 
@@ -32,22 +34,28 @@ impl Pair {
         let mut best = (failing.clone(), attempt(failing)?);
         let mut size = best.0.commands().div_ceil(2);
         let mut attempts = 0;
-        while attempts < ATTEMPTS_MAX {
+        let started = Instant::now();
+        let mut tired = || {
+            attempts += 1;
+            attempts > ATTEMPTS_MAX || started.elapsed() > SHORTENING_MAX
+        };
+        loop {
             let mut from = 0;
-            while from < best.0.commands() && attempts < ATTEMPTS_MAX {
+            while from < best.0.commands() {
+                if tired() {
+                    return Some(best);
+                }
                 let shorter = without(&best.0, from, size);
-                attempts += 1;
                 match attempt(&shorter) {
                     Some(difference) => best = (shorter, difference),
                     None => from += size,
                 }
             }
             if size == 1 {
-                break;
+                return Some(best);
             }
             size = size.div_ceil(2);
         }
-        Some(best)
     }
 }
 
