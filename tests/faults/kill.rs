@@ -70,8 +70,7 @@ fn a_primary_is_killed(stage: &mut Stage) {
         findings.assert_none(&[Wrong::Crossed, Wrong::Twice, Wrong::Leaked]);
         assert_eq!(stage.cluster.replica_of(heir), Some(killed));
         added.push(proxied.saturating_sub(direct));
-        stage.proxy.client().expect("FLUSHALL", b"+OK\r\n");
-        stage.wait_healthy();
+        stage.flush();
     }
     added.sort();
     let median = added[added.len() / 2];

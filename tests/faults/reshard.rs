@@ -63,8 +63,7 @@ fn slots_move(stage: &Stage) {
             "a refusal is passed on only for the order's sake, and counted: {findings}"
         );
         assert!(moved > 0.0 && asked > 0.0, "slots moved under load");
-        flush(stage);
-        stage.wait_healthy();
+        stage.flush();
     }
 }
 
@@ -108,10 +107,4 @@ fn reshard(stage: &Stage, from: usize, to: usize) {
     let text = String::from_utf8_lossy(&output.stdout);
     let problems = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{problems}");
-}
-
-/// The next round starts from nothing.
-fn flush(stage: &Stage) {
-    let reply = stage.proxy.client().line("FLUSHALL");
-    assert_eq!(reply, b"+OK\r\n");
 }

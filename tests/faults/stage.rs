@@ -68,6 +68,27 @@ impl Stage {
         self.cluster.wait_healthy(CLUSTER_MAX).unwrap();
     }
 
+    /// Empties the cluster for the next round, replicas included. A replica whose link is up may still be without
+    /// its primary's stream for a second: promoted then, it would bring the last round's data back.
+    #[track_caller]
+    pub fn flush(&self) {
+        self.wait_healthy();
+        for node in 0..self.cluster.len() {
+            if self.cluster.is_primary(node).unwrap() {
+                let mut client = self.cluster.connect(node).unwrap();
+                assert_eq!(client.command(&["FLUSHALL"]).unwrap().text(), "OK");
+                let what = format!("the replica of node {node} follows");
+                let followed = wait_until(&what, CLUSTER_MAX, &Stop::default(), || {
+                    match client.command(&["WAIT", "1", "1000"]) {
+                        Ok(reply) if reply.integer() == Some(1) => Ok(()),
+                        other => Err(format!("{other:?}")),
+                    }
+                });
+                followed.unwrap();
+            }
+        }
+    }
+
     /// CLUSTER FAILOVER to the replica that `primary` has now. A server gives an attempt up after 5 s in which it
     /// answers no client; then it is asked again.
     #[track_caller]
