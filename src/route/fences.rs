@@ -58,6 +58,13 @@ pub enum Why {
         /// Who said so.
         from: NodeAddr,
     },
+    /// ASK that a script may have forged: that node is asked about the script's keys in plain words.
+    UnconfirmedAsk {
+        /// Who said so.
+        from: NodeAddr,
+    },
+    /// That node did not confirm what the script said.
+    Refuted,
     /// Keys on both sides of a migration.
     TryAgain,
     /// CLUSTERDOWN, MASTERDOWN, LOADING, READONLY: the node does not serve it now.
@@ -212,6 +219,17 @@ impl Fences {
             .refused
             .partition_point(|r| r.held.ticket.seq < refused.held.ticket.seq);
         fence.refused.insert(at, refused);
+    }
+
+    /// More is known about a refused request that waits: why it was refused. It goes on at once.
+    pub fn explain(&mut self, ticket: Ticket, why: Why) {
+        let fence = ticket.slot().and_then(|slot| self.slots.get_mut(&slot));
+        let refused = fence.and_then(|f| f.refused.iter_mut().find(|r| r.held.ticket == ticket));
+        if let Some(refused) = refused {
+            refused.hops += u32::from(matches!(why, Why::Ask(_)));
+            refused.why = why;
+            refused.not_before = None;
+        }
     }
 
     /// The client of a request in flight got a timeout error.

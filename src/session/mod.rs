@@ -5,6 +5,7 @@
 //! to it (`Requester`). Both run on the worker's thread, one at a time.
 
 mod answer;
+mod confirm;
 mod context;
 mod dispatch;
 mod fan_out;

@@ -76,7 +76,7 @@ impl Session {
     }
 
     /// The node a redirection means, as the map names it (`cluster.address_map`).
-    fn reached(&self, target: &Target, from: &NodeAddr) -> NodeAddr {
+    pub(super) fn reached(&self, target: &Target, from: &NodeAddr) -> NodeAddr {
         let announced = target.addr(from);
         let map = &self.context.config.cluster.address_map;
         let mapped = map.iter().find(|(known, _)| *known == announced);
@@ -134,7 +134,8 @@ impl Session {
         })
     }
 
-    /// A script may return any error text (invariant 7): a redirection from one counts only when a refresh agrees.
+    /// A script may return any error text (invariant 7): MOVED from one counts only when a refresh agrees, ASK
+    /// only when the node says the same to a plain command (`confirm`).
     /// The others cannot be confirmed, and what the script wrote before may stand (invariant 5): they count only
     /// in the server's own words, and only for scripts that cannot write.
     fn why_script(
@@ -145,7 +146,8 @@ impl Session {
         readonly: bool,
     ) -> Option<Why> {
         match refusal {
-            Refusal::Moved(..) | Refusal::Ask(..) => {
+            Refusal::Ask(..) => Some(Why::UnconfirmedAsk { from: from.clone() }),
+            Refusal::Moved(..) => {
                 let refreshes = self.context.shared.topology.rounds().started + 1;
                 self.context.report(Report::Refresh(Trigger::Unconfirmed));
                 Some(Why::Unconfirmed {

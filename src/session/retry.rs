@@ -268,6 +268,13 @@ impl Session {
                     _ => Verdict::GiveUp,
                 }
             }
+            Why::UnconfirmedAsk { from } => {
+                if refused.not_before.is_none() && !self.confirm(state, &refused.held, from, map) {
+                    return Verdict::GiveUp;
+                }
+                wait
+            }
+            Why::Refuted => Verdict::GiveUp,
             Why::TryAgain | Why::Unavailable | Why::Full if refused.not_before.is_none() => wait,
             Why::TryAgain | Why::Unavailable | Why::Full => match map.owner(slot) {
                 Some(owner) => Verdict::Send(owner, Asking::No),
@@ -343,6 +350,7 @@ impl Session {
         let timeouts = &self.context.config.timeouts;
         match why {
             Why::Moved(_) | Why::Ask(_) | Why::TryAgain => timeouts.command,
+            Why::UnconfirmedAsk { .. } | Why::Refuted => timeouts.command,
             Why::Full => timeouts.queue,
             Why::Unavailable | Why::NotSent | Why::LostRead | Why::Unconfirmed { .. } => {
                 self.unavailable()
@@ -517,6 +525,8 @@ pub(super) fn queue_full() -> Bytes {
 fn reason(why: &Why) -> RetryReason {
     match why {
         Why::Moved(_) | Why::Ask(_) | Why::Unconfirmed { .. } => RetryReason::Redirected,
+        // Never sent again as such.
+        Why::UnconfirmedAsk { .. } | Why::Refuted => RetryReason::Redirected,
         Why::TryAgain | Why::Unavailable | Why::Full => RetryReason::Refused,
         Why::NotSent => RetryReason::NotSent,
         Why::LostRead => RetryReason::ReadOnly,

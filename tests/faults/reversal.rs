@@ -136,3 +136,20 @@ fn an_mset_of_new_keys_waits_for_the_migration_too() {
         assert_eq!(half.stage.redirections("passed_on"), 0.0);
     }
 }
+
+/// What a script says may be made up, so the proxy asks before it follows ASK. It does follow.
+#[test]
+fn scripts_follow_their_keys_while_a_slot_moves() {
+    for kind in [redis(), valkey()] {
+        let half = Half::migrate(&kind);
+        let mut client = half.stage.proxy.client();
+        for key in ["{t}a", "{t}b", "{t}x"] {
+            client.expect(&format!("SET {key} 7"), b"+OK\r\n");
+            let count = encode(&["EVAL", "return redis.call('INCR', KEYS[1])", "1", key]);
+            client.send(&[count.clone(), count, encode(&["GET", key])].concat());
+            let got = client.replies(3).concat();
+            assert!(got == b":8\r\n:9\r\n$1\r\n9\r\n", "{key}: {}", show(&got));
+        }
+        half.finish();
+    }
+}

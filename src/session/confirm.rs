@@ -1,0 +1,101 @@
+//! Whether a node meant the ASK that came as the reply to a script. A script may return any error text (invariant
+//! 7), but EXISTS may not: for the same keys a node that sends scripts on sends EXISTS on as well, and one whose
+//! script made it up counts the keys. Called by `retry` when the script's turn has come, with nothing else of its
+//! slot in flight.
+
+use super::{Life, Session, State};
+use crate::cluster::{NodeAddr, SlotMap};
+use crate::command::Keys;
+use crate::resp::{Span, encode, parse_request};
+use crate::route::{Held, Why};
+use crate::upstream::{Answer, Class, Refusal, Requester, Ticket, classify};
+use std::rc::{Rc, Weak};
+
+impl Session {
+    /// Asks `from` about the keys of a script that it refused with ASK. `false`: it cannot be asked.
+    pub(super) fn confirm(
+        &self,
+        state: &State,
+        script: &Held,
+        from: &NodeAddr,
+        map: &SlotMap,
+    ) -> bool {
+        let (Some(node), Some(question)) = (map.find(from), self.keys_question(&script.request))
+        else {
+            return false;
+        };
+        let client = &state.client;
+        let lane = self
+            .context
+            .lanes
+            .to_node(map, node, client.proto(), client.id() as usize);
+        let asker = Rc::new(Confirmation {
+            session: self.myself.clone(),
+            script: script.ticket,
+        });
+        let ticket = Ticket::new(0, 0, script.ticket.slot());
+        lane.send(&question, false, ticket, asker, Class::Normal)
+            .is_ok()
+    }
+
+    /// EXISTS with the script's keys.
+    fn keys_question(&self, script: &[u8]) -> Option<Vec<u8>> {
+        let mut spans: Vec<Span> = Vec::new();
+        let request = parse_request(script, &mut spans)?;
+        let table = self.context.table();
+        let mut keys = Keys::new();
+        let command = table.lookup(&request).ok()?;
+        command.keys(&request, &mut keys).ok()?;
+        let mut words = vec![&b"EXISTS"[..]];
+        words.extend(keys.iter().map(|&key| request.arg(key as usize)));
+        let mut question = Vec::new();
+        encode::command(&mut question, &words);
+        (words.len() > 1).then_some(question)
+    }
+
+    /// What the node meant is known.
+    fn confirmed(&self, script: Ticket, why: Why) {
+        let state = &mut *self.state.borrow_mut();
+        if state.life == Life::Dead {
+            return;
+        }
+        if let (Some(fences), Some(slot)) = (&mut state.fences, script.slot()) {
+            fences.explain(script, why);
+            self.advance(state, slot);
+        }
+    }
+}
+
+/// The one who waits for the answer; the lane owns it until then.
+struct Confirmation {
+    session: Weak<Session>,
+    script: Ticket,
+}
+
+impl Requester for Confirmation {
+    fn wants_requests(&self) -> bool {
+        false
+    }
+
+    fn answered(&self, _: Ticket, answer: Answer<'_>) {
+        let Some(session) = self.session.upgrade() else {
+            return;
+        };
+        let why = match answer {
+            Answer::Reply { reply, from, .. } => match classify(reply) {
+                Some(Refusal::Ask(slot, target)) if self.script.slot() == Some(slot) => {
+                    Why::Ask(session.reached(&target, from))
+                }
+                _ => Why::Refuted,
+            },
+            Answer::NotSent { .. } | Answer::Unknown { .. } => Why::Refuted,
+        };
+        session.confirmed(self.script, why);
+    }
+
+    fn expired(&self, _: Ticket) {
+        if let Some(session) = self.session.upgrade() {
+            session.confirmed(self.script, Why::Refuted);
+        }
+    }
+}
