@@ -8,6 +8,7 @@ use crate::cluster::{NodeAddr, SlotMap};
 use crate::command::Keys;
 use crate::resp::{Span, encode, parse_request};
 use crate::route::{Held, Why};
+use crate::topology::Report;
 use crate::upstream::{Answer, Class, Refusal, Requester, Ticket, classify};
 use std::rc::{Rc, Weak};
 
@@ -85,6 +86,16 @@ impl Requester for Confirmation {
             Answer::Reply { reply, from, .. } => match classify(reply) {
                 Some(Refusal::Ask(slot, target)) if self.script.slot() == Some(slot) => {
                     Why::Ask(session.reached(&target, from))
+                }
+                // The slot has left altogether since.
+                Some(Refusal::Moved(slot, target)) if self.script.slot() == Some(slot) => {
+                    let to = session.reached(&target, from);
+                    session.context.report(Report::Moved {
+                        slot,
+                        to: to.clone(),
+                        from: from.clone(),
+                    });
+                    Why::Moved(to)
                 }
                 _ => Why::Refuted,
             },
