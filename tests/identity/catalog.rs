@@ -60,6 +60,8 @@ const SEVERAL: &[&str] = &[
     "MSET [$k $v]* $k",
     "MSETNX $t $v $t $v",
     "MSETEX 2 $t $v $t $v [EX $e|NX|XX|KEEPTTL|]",
+    "MSETEX 2 $k $v $k $v [EX $e|PXAT $B|KEEPTTL|$q|]",
+    "MSETEX 1 $k $v [NX|XX|EX|]",
     "DEL [$a]*",
     "UNLINK [$a]*",
     "EXISTS [$a]*",
@@ -190,8 +192,8 @@ const SORTED_SETS: &[&str] = &[
 
 // Of members with different scores the order is unspecified: these keys have one score only.
 const LEXICAL: &[&str] = &[
-    "ZADD $k [0 $m]*",
-    "ZADD $k [0 $m]*",
+    "ZADD $k [+0 $m]*",
+    "ZADD $k [+0 $m]*",
     "ZLEXCOUNT $k $l $l",
     "ZRANGE $k $l $l BYLEX [LIMIT $i $c|REV|WITHSCORES|]",
     "ZRANGEBYLEX $k $l $l [LIMIT $i $c|]",

@@ -111,6 +111,7 @@ pub const NOT_SPOILT: &[&str] = &[
     "xread",
     "xreadgroup",
     "hello",
+    "msetex",
 ];
 
 /// Subcommands that the proxy has in front of every server, because clients send them at connect; Redis has them

@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 
 use super::catalog;
 use super::catalog_other::{KEYS, SCRIPTS, SERVER};
-use super::compare;
+use super::compare::{self, Mode};
 use super::excluded::{NOT_SPOILT, is_excluded, is_peculiar};
 use super::steps::{Batch, CLIENTS_MAX, Ending, Sequence, Step, ignored, line_args, plain};
 use super::template;
@@ -99,7 +99,7 @@ impl Source<'_> {
 
     fn steps(&mut self, out: &mut Vec<Step>) {
         match self.rng.random_range(0..1000) {
-            0..6 => self.silenced(out),
+            0..6 => out.push(self.silenced()),
             6..10 => out.push(Step::Scan(self.scan())),
             10..20 => out.push(ignored(IGNORED.choose(&mut self.rng).expect("some"))),
             20..50 => out.push(self.at_random()),
@@ -170,18 +170,23 @@ impl Source<'_> {
         plain(&args)
     }
 
-    /// Commands of a client that wants no replies.
-    fn silenced(&mut self, out: &mut Vec<Step>) {
-        let silent = |args: &[Vec<u8>]| ignored(&support::encode(args));
-        if self.rng.random_bool(0.5) {
-            out.push(silent(&line_args("CLIENT REPLY SKIP")));
-            out.push(silent(&self.harmless()));
+    /// Commands of a client that wants no replies, and one that has a reply: when it comes, they are done.
+    fn silenced(&mut self) -> Step {
+        let (first, count, last) = if self.rng.random_bool(0.5) {
+            ("CLIENT REPLY SKIP", 1, "PING")
         } else {
-            out.push(silent(&line_args("CLIENT REPLY OFF")));
-            for _ in 0..self.rng.random_range(0..5) {
-                out.push(silent(&self.harmless()));
-            }
-            out.push(plain(&line_args("CLIENT REPLY ON")));
+            let count = self.rng.random_range(0..5);
+            ("CLIENT REPLY OFF", count, "CLIENT REPLY ON")
+        };
+        let mut bytes = support::encode(&line_args(first));
+        for _ in 0..count {
+            bytes.extend(support::encode(&self.harmless()));
+        }
+        bytes.extend(support::encode(&line_args(last)));
+        Step::Command {
+            bytes,
+            replies: 1,
+            mode: Mode::Exact,
         }
     }
 
