@@ -245,6 +245,6 @@ impl Session {
 
     pub(super) fn no_node(&self) -> String {
         let status = self.context.shared.status.load();
-        super::retry::no_topology(&status)
+        super::errors::no_topology(&status)
     }
 }

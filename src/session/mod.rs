@@ -4,16 +4,21 @@
 //! A session is driven from two sides: its task reads the client and dispatches commands; lanes deliver answers
 //! to it (`Requester`). Both run on the worker's thread, one at a time.
 
+mod adrift;
 mod answer;
 mod confirm;
 mod context;
 mod dispatch;
+mod errors;
 mod fan_out;
+mod inspect;
 mod reading;
 mod recent;
 mod redirecting;
+mod refusal;
 mod replies;
 mod retry;
+mod verdict;
 
 pub use context::{SessionContext, Shared};
 pub use reading::serve;
@@ -58,7 +63,7 @@ struct State {
     map_version: u64,
     fences: Option<Box<Fences>>,
     /// Refused commands that belong to no slot.
-    adrift: Vec<retry::Adrift>,
+    adrift: Vec<adrift::Adrift>,
     /// Reads that belong to no slot and were lost with their connection: they are repeated once.
     lost_adrift: Vec<crate::upstream::Ticket>,
     transaction: Transaction,

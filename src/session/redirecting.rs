@@ -1,16 +1,17 @@
-//! What a session does with refusals, losses and timeouts: it builds fences (`route::Fences` says in which order
-//! things may happen), decides who is to be asked next, and when to give up.
+//! What a session does with refusals, losses and timeouts: it builds fences, which say in which order things may
+//! happen (`route::Fences`). What a refusal means is `refusal`'s, what happens next is `retry`'s.
 
+use super::errors::unreachable_node;
+use super::refusal::{concerns, kind};
 use super::replies::Stage;
-use super::retry::{Adrift, held, held_bytes};
+use super::retry::{held, held_bytes};
 use super::{Session, State};
 use crate::cluster::{NodeAddr, Slot};
-use crate::command::Command;
-use crate::observe::{ErrorSource, Redirection};
-use crate::resp::{Span, encode, parse_request};
+use crate::observe::ErrorSource;
+use crate::resp::encode;
 use crate::route::{Fences, Refused, Why};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{Class, Fault, LaneId, NotTaken, Refusal, Target, Ticket, classify};
+use crate::upstream::{Class, Fault, LaneId, NotTaken, Refusal, Ticket, classify};
 use bytes::Bytes;
 
 impl Session {
@@ -69,96 +70,10 @@ impl Session {
             return false;
         };
         let reply = match (&why, ticket.slot()) {
-            (Why::NotSent, Some(slot)) => super::retry::primary_unreachable(slot),
+            (Why::NotSent, Some(slot)) => super::errors::primary_unreachable(slot),
             _ => Bytes::copy_from_slice(reply),
         };
         self.fence(state, ticket, request.clone(), info.class, why, reply)
-    }
-
-    /// The node a redirection means, as the map names it (`cluster.address_map`).
-    pub(super) fn reached(&self, target: &Target, from: &NodeAddr) -> NodeAddr {
-        let announced = target.addr(from);
-        let map = &self.context.config.cluster.address_map;
-        let mapped = map.iter().find(|(known, _)| *known == announced);
-        mapped.map_or(announced, |(_, reached)| reached.clone())
-    }
-
-    /// Whether a MOVED is the answer of a replica that was asked in place of its unreachable primary, and says no
-    /// more than that it was not promoted.
-    fn is_scouts_answer(&self, slot: Slot, to: &NodeAddr, from: &NodeAddr) -> bool {
-        let map = self.context.map();
-        let (Some(owner), Some(from)) = (map.owner(slot), map.find(from)) else {
-            return false;
-        };
-        map.node(owner).addr == *to && map.replicas(owner).any(|r| r == from)
-    }
-
-    /// What a refusal means for the request, and what topology should hear of it.
-    fn why(
-        &self,
-        reply: &[u8],
-        from: &NodeAddr,
-        refusal: Refusal,
-        ticket: Ticket,
-        info: &Inspected,
-    ) -> Option<Why> {
-        if info.script {
-            return self.why_script(reply, from, &refusal, info.readonly);
-        }
-        let suspect = |why| Report::Suspect {
-            node: from.clone(),
-            why,
-        };
-        Some(match refusal {
-            Refusal::Moved(slot, target) => {
-                let to = self.reached(&target, from);
-                if self.is_scouts_answer(slot, &to, from) {
-                    return Some(Why::NotSent);
-                }
-                let from = from.clone();
-                self.context.report(Report::Moved {
-                    slot,
-                    to: to.clone(),
-                    from,
-                });
-                debug_assert_eq!(ticket.slot(), Some(slot));
-                Why::Moved(to)
-            }
-            Refusal::Ask(_, target) => Why::Ask(self.reached(&target, from)),
-            Refusal::TryAgain => Why::TryAgain,
-            Refusal::ClusterDown | Refusal::MasterDown | Refusal::ReadOnly => {
-                self.context.report(suspect(Trigger::ClusterDown));
-                Why::Unavailable
-            }
-            Refusal::Loading => Why::Unavailable,
-        })
-    }
-
-    /// A script may return any error text (invariant 7): MOVED from one counts only when a refresh agrees, ASK
-    /// only when the node says the same to a plain command (`confirm`).
-    /// The others cannot be confirmed, and what the script wrote before may stand (invariant 5): they count only
-    /// in the server's own words, and only for scripts that cannot write.
-    fn why_script(
-        &self,
-        reply: &[u8],
-        from: &NodeAddr,
-        refusal: &Refusal,
-        readonly: bool,
-    ) -> Option<Why> {
-        match refusal {
-            Refusal::Ask(..) => Some(Why::UnconfirmedAsk { from: from.clone() }),
-            Refusal::Moved(..) => {
-                let refreshes = self.context.shared.topology.rounds().started + 1;
-                self.context.report(Report::Refresh(Trigger::Unconfirmed));
-                Some(Why::Unconfirmed {
-                    refreshes,
-                    from: from.clone(),
-                })
-            }
-            _ if !readonly => None,
-            Refusal::TryAgain => is_own(reply, TRYAGAIN).then_some(Why::TryAgain),
-            _ => is_own(reply, UNAVAILABLE).then_some(Why::Unavailable),
-        }
     }
 
     /// Puts a request that did not execute behind a fence.
@@ -216,7 +131,7 @@ impl Session {
             return self.landed_late(state, ticket, request);
         }
         let info = self.inspect(&request);
-        let reply = unreachable(fault);
+        let reply = unreachable_node(fault);
         if !self.fence(
             state,
             ticket,
@@ -382,7 +297,7 @@ impl Session {
     ) {
         self.context.report(Report::Refresh(Trigger::ClusterDown));
         let status = self.context.shared.status.load();
-        let reply = super::retry::no_owner(slot, &self.context.map(), &status);
+        let reply = super::errors::no_owner(slot, &self.context.map(), &status);
         self.put_aside(state, ticket, slot, request, class, Why::NotSent, reply);
     }
 
@@ -397,8 +312,8 @@ impl Session {
         not_taken: NotTaken,
     ) {
         let (why, reply) = match &not_taken {
-            NotTaken::Down(fault) => (Why::NotSent, unreachable(fault)),
-            NotTaken::Full => (Why::Full, super::retry::queue_full()),
+            NotTaken::Down(fault) => (Why::NotSent, unreachable_node(fault)),
+            NotTaken::Full => (Why::Full, super::errors::queue_full()),
         };
         self.put_aside(state, ticket, slot, request, class, why, reply);
     }
@@ -421,120 +336,8 @@ impl Session {
             reply,
             hops: 0,
             attempts: 0,
-            not_before: Some(self.context.clock.now() + super::retry::FIRST_PAUSE),
+            not_before: Some(self.context.clock.now() + super::verdict::FIRST_PAUSE),
         };
         fences.put_back(slot, LaneId::NONE, refused);
     }
-
-    /// A request for no slot that the lane did not take.
-    pub(super) fn not_taken_adrift(
-        &self,
-        state: &mut State,
-        ticket: Ticket,
-        request: &[u8],
-        class: Class,
-        not_taken: &NotTaken,
-    ) {
-        let reply = match not_taken {
-            NotTaken::Down(fault) => unreachable(fault),
-            NotTaken::Full => super::retry::queue_full(),
-        };
-        let request = Bytes::copy_from_slice(request);
-        if !self.set_adrift(state, ticket, request, class, reply.clone()) {
-            self.context.metrics.error(ErrorSource::Proxy, &reply);
-            self.deliver(state, ticket, &reply);
-        }
-    }
-
-    fn set_adrift(
-        &self,
-        state: &mut State,
-        ticket: Ticket,
-        request: Bytes,
-        class: Class,
-        reply: Bytes,
-    ) -> bool {
-        let readonly = self.inspect(&request).readonly;
-        // A write for all slots is resent only if nothing behind it can have overtaken it.
-        if !readonly && state.replies.next_seq() != ticket.seq + 1 {
-            return false;
-        }
-        let Some(adrift) = Adrift::new(state, ticket, request, class, reply) else {
-            return false;
-        };
-        if self.is_out_of_patience(&adrift) {
-            return false;
-        }
-        self.mark(state, ticket, None);
-        state.adrift.push(adrift);
-        self.schedule(self.context.clock.now() + super::retry::FIRST_PAUSE);
-        true
-    }
-
-    /// What the command table says of a request's bytes.
-    pub(super) fn inspect(&self, request: &[u8]) -> Inspected {
-        let mut spans: Vec<Span> = Vec::new();
-        let table = self.context.table();
-        let command = parse_request(request, &mut spans).and_then(|r| table.lookup(&r).ok());
-        Inspected {
-            script: command.is_none_or(Command::is_script),
-            readonly: command.is_some_and(Command::is_readonly),
-            class: command.map_or(Class::Normal, super::dispatch::class),
-        }
-    }
-}
-
-/// See [`Session::inspect`]; what is not known counts as the worst.
-pub(super) struct Inspected {
-    pub(super) script: bool,
-    pub(super) readonly: bool,
-    pub(super) class: Class,
-}
-
-/// The texts of the servers themselves (Redis 7.0 and Valkey 9.1, `getNodeByQuery` and `processCommand`).
-const TRYAGAIN: &[&str] = &["TRYAGAIN Multiple keys request during rehashing of slot"];
-const UNAVAILABLE: &[&str] = &[
-    "CLUSTERDOWN Hash slot not served",
-    "CLUSTERDOWN The cluster is down",
-    "CLUSTERDOWN The cluster is down and only accepts read commands",
-    "LOADING Redis is loading the dataset in memory",
-    "LOADING Valkey is loading the dataset in memory",
-    "READONLY You can't write against a read only replica.",
-    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-];
-
-fn is_own(reply: &[u8], texts: &[&str]) -> bool {
-    let text = reply
-        .strip_prefix(b"-")
-        .and_then(|t| t.strip_suffix(b"\r\n"));
-    text.is_some_and(|t| texts.iter().any(|own| own.as_bytes() == t))
-}
-
-/// A redirection counts only if it is about the request's own slot.
-fn concerns(refusal: &Refusal, ticket: Ticket) -> bool {
-    match refusal {
-        Refusal::Moved(slot, _) | Refusal::Ask(slot, _) => ticket.slot() == Some(*slot),
-        _ => true,
-    }
-}
-
-fn kind(refusal: &Refusal) -> Redirection {
-    match refusal {
-        Refusal::Moved(..) => Redirection::Moved,
-        Refusal::Ask(..) => Redirection::Ask,
-        Refusal::TryAgain => Redirection::TryAgain,
-        Refusal::ClusterDown => Redirection::ClusterDown,
-        Refusal::MasterDown => Redirection::MasterDown,
-        Refusal::Loading => Redirection::Loading,
-        Refusal::ReadOnly => Redirection::ReadOnly,
-    }
-}
-
-fn unreachable(fault: &Fault) -> Bytes {
-    let mut reply = Vec::new();
-    encode::error(
-        &mut reply,
-        &format!("CLUSTERDOWN slotway: not sent, {fault}; try again later"),
-    );
-    reply.into()
 }

@@ -1,0 +1,154 @@
+//! Refused requests that belong to no slot: there is no order to keep, so each is retried by itself.
+
+use super::replies::Stage;
+use super::retry::held_bytes;
+use super::verdict::{FIRST_PAUSE, pause};
+use super::{Session, State, errors};
+use crate::cluster::{NodeIndex, SlotMap};
+use crate::io::Micros;
+use crate::observe::ErrorSource;
+use crate::route::Held;
+use crate::upstream::{Class, NotTaken, Ticket};
+use bytes::Bytes;
+
+/// A refused request that belongs to no slot (DBSIZE on a node that is loading, SCAN on a lost connection).
+pub(super) struct Adrift {
+    held: Held,
+    reply: Bytes,
+    attempts: u32,
+    /// When the client sent the command: it may have been refused several times since.
+    started: Micros,
+}
+
+impl Adrift {
+    pub(super) fn new(
+        state: &mut State,
+        ticket: Ticket,
+        request: Bytes,
+        class: Class,
+        reply: Bytes,
+    ) -> Option<Self> {
+        let started = state.replies.get_mut(ticket.seq)?.about.started;
+        Some(Self {
+            held: held_bytes(ticket, request, class),
+            reply,
+            attempts: 0,
+            started,
+        })
+    }
+}
+
+impl Session {
+    /// A request for no slot that the lane did not take.
+    pub(super) fn not_taken_adrift(
+        &self,
+        state: &mut State,
+        ticket: Ticket,
+        request: &[u8],
+        class: Class,
+        not_taken: &NotTaken,
+    ) {
+        let reply = match not_taken {
+            NotTaken::Down(fault) => errors::unreachable_node(fault),
+            NotTaken::Full => errors::queue_full(),
+        };
+        let request = Bytes::copy_from_slice(request);
+        if !self.set_adrift(state, ticket, request, class, reply.clone()) {
+            self.context.metrics.error(ErrorSource::Proxy, &reply);
+            self.deliver(state, ticket, &reply);
+        }
+    }
+
+    pub(super) fn set_adrift(
+        &self,
+        state: &mut State,
+        ticket: Ticket,
+        request: Bytes,
+        class: Class,
+        reply: Bytes,
+    ) -> bool {
+        let readonly = self.inspect(&request).readonly;
+        // A write for all slots is resent only if nothing behind it can have overtaken it.
+        if !readonly && state.replies.next_seq() != ticket.seq + 1 {
+            return false;
+        }
+        let Some(adrift) = Adrift::new(state, ticket, request, class, reply) else {
+            return false;
+        };
+        if self.is_out_of_patience(&adrift) {
+            return false;
+        }
+        self.mark(state, ticket, None);
+        state.adrift.push(adrift);
+        self.schedule(self.context.clock.now() + FIRST_PAUSE);
+        true
+    }
+
+    pub(super) fn retry_adrift(&self, state: &mut State) {
+        let now = self.context.clock.now();
+        for mut adrift in std::mem::take(&mut state.adrift) {
+            let ticket = adrift.held.ticket;
+            let sent = self.send_adrift(state, &adrift);
+            if sent {
+                continue;
+            }
+            if self.is_out_of_patience(&adrift) {
+                self.context
+                    .metrics
+                    .error(ErrorSource::Proxy, &adrift.reply);
+                self.deliver(state, ticket, &adrift.reply);
+                continue;
+            }
+            adrift.attempts += 1;
+            self.schedule(now + pause(adrift.attempts));
+            state.adrift.push(adrift);
+        }
+    }
+
+    /// Whether a request without a slot has waited for its node as long as it may.
+    pub(super) fn is_out_of_patience(&self, adrift: &Adrift) -> bool {
+        let clock = &self.context.clock;
+        let age = clock.now().duration_since(clock.instant(adrift.started));
+        age >= self.unavailable()
+    }
+
+    /// Sends a request without a slot to the node it was for (by its part's place among the primaries).
+    pub(super) fn send_adrift(&self, state: &mut State, adrift: &Adrift) -> bool {
+        let map = self.context.map().clone();
+        let Some(me) = self.myself.upgrade() else {
+            return false;
+        };
+        let ticket = adrift.held.ticket;
+        let Some(node) = self.adrift_node(state, &map, ticket) else {
+            return false;
+        };
+        let client = &state.client;
+        let lane = self
+            .context
+            .lanes
+            .to_node(&map, node, client.proto(), client.id() as usize);
+        let taken = lane.send(&adrift.held.request, false, ticket, me, adrift.held.class);
+        if taken.is_ok() {
+            self.mark(state, ticket, Some(lane.id()));
+        }
+        taken.is_ok()
+    }
+
+    pub(super) fn adrift_node(
+        &self,
+        state: &mut State,
+        map: &SlotMap,
+        ticket: Ticket,
+    ) -> Option<NodeIndex> {
+        let primaries = map.primaries();
+        match &state.replies.get_mut(ticket.seq)?.stage {
+            Stage::Fanout(fanout) => {
+                let node = fanout.parts[usize::from(ticket.part)].node.as_ref()?;
+                map.find(node)
+            }
+            _ => primaries
+                .get(ticket.seq as usize % primaries.len().max(1))
+                .copied(),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Who a refused request is sent to next, when, and how long that goes on.
+
+use super::{Session, State};
+use crate::cluster::{NodeAddr, NodeIndex, Slot, SlotMap};
+use crate::config::Unavailable;
+use crate::observe::RetryReason;
+use crate::route::{Refused, Why};
+use crate::topology::{Report, Trigger};
+use crate::upstream::Ticket;
+use std::time::{Duration, Instant};
+
+/// Pause after the first refusal that asks for one.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// Pauses double up to this.
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// A worker asks replicas of an unreachable primary whether they were promoted at most this often.
+pub(super) const SCOUT_EVERY: Duration = Duration::from_millis(20);
+
+/// How long commands wait for a node that does not serve, where the nodes' own timeout is not known.
+pub(super) const UNAVAILABLE_DEFAULT: Duration = Duration::from_secs(3);
+
+/// What `timeouts.unavailable = "auto"` adds to the nodes' own timeout: the election and the news of it.
+pub(super) const UNAVAILABLE_MARGIN: Duration = Duration::from_secs(2);
+
+/// What to do with a refused request whose turn it is.
+pub(super) enum Verdict {
+    Send(NodeIndex, Asking),
+    Wait(Instant),
+    GiveUp,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    No,
+    Yes,
+}
+
+impl Session {
+    pub(super) fn verdict(
+        &self,
+        state: &mut State,
+        slot: Slot,
+        refused: &Refused,
+        map: &SlotMap,
+        now: Instant,
+    ) -> Verdict {
+        let Some(pending) = state.replies.get_mut(refused.held.ticket.seq) else {
+            return Verdict::GiveUp;
+        };
+        let age = now.duration_since(self.context.clock.instant(pending.about.started));
+        // ASK is followed at once, so it is for the node it names to say what the client gets.
+        let asked = matches!(&refused.why, Why::Ask(to) if map.find(to).is_some());
+        let over = age >= self.patience(&refused.why) && !asked;
+        if over || refused.hops > self.context.config.limits.redirections as u32 {
+            return Verdict::GiveUp;
+        }
+        let wait = Verdict::Wait(now + pause(refused.attempts));
+        match &refused.why {
+            Why::Moved(to) | Why::Ask(to) => match map.find(to) {
+                Some(node) if matches!(refused.why, Why::Ask(_)) => {
+                    Verdict::Send(node, Asking::Yes)
+                }
+                Some(node) => Verdict::Send(node, Asking::No),
+                None => {
+                    // Only addresses that topology named are dialled.
+                    self.context.report(Report::Refresh(Trigger::Moved));
+                    wait
+                }
+            },
+            Why::Unconfirmed { refreshes, from } => {
+                if self.context.shared.topology.rounds().answered < *refreshes {
+                    return wait;
+                }
+                match map.owner(slot) {
+                    Some(owner) if map.node(owner).addr != *from => {
+                        Verdict::Send(owner, Asking::No)
+                    }
+                    _ => Verdict::GiveUp,
+                }
+            }
+            Why::UnconfirmedAsk { from } => {
+                if refused.not_before.is_none() && !self.confirm(state, &refused.held, from, map) {
+                    return Verdict::GiveUp;
+                }
+                wait
+            }
+            Why::Refuted => Verdict::GiveUp,
+            Why::TryAgain | Why::Unavailable | Why::Full if refused.not_before.is_none() => wait,
+            Why::TryAgain | Why::Unavailable | Why::Full => match map.owner(slot) {
+                Some(owner) => Verdict::Send(owner, Asking::No),
+                None => wait,
+            },
+            Why::NotSent | Why::LostRead => match map.owner(slot) {
+                Some(owner) => self.owner_or_heir(map, owner, refused, now),
+                None => wait,
+            },
+        }
+    }
+
+    /// The owner could not be reached: it is tried again, but so are its replicas, one of which may have been
+    /// promoted without our knowing it. A replica that was not answers MOVED, which executes nothing.
+    pub(super) fn owner_or_heir(
+        &self,
+        map: &SlotMap,
+        owner: NodeIndex,
+        refused: &Refused,
+        now: Instant,
+    ) -> Verdict {
+        let addr = &map.node(owner).addr;
+        if let Some(heir) = self.context.heirs.borrow().get(addr)
+            && let Some(heir) = map.find(heir)
+        {
+            return Verdict::Send(heir, Asking::No);
+        }
+        let may_scout = refused.attempts > 1
+            && self
+                .context
+                .scouted
+                .get()
+                .is_none_or(|last| now.duration_since(last) >= SCOUT_EVERY);
+        let replicas: Vec<_> = map.replicas(owner).collect();
+        if may_scout && !replicas.is_empty() {
+            self.context.scouted.set(Some(now));
+            let scout = replicas[refused.attempts as usize % replicas.len()];
+            return Verdict::Send(scout, Asking::No);
+        }
+        if refused.not_before.is_none() {
+            return Verdict::Wait(now + pause(refused.attempts));
+        }
+        Verdict::Send(owner, Asking::No)
+    }
+
+    /// A node executed a command for a slot that the map gives to another: if that one is its primary and was
+    /// not reachable, it was promoted.
+    pub(super) fn note_heir(&self, state: &State, ticket: Ticket, from: &NodeAddr) {
+        let (Some(slot), true) = (ticket.slot(), state.fences.is_some()) else {
+            return;
+        };
+        let map = self.context.map();
+        let Some(owner) = map.owner(slot) else {
+            return;
+        };
+        let Some(node) = map.find(from) else {
+            return;
+        };
+        if map.replicas(owner).any(|r| r == node) {
+            let addr = map.node(owner).addr.clone();
+            let mut heirs = self.context.heirs.borrow_mut();
+            if heirs.insert(addr, from.clone()).is_none() {
+                self.context.report(Report::Suspect {
+                    node: map.node(owner).addr.clone(),
+                    why: Trigger::ConnectionLost,
+                });
+            }
+        }
+    }
+
+    /// How long a command may wait in all.
+    pub(super) fn patience(&self, why: &Why) -> Duration {
+        let timeouts = &self.context.config.timeouts;
+        match why {
+            Why::Moved(_) | Why::Ask(_) | Why::TryAgain => timeouts.command,
+            Why::UnconfirmedAsk { .. } | Why::Refuted => timeouts.command,
+            Why::Full => timeouts.queue,
+            Why::Unavailable | Why::NotSent | Why::LostRead | Why::Unconfirmed { .. } => {
+                self.unavailable()
+            }
+        }
+    }
+
+    pub(super) fn unavailable(&self) -> Duration {
+        match self.context.config.timeouts.unavailable {
+            Unavailable::Fixed(fixed) => fixed,
+            Unavailable::Auto => match self.context.shared.server.load().node_timeout {
+                Some(timeout) => timeout + UNAVAILABLE_MARGIN,
+                None => UNAVAILABLE_DEFAULT,
+            },
+        }
+    }
+}
+
+pub(super) fn pause(attempts: u32) -> Duration {
+    (FIRST_PAUSE * (1 << attempts.min(8))).min(PAUSE_MAX)
+}
+
+pub(super) fn reason(why: &Why) -> RetryReason {
+    match why {
+        Why::Moved(_) | Why::Ask(_) | Why::Unconfirmed { .. } => RetryReason::Redirected,
+        // Never sent again as such.
+        Why::UnconfirmedAsk { .. } | Why::Refuted => RetryReason::Redirected,
+        Why::TryAgain | Why::Unavailable | Why::Full => RetryReason::Refused,
+        Why::NotSent => RetryReason::NotSent,
+        Why::LostRead => RetryReason::ReadOnly,
+    }
+}
