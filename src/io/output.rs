@@ -25,6 +25,8 @@ pub struct Output {
     /// How much of the oldest piece (or of the tail, if there is none) is written.
     written: usize,
     len: usize,
+    /// The largest reply that was appended since the output was last empty.
+    largest: usize,
 }
 
 impl Output {
@@ -32,6 +34,11 @@ impl Output {
     #[inline]
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes that wait to be written, apart from the one reply that may be of any size.
+    pub fn waiting(&self) -> usize {
+        self.len.saturating_sub(self.largest)
     }
 
     /// Whether everything is written.
@@ -45,6 +52,7 @@ impl Output {
     pub fn extend(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
         self.len += bytes.len();
+        self.largest = self.largest.max(bytes.len());
     }
 
     /// Appends what `write` appends to the buffer it gets.
@@ -61,6 +69,7 @@ impl Output {
             return self.extend(&bytes);
         }
         self.len += bytes.len();
+        self.largest = self.largest.max(bytes.len());
         if !self.tail.is_empty() {
             self.pieces
                 .push_back(Bytes::from(std::mem::take(&mut self.tail)));
@@ -102,6 +111,9 @@ impl Output {
 
     fn advance(&mut self, n: usize) {
         self.len -= n;
+        if self.len == 0 {
+            self.largest = 0;
+        }
         self.written += n;
         while let Some(first) = self.pieces.front() {
             if self.written < first.len() {

@@ -117,6 +117,11 @@ impl ScanOrder {
 }
 
 impl ScanStep {
+    /// Whether its node is a node of `map`; of another map it may be anyone.
+    pub fn is_of(&self, map: &SlotMap) -> bool {
+        self.version == map.version()
+    }
+
     /// The client's next cursor, after the node has answered with `node_cursor`. If `version`, that of the map
     /// of now, is another than when the step began, the step is repeated: a slot may have been away while the
     /// node was asked, even if it is back. `None` if the node's cursor is too large to be passed on.

@@ -56,13 +56,16 @@ pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), RunErro
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(Default::default())?;
-    runtime.block_on(async move {
+    let ended = runtime.block_on(async move {
         // First of all: from here on a signal drains, however early it comes.
         let signals = Signals::expect()?;
         let server = Server::start(Arc::new(config))?;
         ready(&server.addresses);
         server.until(signals).await
-    })
+    });
+    // A second signal does not wait for the workers, nor for a name that is still being resolved.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The signals that end the process.

@@ -78,6 +78,7 @@ pub(super) fn work(setup: WorkerSetup) -> io::Result<()> {
         .enable_all()
         .build_local(Default::default())?;
     runtime.block_on(Worker::new(setup).run());
+    runtime.shutdown_background();
     Ok(())
 }
 
@@ -227,6 +228,8 @@ impl Worker {
         let upkeep = async {
             loop {
                 tokio::time::sleep(UPKEEP_EVERY).await;
+                // A session that was only just welcomed has not heard of it yet.
+                self.drain();
                 self.upkeep();
             }
         };

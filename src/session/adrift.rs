@@ -79,6 +79,8 @@ impl Session {
             return false;
         }
         self.mark(state, ticket, None);
+        // A write for all slots must not be overtaken: nothing further is taken before it is answered.
+        state.barrier |= !readonly;
         state.adrift.push(adrift);
         self.schedule(self.context.clock.now() + FIRST_PAUSE);
         true
@@ -141,11 +143,17 @@ impl Session {
         ticket: Ticket,
     ) -> Option<NodeIndex> {
         let primaries = map.primaries();
-        match &state.replies.get_mut(ticket.seq)?.stage {
-            Stage::Fanout(fanout) => {
+        let pending = state.replies.get_mut(ticket.seq)?;
+        match (&pending.stage, &pending.scan) {
+            (Stage::Fanout(fanout), _) => {
                 let node = fanout.parts[usize::from(ticket.part)].node.as_ref()?;
                 map.find(node)
             }
+            // Its client got a timeout error.
+            (Stage::Early { .. } | Stage::Ready(_), _) => None,
+            // A node's cursor means nothing to another node. Under another map any node may answer: the step is
+            // repeated whatever it says.
+            (_, Some(step)) if step.is_of(map) => Some(step.node),
             _ => primaries
                 .get(ticket.seq as usize % primaries.len().max(1))
                 .copied(),

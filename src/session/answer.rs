@@ -86,8 +86,9 @@ impl Session {
         state
             .replies
             .complete(seq, reply, &mut state.output, now, metrics);
-        if state.output.len() > self.context.config.limits.client_output_soft {
-            self.check_output(state, reply.len());
+        let kept = state.output.len() + state.replies.kept();
+        if kept > self.context.config.limits.client_output_soft {
+            self.check_output(state);
         }
         if !state.output.is_empty() {
             self.list();

@@ -78,6 +78,9 @@ impl Session {
             state.barrier = true;
             return Taken::NotYet;
         }
+        if self.lacks_map(state, batch, &plan) {
+            return Taken::NotYet;
+        }
         about.silent = state.client.begin_command() != Replies::On;
         if state.client.access() == Access::Asked && !allowed_before_auth(&plan) {
             return self.refuse(state, about, local::NOAUTH);
@@ -192,6 +195,30 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// Whether a command for any or all nodes has to wait because no node has answered yet: at most
+    /// `timeouts.unavailable`.
+    #[inline]
+    fn lacks_map(&self, state: &mut State, batch: &Batch<'_>, plan: &Plan) -> bool {
+        let for_nodes = matches!(plan, Plan::AnyNode | Plan::Gather(_) | Plan::Scan);
+        if !for_nodes || state.client.access() == Access::Asked {
+            return false;
+        }
+        if !batch.map.nodes().is_empty() {
+            state.no_map_until = None;
+            return false;
+        }
+        let now = self.context.clock.now();
+        let until = *state
+            .no_map_until
+            .get_or_insert_with(|| now + self.unavailable());
+        if now < until {
+            self.schedule(until);
+        } else {
+            state.no_map_until = None;
+        }
+        now < until
     }
 
     /// What is read from replies for the hit rate (`observe.hit_rate`).

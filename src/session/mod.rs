@@ -69,6 +69,8 @@ struct State {
     transaction: Transaction,
     /// No further command is read before all in flight are answered (HELLO changes the lanes).
     barrier: bool,
+    /// Until when a command that no slot decides waits for the first map.
+    no_map_until: Option<std::time::Instant>,
     /// The task waits until less is in flight.
     paused: bool,
     /// Since when more than the soft limit waits to be written.
@@ -116,6 +118,7 @@ impl Session {
                 lost_adrift: Vec::new(),
                 transaction: Transaction::None,
                 barrier: false,
+                no_map_until: None,
                 paused: false,
                 soft_since: None,
             }),
@@ -183,9 +186,9 @@ impl Session {
                 self.die(state);
             }
         } else {
-            self.check_output(state, 0);
+            self.check_output(state);
         }
-        state.output.len() + state.replies.bytes() + self.input_held.get()
+        state.output.len() + state.replies.bytes() + state.replies.kept() + self.input_held.get()
     }
 
     /// The client's number, as CLIENT ID says it.
@@ -200,11 +203,11 @@ impl Session {
         Ok(())
     }
 
-    /// Enforces `limits.client_output_hard`, and `_soft` for `_soft_time`. `last` is the length of the reply that
-    /// came just now: it does not count.
-    fn check_output(&self, state: &mut State, last: usize) {
+    /// Enforces `limits.client_output_hard`, and `_soft` for `_soft_time`, on replies that wait: those that are not
+    /// written, apart from the largest (one reply may be of any size), and those that came before their turn.
+    fn check_output(&self, state: &mut State) {
         let limits = &self.context.config.limits;
-        let waiting = state.output.len().saturating_sub(last);
+        let waiting = state.output.waiting() + state.replies.kept();
         let soft = waiting > limits.client_output_soft;
         if !soft {
             state.soft_since = None;

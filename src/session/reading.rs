@@ -166,7 +166,14 @@ impl Session {
         (state.barrier && !state.replies.is_empty())
             || state.replies.len() >= limits.client_in_flight
             || state.replies.bytes() >= limits.client_in_flight_bytes
-            || state.output.len() > limits.client_output_soft
+            || state.output.len() + state.replies.kept() > limits.client_output_soft
+            || self.waits_for_map(state)
+    }
+
+    /// Whether a command at the front waits for the first map.
+    fn waits_for_map(&self, state: &State) -> bool {
+        let now = self.context.clock.now();
+        state.no_map_until.is_some_and(|until| now < until) && self.context.map().nodes().is_empty()
     }
 
     fn life(&self) -> Life {

@@ -83,6 +83,8 @@ pub(super) struct Replies {
     queue: VecDeque<Pending>,
     early: Vec<u8>,
     early_count: usize,
+    /// Bytes of replies that came before their turn.
+    kept: usize,
     /// Bytes of the requests in the queue.
     bytes: usize,
 }
@@ -94,6 +96,12 @@ impl Replies {
 
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Bytes of replies that came before their turn.
+    #[inline]
+    pub(super) fn kept(&self) -> usize {
+        self.kept
     }
 
     /// Bytes of the requests that are not answered yet.
@@ -183,6 +191,11 @@ impl Replies {
     /// Moves the replies whose turn it is.
     fn drain(&mut self, out: &mut Output, now: Micros, metrics: &WorkerMetrics) {
         while let Some(first) = self.queue.front_mut() {
+            self.kept -= match &first.stage {
+                Stage::Early { len, .. } => *len as usize,
+                Stage::Ready(reply) => reply.len(),
+                _ => break,
+            };
             match &mut first.stage {
                 Stage::Early { .. } | Stage::Ready(_) if first.about.silent => {}
                 Stage::Early { from, len } => {
@@ -219,6 +232,7 @@ impl Replies {
         if let Some(pending) = self.get_mut(seq) {
             pending.stage = stage;
             self.early_count += 1;
+            self.kept += reply.len();
         }
     }
 
@@ -229,5 +243,6 @@ impl Replies {
         self.early = Vec::new();
         self.early_count = 0;
         self.bytes = 0;
+        self.kept = 0;
     }
 }

@@ -17,6 +17,9 @@ impl Session {
         if state.life == super::Life::Dead {
             return;
         }
+        if state.no_map_until.is_some() {
+            self.wake();
+        }
         if let Some(fences) = &mut state.fences {
             if map_changed {
                 fences.hurry(self.context.clock.now());

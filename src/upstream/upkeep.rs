@@ -34,14 +34,19 @@ impl Lane {
             }
             return;
         };
-        if oldest.class == Class::Slow && now.since(oldest.at) < micros(settings.slow_command) {
-            return;
-        }
+        // A script answers probes with BUSY after 5 s; what is silent for longer than a command may take is probed.
+        let patient =
+            oldest.class == Class::Slow && now.since(oldest.at) < micros(settings.slow_command);
+        let probe_after = if patient {
+            settings.command
+        } else {
+            settings.silent_probe
+        };
         let silent = now.since(oldest.at).min(now.since(state.heard));
         if silent > micros(settings.silent_report) {
             context.silent(self.node());
         }
-        if silent > micros(settings.silent_probe) && !state.probing {
+        if silent > micros(probe_after) && !state.probing {
             state.probing = true;
             tokio::task::spawn_local(serve::probe(self.clone()));
         }
