@@ -50,6 +50,35 @@ fn a_scan_notices_moved_slots_and_misses_no_key() {
     }
 }
 
+/// The primary of the first shard dies while it is to be asked: its cursor must not be taken to another shard, where
+/// it would skip keys.
+#[test]
+fn a_scan_that_meets_a_dead_primary_misses_no_key() {
+    for kind in servers() {
+        let mut cluster = boot_cluster(&kind);
+        let proxy = Proxy::start(&cluster, &["--set", "timeouts.unavailable=60s"]);
+        let mut client = proxy.client();
+        client.wait_at_most(Duration::from_secs(90));
+        let keys: BTreeSet<String> = (0..KEYS).map(|i| format!("key:{i}")).collect();
+        for key in &keys {
+            client.expect(&format!("SET {key} v"), b"+OK\r\n");
+        }
+        let first = cluster.owner_of(0).expect("it has one");
+        let replica = cluster.replica_of(first).expect("it has one");
+        proxy.wait_for("the replica has all keys", NOTICED_MAX, || {
+            let size = |node| cluster.ask(node, &["DBSIZE"]).map(|r| r.text());
+            match (size(first), size(replica)) {
+                (Ok(a), Ok(b)) if a == b => Ok(()),
+                (a, b) => Err(format!("{a:?} {b:?}")),
+            }
+        });
+        cluster.kill(first);
+        // So that the number of the command is not by chance that of the shard.
+        client.expect("ECHO x", b"$1\r\nx\r\n");
+        assert_eq!(scan(&mut client), keys, "{}", kind.name);
+    }
+}
+
 /// A whole scan: every key that it gives.
 fn scan(client: &mut RawClient) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
