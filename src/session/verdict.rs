@@ -114,7 +114,9 @@ impl Session {
         {
             return Verdict::Send(heir, Asking::No);
         }
+        // Not with a script: the MOVED of a replica that is promoted right after could not be told from a forged one.
         let may_scout = refused.attempts > 1
+            && !self.inspect(&refused.held.request).script
             && self
                 .context
                 .scouted
