@@ -9,7 +9,7 @@
 //! Pure: no socket, no clock; the session acts on what [`Fences::next`] says.
 
 use crate::cluster::{NodeAddr, Slot};
-use crate::upstream::{Class, LaneId, Ticket};
+use crate::upstream::{Class, LaneId, NotTaken, Ticket};
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -75,6 +75,15 @@ pub enum Why {
     LostRead,
     /// The lane is full.
     Full,
+}
+
+impl From<&NotTaken> for Why {
+    fn from(not_taken: &NotTaken) -> Self {
+        match not_taken {
+            NotTaken::Down(_) => Self::NotSent,
+            NotTaken::Full => Self::Full,
+        }
+    }
 }
 
 /// What to do next for a slot.
@@ -329,14 +338,6 @@ impl Fences {
     pub fn closed(&self) -> Vec<Slot> {
         let closed = self.slots.iter().filter(|(_, f)| f.is_closed());
         closed.map(|(&slot, _)| slot).collect()
-    }
-
-    /// Every request that is refused or held, for a session that ends.
-    pub fn waiting(&self) -> usize {
-        self.slots
-            .values()
-            .map(|f| f.refused.len() + f.held.len())
-            .sum()
     }
 }
 

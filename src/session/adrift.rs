@@ -48,10 +48,7 @@ impl Session {
         class: Class,
         not_taken: &NotTaken,
     ) {
-        let reply = match not_taken {
-            NotTaken::Down(fault) => errors::unreachable_node(fault),
-            NotTaken::Full => errors::queue_full(),
-        };
+        let reply = errors::not_taken(not_taken);
         let request = Bytes::copy_from_slice(request);
         if !self.set_adrift(state, ticket, request, class, reply.clone()) {
             self.context.metrics.error(ErrorSource::Proxy, &reply);
@@ -124,11 +121,7 @@ impl Session {
         let Some(node) = self.adrift_node(state, &map, ticket) else {
             return false;
         };
-        let client = &state.client;
-        let lane = self
-            .context
-            .lanes
-            .to_node(&map, node, client.proto(), client.id() as usize);
+        let lane = self.lane_to(state, &map, node);
         let taken = lane.send(&adrift.held.request, false, ticket, me, adrift.held.class);
         if taken.is_ok() {
             self.mark(state, ticket, Some(lane.id()));

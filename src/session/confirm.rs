@@ -25,11 +25,7 @@ impl Session {
         else {
             return false;
         };
-        let client = &state.client;
-        let lane = self
-            .context
-            .lanes
-            .to_node(map, node, client.proto(), client.id() as usize);
+        let lane = self.lane_to(state, map, node);
         let asker = Rc::new(Confirmation {
             session: self.myself.clone(),
             script: script.ticket,

@@ -2,13 +2,13 @@
 
 use super::replies::{About, Stage};
 use super::{Session, State, Transaction};
-use crate::cluster::{Slot, SlotMap};
+use crate::cluster::{NodeIndex, Slot, SlotMap};
 use crate::command::{Command, CommandId, CommandTable, Local, Lookup};
 use crate::local::{self, Access, Effect, Replies};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::Request;
 use crate::route::{Plan, RefusedBy, plan};
-use crate::upstream::{Class, LaneId, Ticket};
+use crate::upstream::{Class, Lane, LaneId, Ticket};
 use std::cell::Ref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -172,11 +172,7 @@ impl Session {
             self.hold_new_unowned(state, class, ticket, slot, request);
             return None;
         };
-        let client = &state.client;
-        let lane = self
-            .context
-            .lanes
-            .to_node(map, owner, client.proto(), client.id() as usize);
+        let lane = self.lane_to(state, map, owner);
         if let Some(fences) = &mut state.fences
             && !fences.admits(slot, lane.id())
         {
@@ -195,6 +191,15 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// The lane that leads this session to a node of `map`: always the same, so that its order holds.
+    #[inline]
+    pub(super) fn lane_to(&self, state: &State, map: &SlotMap, node: NodeIndex) -> Rc<Lane> {
+        let client = &state.client;
+        self.context
+            .lanes
+            .to_node(map, node, client.proto(), client.id() as usize)
     }
 
     /// Whether a command for any or all nodes has to wait because no node has answered yet: at most

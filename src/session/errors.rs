@@ -3,7 +3,7 @@
 use crate::cluster::{Slot, SlotMap};
 use crate::resp::encode;
 use crate::topology::TopologyStatus;
-use crate::upstream::Fault;
+use crate::upstream::{Fault, NotTaken};
 use bytes::Bytes;
 
 /// What a client gets whose slot has had no owner for `timeouts.unavailable`.
@@ -13,9 +13,7 @@ pub(super) fn no_owner(slot: Slot, map: &SlotMap, status: &TopologyStatus) -> By
     } else {
         format!("CLUSTERDOWN slotway: no primary serves slot {slot}; see /topology")
     };
-    let mut reply = Vec::new();
-    encode::error(&mut reply, &text);
-    reply.into()
+    error_reply(&text)
 }
 
 /// What a client gets before any node has answered.
@@ -29,28 +27,35 @@ pub(super) fn no_topology(status: &TopologyStatus) -> String {
 
 /// What a client gets whose slot's primary could not be reached, nor any replica that was promoted.
 pub(super) fn primary_unreachable(slot: Slot) -> Bytes {
-    let mut reply = Vec::new();
-    let text =
-        format!("CLUSTERDOWN slotway: the primary of slot {slot} is unreachable; try again later");
-    encode::error(&mut reply, &text);
-    reply.into()
+    error_reply(&format!(
+        "CLUSTERDOWN slotway: the primary of slot {slot} is unreachable; try again later"
+    ))
 }
 
-pub(super) fn queue_full() -> Bytes {
-    let mut reply = Vec::new();
-    encode::error(
-        &mut reply,
+/// What a client gets whose request the lane did not take.
+pub(super) fn not_taken(not_taken: &NotTaken) -> Bytes {
+    match not_taken {
+        NotTaken::Down(fault) => unreachable_node(fault),
+        NotTaken::Full => queue_full(),
+    }
+}
+
+fn queue_full() -> Bytes {
+    error_reply(
         "ERR slotway: too many requests in flight for this node (limits.lane_in_flight, limits.lane_in_flight_bytes); \
          try again later",
-    );
-    reply.into()
+    )
 }
 
 pub(super) fn unreachable_node(fault: &Fault) -> Bytes {
+    error_reply(&format!(
+        "CLUSTERDOWN slotway: not sent, {fault}; try again later"
+    ))
+}
+
+/// An error reply from its text, which comes without the leading `-`.
+pub(super) fn error_reply(text: &str) -> Bytes {
     let mut reply = Vec::new();
-    encode::error(
-        &mut reply,
-        &format!("CLUSTERDOWN slotway: not sent, {fault}; try again later"),
-    );
+    encode::error(&mut reply, text);
     reply.into()
 }

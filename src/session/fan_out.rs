@@ -104,11 +104,7 @@ impl Session {
         let mut parts = Vec::new();
         let mut failed = Vec::new();
         for &node in &nodes {
-            let client = &state.client;
-            let lane = self
-                .context
-                .lanes
-                .to_node(map, node, client.proto(), client.id() as usize);
+            let lane = self.lane_to(state, map, node);
             for bytes in &requests {
                 let ticket = Ticket::new(seq, parts.len() as u16, None);
                 let taken = lane.send(bytes, false, ticket, self.clone(), class);
@@ -155,11 +151,7 @@ impl Session {
         request: &[u8],
     ) -> Taken {
         let ticket = Ticket::new(state.replies.next_seq(), 0, None);
-        let client = &state.client;
-        let lane = self
-            .context
-            .lanes
-            .to_node(map, node, client.proto(), client.id() as usize);
+        let lane = self.lane_to(state, map, node);
         match lane.send(request, false, ticket, self.clone(), class) {
             Ok(()) => state.replies.push(about, Stage::Sent(None, lane.id())),
             Err(not_taken) => {

@@ -1,14 +1,13 @@
 //! What a session does with refusals, losses and timeouts: it builds fences, which say in which order things may
 //! happen (`route::Fences`). What a refusal means is `refusal`'s, what happens next is `retry`'s.
 
-use super::errors::unreachable_node;
+use super::errors::{error_reply, unreachable_node};
 use super::refusal::{concerns, kind};
 use super::replies::Stage;
 use super::retry::{held, held_bytes};
 use super::{Session, State};
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::ErrorSource;
-use crate::resp::encode;
 use crate::route::{Fences, Refused, Why};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{Class, Fault, LaneId, NotTaken, Refusal, Ticket, classify};
@@ -151,15 +150,11 @@ impl Session {
             return self.landed_late(state, ticket, request);
         }
         let info = self.inspect(&request);
-        let mut reply = Vec::new();
-        encode::error(
-            &mut reply,
-            &format!(
-                "ERR slotway: outcome unknown, connection to {} lost after the command was sent ({fault}); \
-                 check before you repeat it",
-                fault.node
-            ),
-        );
+        let reply = error_reply(&format!(
+            "ERR slotway: outcome unknown, connection to {} lost after the command was sent ({fault}); \
+             check before you repeat it",
+            fault.node
+        ));
         if state.fences.is_none() {
             self.redirect(state);
         }
@@ -172,18 +167,19 @@ impl Session {
             state.lost_adrift.retain(|lost| lost.seq >= oldest);
             state.lost_adrift.push(ticket);
         }
-        if info.readonly && !info.script && first_time {
-            let reply = Bytes::from(reply.clone());
-            if self.fence(
+        if info.readonly
+            && !info.script
+            && first_time
+            && self.fence(
                 state,
                 ticket,
                 request.clone(),
                 info.class,
                 Why::LostRead,
-                reply,
-            ) {
-                return;
-            }
+                reply.clone(),
+            )
+        {
+            return;
         }
         self.context.metrics.error(ErrorSource::Proxy, &reply);
         self.context.metrics.unknown_outcome();
@@ -212,10 +208,9 @@ impl Session {
             (0..in_flight).for_each(|_| fences.expire());
         }
         self.context.metrics.unknown_outcome();
-        let mut reply = Vec::new();
         let text = "ERR slotway: no reply in time (timeouts.command, or timeouts.slow_command for O(N) commands and \
                     scripts); outcome unknown, check before you repeat it";
-        encode::error(&mut reply, text);
+        let reply = error_reply(text);
         self.context.metrics.error(ErrorSource::Proxy, &reply);
         self.complete(state, ticket.seq, &reply);
     }
@@ -311,10 +306,8 @@ impl Session {
         request: &[u8],
         not_taken: NotTaken,
     ) {
-        let (why, reply) = match &not_taken {
-            NotTaken::Down(fault) => (Why::NotSent, unreachable_node(fault)),
-            NotTaken::Full => (Why::Full, super::errors::queue_full()),
-        };
+        let reply = super::errors::not_taken(&not_taken);
+        let why = Why::from(&not_taken);
         self.put_aside(state, ticket, slot, request, class, why, reply);
     }
 

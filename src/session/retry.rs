@@ -5,7 +5,7 @@ use super::{Session, State};
 use crate::cluster::Slot;
 use crate::observe::{ErrorSource, Redirection};
 use crate::route::{Held, Next, Refused, Why};
-use crate::upstream::{Class, LaneId, NotTaken, Ticket};
+use crate::upstream::{Class, LaneId, Ticket};
 use bytes::Bytes;
 use std::time::Instant;
 
@@ -92,11 +92,7 @@ impl Session {
             Verdict::GiveUp => return self.give_up(state, &refused),
             Verdict::Wait(until) => refused.not_before = Some(until),
             Verdict::Send(node, asking) => {
-                let client = &state.client;
-                let lane =
-                    self.context
-                        .lanes
-                        .to_node(&map, node, client.proto(), client.id() as usize);
+                let lane = self.lane_to(state, &map, node);
                 let asking = asking == Asking::Yes;
                 let request = refused.held.request.clone();
                 match lane.send(&request, asking, ticket, me, refused.held.class) {
@@ -109,10 +105,7 @@ impl Session {
                         return;
                     }
                     Err(not_taken) => {
-                        refused.why = match not_taken {
-                            NotTaken::Down(_) => Why::NotSent,
-                            NotTaken::Full => Why::Full,
-                        };
+                        refused.why = Why::from(&not_taken);
                         refused.attempts += 1;
                         refused.not_before = Some(now + pause(refused.attempts));
                     }
@@ -131,11 +124,7 @@ impl Session {
             return false;
         };
         if let Some(owner) = map.owner(slot) {
-            let client = &state.client;
-            let lane =
-                self.context
-                    .lanes
-                    .to_node(&map, owner, client.proto(), client.id() as usize);
+            let lane = self.lane_to(state, &map, owner);
             if let Some(fences) = &mut state.fences
                 && fences.busy_elsewhere(slot, lane.id())
             {

@@ -116,12 +116,12 @@ impl Session {
         }
         // Not with a script: the MOVED of a replica that is promoted right after could not be told from a forged one.
         let may_scout = refused.attempts > 1
-            && !self.inspect(&refused.held.request).script
             && self
                 .context
                 .scouted
                 .get()
-                .is_none_or(|last| now.duration_since(last) >= SCOUT_EVERY);
+                .is_none_or(|last| now.duration_since(last) >= SCOUT_EVERY)
+            && !self.inspect(&refused.held.request).script;
         let replicas: Vec<_> = map.replicas(owner).collect();
         if may_scout && !replicas.is_empty() {
             self.context.scouted.set(Some(now));
