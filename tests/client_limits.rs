@@ -3,11 +3,11 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use support::node::{Action, FakeCluster};
-use support::{Proxy, encode, show};
+use support::{Proxy, StopOnDrop, encode, show};
 
 /// How long the proxy may take to show what it has done.
 const SHOWN_WITHIN: Duration = Duration::from_secs(20);
@@ -54,6 +54,7 @@ fn a_client_that_does_not_read_is_closed() {
     let before = proxy.rss();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stop_others = StopOnDrop(&stop);
         let other = scope.spawn(|| {
             let mut client = proxy.client();
             let mut round = 0;
@@ -81,7 +82,7 @@ fn a_client_that_does_not_read_is_closed() {
         assert!(got.starts_with(b"$1048576\r\nvvv"), "{}", show(&got));
         let grown = most.saturating_sub(before);
         assert!(grown < GROWTH_BYTES_MAX, "the proxy grew by {grown} bytes");
-        stop.store(true, Ordering::Relaxed);
+        drop(stop_others);
         assert!(other.join().expect("a bystander was disturbed") > 0);
     });
     cluster.finish();
@@ -128,6 +129,42 @@ fn a_client_that_reads_is_not_closed() {
         // One value is more than the hard limit: the reply in progress does not count.
         let got = client.line("GET big");
         assert_eq!(got.len(), VALUE_BYTES + b"$1048576\r\n\r\n".len());
+    }
+    assert_eq!(rejected(&proxy, "output"), 0.0);
+    cluster.finish();
+}
+
+/// Nodes can deliver more than the limits in one tick: only what the client's socket does not take counts.
+#[test]
+fn a_client_is_not_closed_before_it_was_offered_anything() {
+    const REPLIES: usize = 24;
+    const REPLY_BYTES: usize = 8 << 10;
+    let limits = [
+        "--workers",
+        "1",
+        "--set",
+        "limits.client_output_hard=40KB",
+        "--set",
+        "limits.client_output_soft=20KB",
+    ];
+    let cluster = FakeCluster::start(1);
+    let asked = AtomicUsize::new(0);
+    cluster.on(0, move |call| {
+        if call.name() != "GET" {
+            return None;
+        }
+        // All replies at once, when the last is asked for.
+        if asked.fetch_add(1, Ordering::Relaxed) + 1 < REPLIES {
+            return Some(vec![]);
+        }
+        let reply = format!("${REPLY_BYTES}\r\n{}\r\n", "v".repeat(REPLY_BYTES));
+        Some(vec![Action::Send(reply.repeat(REPLIES).into_bytes())])
+    });
+    let proxy = Proxy::start_with(&cluster.addrs(), &limits);
+    let mut client = proxy.client();
+    client.send(&encode(&["GET", "k"]).repeat(REPLIES));
+    for _ in 0..REPLIES {
+        assert_eq!(client.reply().len(), REPLY_BYTES + b"$8192\r\n\r\n".len());
     }
     assert_eq!(rejected(&proxy, "output"), 0.0);
     cluster.finish();

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, ClusterOptions};
-use support::{Proxy, RawClient, ServerKind, cluster_options, encode, redis, show, valkey};
+use support::{
+    Proxy, RawClient, ServerKind, StopOnDrop, cluster_options, encode, redis, show, valkey,
+};
 
 /// The hash tag of every key here: all forgeries are about its slot.
 const TAG: &str = "key";
@@ -51,6 +53,7 @@ fn forge(kind: &ServerKind) {
     let ways = ways(&mut proxy.client());
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stop_others = StopOnDrop(&stop);
         let (proxy, stop, texts) = (&proxy, &stop, &texts);
         let bystanders: Vec<_> = (0..2)
             .map(|id| scope.spawn(move || go_on(proxy.client(), id, stop)))
@@ -67,7 +70,7 @@ fn forge(kind: &ServerKind) {
             }
         }
         let lies: Vec<_> = liars.into_iter().map(|liar| liar.join()).collect();
-        stop.store(true, Ordering::Relaxed);
+        drop(stop_others);
         for bystander in bystanders {
             let rounds = bystander.join().expect("a bystander was disturbed");
             assert!(rounds > 0, "a bystander did nothing");

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use support::node::{Action, FakeCluster};
-use support::{Proxy, RawClient, encode, show};
+use support::{Proxy, RawClient, StopOnDrop, encode, show};
 
 /// How long the proxy may take to show what it has done.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -236,6 +236,7 @@ fn clients_that_reset_in_mid_pipeline_leave_nothing_behind() {
     let (cluster, proxy) = echoing();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stop_others = StopOnDrop(&stop);
         let others: Vec<_> = (0..2)
             .map(|id| {
                 scope.spawn({
@@ -282,7 +283,7 @@ fn clients_that_reset_in_mid_pipeline_leave_nothing_behind() {
             }
             client.reset();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stop_others);
         for other in others {
             assert!(other.join().expect("a bystander was disturbed") > 0);
         }

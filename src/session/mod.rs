@@ -205,11 +205,22 @@ impl Session {
 
     /// Enforces `limits.client_output_hard`, and `_soft` for `_soft_time`, on replies that wait: those that are not
     /// written, apart from the largest (one reply may be of any size), and those that came before their turn.
+    ///
+    /// A client is only judged by what its socket does not take: nodes can deliver more than a limit within one
+    /// tick, before anything of it was offered.
     fn check_output(&self, state: &mut State) {
         let limits = &self.context.config.limits;
-        let waiting = state.output.waiting() + state.replies.kept();
-        let soft = waiting > limits.client_output_soft;
-        if !soft {
+        let waits = |state: &State| state.output.waiting() + state.replies.kept();
+        if waits(state) > limits.client_output_soft && !state.blocked {
+            match self.write_out(state) {
+                Err(_) => return self.die(state),
+                // The task waits for the socket.
+                Ok(()) if state.blocked => self.wake(),
+                Ok(()) => {}
+            }
+        }
+        let waiting = waits(state);
+        if waiting <= limits.client_output_soft {
             state.soft_since = None;
             return;
         }

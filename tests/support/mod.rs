@@ -26,6 +26,7 @@ pub use raw::{RawClient, encode, reply_end, show};
 pub use servers::{ServerKind, redis, servers, valkey};
 
 use slotway::demo::{Cluster, ClusterOptions};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A cluster of 3 primaries and 3 replicas that tells of its failures fast, and in which the shards that are
 /// left go on serving when one is lost.
@@ -43,5 +44,14 @@ pub fn cluster_options(kind: &ServerKind) -> ClusterOptions {
         server: Some(kind.path.clone()),
         settings: settings.map(|(n, v)| (n.into(), v.into())).to_vec(),
         ..ClusterOptions::default()
+    }
+}
+
+/// Tells threads to stop when it is dropped, so that a test that fails does not wait for them for ever.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
