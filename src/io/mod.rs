@@ -4,6 +4,7 @@
 
 mod clock;
 mod flusher;
+mod give_way;
 mod input;
 mod jitter;
 mod output;

@@ -12,6 +12,7 @@ mod dispatch;
 mod errors;
 mod fan_out;
 mod inspect;
+mod modal;
 mod reading;
 mod recent;
 mod redirecting;
@@ -31,6 +32,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
+
+/// With so many bytes to write, a client is written at once, whatever else is on its way to it.
+const GATHER_MAX: usize = 16 * 1024;
 
 /// State of one client. Owned by its task; lanes hold it while requests of it are in flight.
 pub struct Session {
@@ -243,6 +247,12 @@ impl Session {
 }
 
 impl Flush for Session {
+    /// Its pipeline is not answered to the end, and what is there is still little.
+    fn expects_more(&self) -> bool {
+        let state = self.state.borrow();
+        !state.replies.is_empty() && state.output.len() < GATHER_MAX
+    }
+
     fn flush(&self) {
         self.listed.set(false);
         let mut state = self.state.borrow_mut();

@@ -23,11 +23,13 @@ LOAD_TIMEOUT_S = 300
 
 @dataclass(frozen=True)
 class Shape:
-    """How many clients send how many commands at once, and how many requests make one sample."""
+    """How many clients send how many commands at once, how many requests make one sample, and how many threads of
+    the load generator serve the clients."""
 
     clients: int
     pipeline: int
     requests: int
+    threads: int = 1
 
     @property
     def title(self) -> str:
@@ -75,6 +77,8 @@ def benchmark(program: str, target: Target, shape: Shape, test: str) -> tuple[fl
     """Runs redis-benchmark; requests per second, p50 and p99 in milliseconds."""
     command = [program, "-h", "127.0.0.1", "-p", str(target.port), "-t", test, "--csv"]
     command += ["-c", str(shape.clients), "-P", str(shape.pipeline), "-n", str(shape.requests), "-d", str(VALUE_BYTES)]
+    if shape.threads > 1:
+        command += ["--threads", str(shape.threads)]
     command += ["-r", str(KEYS_PER_SLOT), "--cluster"] if target.cluster_mode else ["-r", str(KEYS)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_TIMEOUT_S, check=False)

