@@ -14,6 +14,7 @@ pub mod demo;
 pub mod explain;
 pub mod io;
 pub mod local;
+pub mod modes;
 pub mod observe;
 pub mod resp;
 pub mod route;

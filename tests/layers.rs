@@ -53,10 +53,16 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "modes",
+        &[
+            "resp", "cluster", "command", "config", "observe", "route", "local",
+        ],
+    ),
+    (
         "session",
         &[
             "resp", "cluster", "command", "config", "observe", "io", "upstream", "topology",
-            "route", "local",
+            "route", "local", "modes",
         ],
     ),
     // On top.
@@ -70,7 +76,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "server",
         &[
             "resp", "cluster", "command", "config", "observe", "io", "upstream", "topology",
-            "route", "local", "session", "admin",
+            "route", "local", "modes", "session", "admin",
         ],
     ),
     (

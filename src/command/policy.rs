@@ -21,10 +21,37 @@ pub enum Policy {
     Scan,
     /// Answered by slotway itself; nothing is sent.
     Local(Local),
+    /// Begins, continues or ends something that lasts longer than one command.
+    Mode(Mode),
     /// Not there yet. The text says what is missing.
     Later(&'static str),
     /// Refused. The text says why, and what to do instead.
     Refused(&'static str),
+}
+
+/// What lasts longer than one command; see the module `modes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// MULTI
+    Multi,
+    /// EXEC
+    Exec,
+    /// DISCARD
+    Discard,
+    /// `WATCH key …`
+    Watch,
+    /// UNWATCH
+    Unwatch,
+    /// A command that may wait for an element: BLPOP and its like, `XREAD BLOCK`.
+    Blocking,
+    /// SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE and their opposites.
+    Subscription,
+    /// `WAIT replicas timeout`
+    Wait,
+    /// `WAITAOF local replicas timeout`
+    Waitaof,
+    /// MONITOR
+    Monitor,
 }
 
 /// How a command over several slots is cut and its replies merged.

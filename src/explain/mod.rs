@@ -10,7 +10,7 @@ pub use ask::{Conversation, error_text};
 pub use cluster::Known;
 
 use crate::cluster::{NodeIndex, Slot};
-use crate::command::{Command, Gather, KeyError, Keys, Policy, Split, Targets};
+use crate::command::{Command, Gather, KeyError, Keys, Mode, Policy, Split, Targets};
 use crate::config::Config;
 use crate::resp::{Decoded, Request, RequestDecoder, RequestLimits, encode, parse_request};
 use crate::route::split;
@@ -111,6 +111,7 @@ impl<'a> Explanation<'a> {
                 "one request to one primary per call; the cursor says which, and they follow in the order of their slots",
             ),
             Policy::Local(_) => self.line("plan", "answered by slotway itself, as a standalone server would; no node is asked"),
+            Policy::Mode(mode) => self.line("plan", explain_mode(mode)),
             Policy::Later(why) | Policy::Refused(why) => {
                 let refusal = command.refusal(why);
                 self.line("refused", &refusal);
@@ -290,6 +291,25 @@ impl<'a> Explanation<'a> {
                 None => format!("slot {slot}, which no node owns"),
             },
         }
+    }
+}
+
+/// What becomes of a command that is part of something longer.
+fn explain_mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Multi | Mode::Discard => {
+            "answered by slotway itself; the commands up to EXEC are kept"
+        }
+        Mode::Exec => "the kept commands, in one piece, to the owner of their slot",
+        Mode::Watch | Mode::Unwatch => {
+            "on a connection of the client's own to the owner of the slot"
+        }
+        Mode::Blocking => {
+            "on a connection of the client's own, until there is something or the time is up"
+        }
+        Mode::Subscription => "on a connection of the client's own",
+        Mode::Wait | Mode::Waitaof => "asks the nodes that this client has written to",
+        Mode::Monitor => "shows slotway's own traffic",
     }
 }
 

@@ -2,7 +2,7 @@
 //! The session carries plans out; `slotway explain` prints them.
 
 use crate::cluster::Slot;
-use crate::command::{Command, Gather, KeyError, Keys, Local, Policy, Split};
+use crate::command::{Command, Gather, KeyError, Keys, Local, Mode, Policy, Split};
 use crate::resp::Request;
 use std::fmt::Write as _;
 
@@ -24,6 +24,8 @@ pub enum Plan {
     Gather(Gather),
     /// One step of a scan over the cluster.
     Scan,
+    /// Part of something that lasts longer than one command.
+    Mode(Mode),
     /// Answered with this error (without the leading `-`).
     Refuse(String, Why),
 }
@@ -52,6 +54,7 @@ pub fn plan(command: &Command, request: &Request<'_>, split_writes: bool) -> Pla
         Policy::AnyNode | Policy::OneNode => Plan::AnyNode,
         Policy::Scan => Plan::Scan,
         Policy::Local(local) => Plan::Local(local),
+        Policy::Mode(mode) => Plan::Mode(mode),
         Policy::Later(why) | Policy::Refused(why) => {
             Plan::Refuse(command.refusal(why), Why::Policy)
         }

@@ -108,6 +108,7 @@ impl Session {
             }
             Plan::AnyNode => self.send_anywhere(state, batch, class(command), about, &request),
             Plan::Scan => self.scan(state, batch, class(command), about, &request),
+            Plan::Mode(mode) => self.mode(state, batch, mode, command, about, &request),
             Plan::Refuse(text, by) => {
                 if &*command.name == "multi" && by == RefusedBy::Policy {
                     state.transaction = Transaction::Refused;
