@@ -43,6 +43,7 @@ impl Config {
             },
             upstream: Upstream {
                 connections: of.integer("upstream.connections"),
+                leases: of.integer("upstream.leases"),
                 username: of.text("upstream.username"),
                 password: of.secret("upstream.password_file", problems),
                 heartbeat: of.duration("upstream.heartbeat"),
@@ -195,6 +196,7 @@ impl Reader<'_> {
             lane_in_flight: self.integer("limits.lane_in_flight"),
             lane_in_flight_bytes: self.size("limits.lane_in_flight_bytes"),
             redirections: self.integer("limits.redirections"),
+            blocked_clients: self.integer("limits.blocked_clients"),
         }
     }
 

@@ -192,6 +192,8 @@ pub static OPTIONS: &[OptionSpec] = &[
 
     option("upstream.connections", count(1, 64), "1", "lanes", WORKER,
         "lanes to each node and RESP version: more when one connection is the bottleneck"),
+    option("upstream.leases", count(1, 1_000_000), "1000", "connections", WORKER,
+        "connections of one client's own in use at the same time: blocked commands, WATCH, subscriptions; more get an error"),
     option("upstream.username", Kind::Text, "", "", RELOAD,
         "user name for the nodes (ACL); needs upstream.password_file"),
     option("upstream.password_file", Kind::Path, "", "", RELOAD,
@@ -235,6 +237,8 @@ pub static OPTIONS: &[OptionSpec] = &[
         "bytes of a lane's commands waiting for replies; then sessions wait, at most timeouts.queue"),
     option("limits.redirections", count(1, 100), "5", "hops", REQUEST,
         "redirections followed for one request; then the client gets the error"),
+    option("limits.blocked_clients", count(1, 10_000_000), "5000", "clients", WORKER,
+        "clients blocked at the same time (BLPOP and the like); more get an error. Unless their keys are in several slots, each needs one of upstream.leases"),
 
     option("timeouts.connect", time(MILLISECOND, HOUR), "2s", "", LANE,
         "connecting to a node, handshake included"),

@@ -52,6 +52,7 @@ pub struct Cluster {
 #[expect(missing_docs, reason = "documented in the table of options")]
 pub struct Upstream {
     pub connections: usize,
+    pub leases: usize,
     pub username: Option<String>,
     pub password: Option<Secret>,
     pub heartbeat: Duration,
@@ -80,6 +81,7 @@ pub struct Limits {
     pub lane_in_flight: usize,
     pub lane_in_flight_bytes: usize,
     pub redirections: usize,
+    pub blocked_clients: usize,
 }
 
 /// Section `timeouts`.

@@ -1,11 +1,12 @@
 //! The two halves of a stream socket, TCP or Unix.
 
 use bytes::BytesMut;
+use std::future::Future;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 /// Keepalive of every TCP connection: first probe after this long.
@@ -33,6 +34,20 @@ impl ReadHalf {
         match self {
             Self::Tcp(half) => Pin::new(half).poll_read(cx, into),
             Self::Unix(half) => Pin::new(half).poll_read(cx, into),
+        }
+    }
+
+    /// Whether the other side is known to send no more, whatever is still to be read.
+    pub fn is_closed(&self) -> bool {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let ready = match self {
+            Self::Tcp(half) => pin!(half.ready(Interest::READABLE)).poll(cx),
+            Self::Unix(half) => pin!(half.ready(Interest::READABLE)).poll(cx),
+        };
+        match ready {
+            Poll::Ready(Ok(ready)) => ready.is_read_closed(),
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
         }
     }
 

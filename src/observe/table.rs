@@ -94,6 +94,12 @@ metrics! {
         "Nodes in the slot map.";
     Backpressure Counter "slotway_backpressure_seconds_total" []
         "Time during which clients were not read because a bound was reached, summed over clients.";
+    BlockedClients Gauge "slotway_blocked_clients" []
+        "Clients that wait in a blocking command.";
+    BlockedPushedBack Counter "slotway_blocked_pushed_back_total" []
+        "Elements that were popped for a blocked client that was gone by then, and pushed back to the same end.";
+    Leases Gauge "slotway_leases" []
+        "Connections to nodes that one client has to itself.";
     BuildInfo Gauge "slotway_build_info" ["version"]
         "Always 1; the version is in the label.";
     ProcessCpu Counter "process_cpu_seconds_total" []

@@ -29,6 +29,11 @@ pub struct WorkerMetrics {
     pub(super) received_bytes: Cell64,
     pub(super) sent_bytes: Cell64,
     pub(super) backpressure_micros: Cell64,
+    /// In use now.
+    pub(super) leases: Cell64,
+    /// Blocked now.
+    pub(super) blocked_clients: Cell64,
+    pub(super) pushed_back: Cell64,
     pub(super) rejected: [Cell64; Rejected::COUNT],
     /// By listener, as `listen.addresses` orders them.
     pub(super) listeners: Box<[ListenerMetrics]>,
@@ -65,6 +70,9 @@ impl WorkerMetrics {
             received_bytes: Cell64::default(),
             sent_bytes: Cell64::default(),
             backpressure_micros: Cell64::default(),
+            leases: Cell64::default(),
+            blocked_clients: Cell64::default(),
+            pushed_back: Cell64::default(),
             rejected: Default::default(),
             listeners: (0..listeners).map(|_| ListenerMetrics::default()).collect(),
             nodes: NodeTable::default(),
@@ -136,6 +144,21 @@ impl WorkerMetrics {
     /// A client was not read for so long because a bound was reached.
     pub fn backpressure(&self, micros: u64) {
         self.backpressure_micros.add(micros);
+    }
+
+    /// How many leases are in use now.
+    pub fn set_leases(&self, n: usize) {
+        self.leases.set(n as u64);
+    }
+
+    /// How many clients are blocked now.
+    pub fn set_blocked_clients(&self, n: usize) {
+        self.blocked_clients.set(n as u64);
+    }
+
+    /// An element was pushed back, because the client it was popped for is gone.
+    pub fn pushed_back(&self) {
+        self.pushed_back.add(1);
     }
 
     /// A client connected to the listener with that index.

@@ -109,6 +109,12 @@ impl Workers {
         families.add(Metric::ClientSentBytes, &[], sent as f64);
         let held = total(writers, |w| w.backpressure_micros.value());
         families.add(Metric::Backpressure, &[], seconds(held));
+        let blocked = total(writers, |w| w.blocked_clients.value());
+        families.add(Metric::BlockedClients, &[], blocked as f64);
+        let pushed_back = total(writers, |w| w.pushed_back.value());
+        families.add(Metric::BlockedPushedBack, &[], pushed_back as f64);
+        let leases = total(writers, |w| w.leases.value());
+        families.add(Metric::Leases, &[], leases as f64);
     }
 
     fn commands(&self, families: &mut Families, writers: &[Arc<WorkerMetrics>]) {

@@ -7,7 +7,7 @@ use crate::observe::{Rejected, WorkerMetrics};
 
 use crate::session::{SessionContext, Shared, serve};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{Credentials, LaneSettings, Lanes, NodeEvent, UpstreamContext};
+use crate::upstream::{Credentials, LaneSettings, Lanes, Leases, NodeEvent, UpstreamContext};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -85,6 +85,7 @@ pub(super) fn work(setup: WorkerSetup) -> io::Result<()> {
 struct Worker {
     setup: WorkerSetup,
     lanes: Rc<Lanes>,
+    leases: Rc<Leases>,
     context: Rc<SessionContext>,
     flusher: Rc<Flusher>,
     clock: Rc<Clock>,
@@ -116,7 +117,8 @@ impl Worker {
                 topology.report(Report::Suspect { node, why });
             }),
         });
-        let lanes = Rc::new(Lanes::new(upstream));
+        let lanes = Rc::new(Lanes::new(upstream.clone()));
+        let leases = Leases::new(upstream);
         let context = SessionContext::new(
             setup.shared.clone(),
             clock.clone(),
@@ -124,10 +126,12 @@ impl Worker {
             flusher.clone(),
             setup.metrics.clone(),
             lanes.clone(),
+            leases.clone(),
         );
         Self {
             setup,
             lanes,
+            leases,
             context,
             flusher,
             clock,
@@ -186,7 +190,9 @@ impl Worker {
     fn upkeep(&self) {
         self.clock.tick();
         self.lanes.check();
-        self.lanes.prune(&self.setup.shared.map.load());
+        let map = self.setup.shared.map.load();
+        self.lanes.prune(&map);
+        self.leases.check(&map);
         let idle = self.setup.shared.config.timeouts.idle;
         let mut used = self.lanes.retained();
         let mut largest: Option<(usize, Rc<crate::session::Session>)> = None;

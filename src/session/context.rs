@@ -10,7 +10,7 @@ use crate::observe::WorkerMetrics;
 use crate::resp::RequestLimits;
 use crate::route::ScanOrder;
 use crate::topology::{Report, ServerInfo, Topology, TopologyStatus};
-use crate::upstream::Lanes;
+use crate::upstream::{Lanes, Leases};
 use arc_swap::ArcSwap;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
@@ -51,6 +51,8 @@ pub struct SessionContext {
     pub(super) flusher: Rc<Flusher>,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) lanes: Rc<Lanes>,
+    #[allow(dead_code, reason = "the commands that use it come next")]
+    pub(super) leases: Rc<Leases>,
     pub(super) request_limits: RequestLimits,
     pub(super) preauth_limits: RequestLimits,
     map: RefCell<Arc<SlotMap>>,
@@ -78,6 +80,7 @@ impl SessionContext {
         flusher: Rc<Flusher>,
         metrics: Arc<WorkerMetrics>,
         lanes: Rc<Lanes>,
+        leases: Rc<Leases>,
     ) -> Rc<Self> {
         let limits = &shared.config.limits;
         let request_limits = RequestLimits {
@@ -103,6 +106,7 @@ impl SessionContext {
             flusher,
             metrics,
             lanes,
+            leases,
             request_limits,
             preauth_limits,
             scan_order: RefCell::default(),

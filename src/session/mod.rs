@@ -9,6 +9,7 @@ mod answer;
 mod confirm;
 mod context;
 mod dispatch;
+mod driven;
 mod errors;
 mod fan_out;
 mod inspect;
@@ -71,6 +72,8 @@ struct State {
     /// Reads that belong to no slot and were lost with their connection: they are repeated once.
     lost_adrift: Vec<crate::upstream::Ticket>,
     transaction: Transaction,
+    /// The command that a task carries out.
+    driven: Option<Box<driven::Driven>>,
     /// No further command is read before all in flight are answered (HELLO changes the lanes).
     barrier: bool,
     /// Until when a command that no slot decides waits for the first map.
@@ -121,6 +124,7 @@ impl Session {
                 adrift: Vec::new(),
                 lost_adrift: Vec::new(),
                 transaction: Transaction::None,
+                driven: None,
                 barrier: false,
                 no_map_until: None,
                 paused: false,
@@ -191,6 +195,7 @@ impl Session {
             }
         } else {
             self.check_output(state);
+            self.check_driven(state);
         }
         state.output.len() + state.replies.bytes() + state.replies.kept() + self.input_held.get()
     }

@@ -28,9 +28,9 @@ pub async fn serve(context: Rc<SessionContext>, read: ReadHalf, write: WriteHalf
 }
 
 /// The reading side; owned by the task.
-struct Reader {
-    read: ReadHalf,
-    input: Input,
+pub(super) struct Reader {
+    pub(super) read: ReadHalf,
+    pub(super) input: Input,
     decoder: RequestDecoder,
 }
 
@@ -47,7 +47,7 @@ impl Session {
                 Life::Open => {}
             }
             if self.is_full() {
-                return Poll::Pending;
+                return self.poll_driven(cx, reader);
             }
             if !reader.input.as_slice().is_empty() {
                 // Left over from when the session was full.
@@ -206,6 +206,7 @@ impl Session {
         let mut state = self.state.borrow_mut();
         state.life = Life::Dead;
         state.replies.clear();
+        state.driven = None;
         state.fences = None;
         state.adrift = Vec::new();
         state.lost_adrift = Vec::new();

@@ -29,6 +29,8 @@ const UNACKED: Duration = Duration::from_millis(4_000);
 pub struct LaneSettings {
     /// Lanes per node and RESP version.
     pub connections: usize,
+    /// Leases of a worker in use at the same time.
+    pub(super) leases: usize,
     pub(super) in_flight_max: usize,
     pub(super) in_flight_bytes_max: usize,
     pub(super) reply_depth: usize,
@@ -49,6 +51,7 @@ impl LaneSettings {
     pub fn new(config: &Config, workers: usize) -> Self {
         Self {
             connections: config.upstream.connections,
+            leases: config.upstream.leases,
             in_flight_max: config.limits.lane_in_flight,
             in_flight_bytes_max: config.limits.lane_in_flight_bytes,
             reply_depth: config.limits.reply_depth,

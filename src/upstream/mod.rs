@@ -1,11 +1,13 @@
 //! Connections to nodes. A lane is one pipelined connection to one node that all sessions of a worker share: it
 //! writes requests in the order it got them, reads replies, and hands each to the requester of the request it
-//! answers. Knows nodes and bytes; never clients, never the slot map.
+//! answers. A lease is a connection that one client has to itself for a while. Knows nodes and bytes; never clients, never the slot map.
 
 mod connect;
 mod in_flight;
 mod lane;
 mod lanes;
+mod lease;
+mod leases;
 mod loss;
 mod outbox;
 mod refusal;
@@ -16,4 +18,6 @@ pub use connect::{Credentials, HandshakeError, dial};
 pub use in_flight::{Answer, Class, Fault, FaultKind, Requester, Ticket};
 pub use lane::{Lane, LaneId, NotTaken};
 pub use lanes::{LaneSettings, Lanes, NodeEvent, UpstreamContext};
+pub use lease::{Lease, Lost};
+pub use leases::{Leases, NoLease};
 pub use refusal::{Refusal, Target, classify};

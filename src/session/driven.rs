@@ -1,0 +1,116 @@
+//! Commands that an async task of their own carries out (blocking ones, EXEC of a watched transaction, WAIT …). Until
+//! the task has the reply the session takes no further command, but it still notices when the client hangs up.
+
+use super::dispatch::Taken;
+use super::reading::Reader;
+use super::replies::{About, Stage};
+use super::{Life, Session, State};
+use bytes::Bytes;
+use std::future::Future;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::task::AbortHandle;
+
+/// So much is read ahead of a client whose command is being carried out, in bytes: to notice that it hangs up. A
+/// client that has sent more is asked ten times a second whether it is still there.
+const READ_AHEAD_MAX: usize = 64 * 1024;
+
+/// The command that a task carries out; kept in the session's state.
+pub(super) struct Driven {
+    task: AbortHandle,
+    hang_up: HangUp,
+}
+
+/// What it means for a driven command that its client sends no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum HangUp {
+    /// The client is gone, and the command with it, as on a server: the task is dropped.
+    Ends,
+    /// The command's reply, which will come soon, is still written.
+    Waits,
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[allow(dead_code, reason = "the commands that use it come next")]
+impl Session {
+    /// Has `task` carry out a command; its result is the reply. All before it must have been answered (`must_wait`).
+    ///
+    /// The task must not borrow the session's state across an `await`. It is dropped at any `await` if the session
+    /// ends: what it must not leave half-done has to outlive it.
+    pub(super) fn drive(
+        self: &Rc<Self>,
+        state: &mut State,
+        about: About,
+        hang_up: HangUp,
+        task: impl Future<Output = Bytes> + 'static,
+    ) -> Taken {
+        debug_assert!(state.replies.is_empty() && state.driven.is_none());
+        let seq = state.replies.next_seq();
+        state.replies.push(about, Stage::Held);
+        let me = self.myself.clone();
+        let handle = tokio::task::spawn_local(async move {
+            let reply = task.await;
+            if let Some(me) = me.upgrade() {
+                me.driven_to_the_end(seq, &reply);
+            }
+        });
+        state.driven = Some(Box::new(Driven {
+            task: handle.abort_handle(),
+            hang_up,
+        }));
+        // Its own place among the replies is what the barrier waits for.
+        state.barrier = true;
+        Taken::Yes
+    }
+
+    fn driven_to_the_end(&self, seq: u64, reply: &[u8]) {
+        self.context.clock.tick();
+        let state = &mut *self.state.borrow_mut();
+        if state.life == Life::Dead {
+            return;
+        }
+        state.driven = None;
+        self.complete(state, seq, reply);
+        self.wake();
+    }
+
+    /// Reads on while a command is being carried out, without taking any: ready when the client is gone.
+    pub(super) fn poll_driven(&self, cx: &mut Context<'_>, reader: &mut Reader) -> Poll<()> {
+        let hang_up = match &self.state.borrow().driven {
+            Some(driven) => driven.hang_up,
+            None => return Poll::Pending,
+        };
+        while reader.input.as_slice().len() < READ_AHEAD_MAX {
+            let scratch = &self.context.scratch;
+            let read = reader
+                .input
+                .poll_read(cx, &mut reader.read, scratch, 0, |_| 0);
+            self.input_held.set(reader.input.held());
+            match read {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(n)) if n > 0 => self.context.metrics.received(n),
+                Poll::Ready(Ok(_)) if hang_up == HangUp::Waits => {
+                    self.finish();
+                    return Poll::Pending;
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+        if hang_up == HangUp::Ends && reader.read.is_closed() {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// Has the session's task look whether a client that has sent much is still there.
+    pub(super) fn check_driven(&self, state: &State) {
+        if state.driven.is_some() && self.input_held.get() >= READ_AHEAD_MAX {
+            self.wake();
+        }
+    }
+}

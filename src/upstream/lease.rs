@@ -1,0 +1,171 @@
+//! A dedicated connection to one node, for one client at a time: for what would hold up or change a shared lane
+//! (blocking commands, WATCH, subscriptions).
+//!
+//! Whoever holds a lease says what goes over it, and gives it back when the connection is as it was when it was made.
+//! Otherwise it is dropped, and closed with that: a lease in doubt is never used again.
+
+use super::leases::Place;
+use super::{Fault, FaultKind};
+use crate::cluster::NodeAddr;
+use crate::resp::{Proto, ReplyScanner};
+use bytes::{Bytes, BytesMut};
+use std::io;
+use std::mem::MaybeUninit;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The least that is reserved ahead of a read, in bytes; more only as more has arrived.
+const RESERVE_MIN: usize = 4 * 1024;
+
+/// The most, in bytes.
+const RESERVE_MAX: usize = 1024 * 1024;
+
+/// See the module. Made by [`super::Leases::take`].
+pub struct Lease {
+    link: Link,
+    place: Place,
+    /// Replies that are still to come.
+    expected: usize,
+}
+
+/// Why a request on a lease got no reply. The lease is of no more use.
+#[derive(Clone, Debug)]
+pub enum Lost {
+    /// Not all of its bytes were handed to the kernel, so the node cannot have executed it.
+    NotSent(Fault),
+    /// Its bytes were handed over: nobody knows.
+    Unknown(Fault),
+}
+
+/// The connection itself: what the pool keeps of a lease that nobody holds.
+pub(super) struct Link {
+    pub(super) stream: TcpStream,
+    input: BytesMut,
+    scanner: ReplyScanner,
+}
+
+impl Lease {
+    pub(super) fn new(link: Link, place: Place) -> Self {
+        Self {
+            link,
+            place,
+            expected: 0,
+        }
+    }
+
+    /// The node it leads to.
+    pub fn node(&self) -> &NodeAddr {
+        &self.place.key().0
+    }
+
+    /// The RESP version it speaks.
+    pub fn proto(&self) -> Proto {
+        self.place.key().1
+    }
+
+    /// Writes requests that are answered with so many replies.
+    pub async fn send(&mut self, requests: &[u8], replies: usize) -> Result<(), Lost> {
+        self.expected += replies;
+        self.place.sent(replies);
+        let within = self.place.settings().command;
+        let kind = match timeout(within, self.link.stream.write_all(requests)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(e)) => FaultKind::Io(e.to_string()),
+            Err(_) => FaultKind::Silent,
+        };
+        Err(Lost::NotSent(self.fault(kind)))
+    }
+
+    /// The next reply. A push is none: it ends the lease. May be dropped while it waits, and called again.
+    pub async fn reply(&mut self) -> Result<Bytes, Lost> {
+        let reply = self.message().await?;
+        if reply.first() == Some(&b'>') || self.expected == 0 {
+            let kind = FaultKind::Protocol("a message that nobody asked for");
+            return Err(Lost::Unknown(self.fault(kind)));
+        }
+        self.expected -= 1;
+        self.place.answered(1);
+        Ok(reply)
+    }
+
+    /// The next message, reply or push: for subscriptions. May be dropped while it waits, and called again.
+    pub async fn message(&mut self) -> Result<Bytes, Lost> {
+        match self.link.message().await {
+            Ok(message) => Ok(message),
+            Err(kind) => Err(Lost::Unknown(self.fault(kind))),
+        }
+    }
+
+    /// One request and its one reply.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Bytes, Lost> {
+        self.send(request, 1).await?;
+        self.reply().await
+    }
+
+    /// Puts it back for the next client. The connection must be as it was when it was taken (nothing watched, no
+    /// subscription, no MULTI); if replies are still to come, it is closed instead.
+    pub fn give_back(self) {
+        let Self {
+            link,
+            place,
+            expected,
+        } = self;
+        if expected == 0 && link.input.is_empty() {
+            place.give_back(link);
+        }
+    }
+
+    fn fault(&self, kind: FaultKind) -> Fault {
+        let fault = Fault {
+            node: self.node().clone(),
+            kind,
+        };
+        self.place.lost(&fault);
+        fault
+    }
+}
+
+impl Link {
+    pub(super) fn new(stream: TcpStream, depth: usize) -> Self {
+        Self {
+            stream,
+            input: BytesMut::new(),
+            scanner: ReplyScanner::with_depth(depth),
+        }
+    }
+
+    /// Whether it is still connected and silent, as an idle connection must be.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = socket2::SockRef::from(&self.stream).peek(&mut byte);
+        matches!(peeked, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    async fn message(&mut self) -> Result<Bytes, FaultKind> {
+        loop {
+            if !self.input.is_empty() {
+                match self.scanner.scan(&self.input) {
+                    Ok(Some(len)) => return Ok(self.take(len)),
+                    Ok(None) => {}
+                    Err(_) => return Err(FaultKind::Protocol("bytes that are not RESP")),
+                }
+            }
+            let ahead = self.scanner.wanted().min(self.input.len());
+            self.input.reserve(ahead.clamp(RESERVE_MIN, RESERVE_MAX));
+            match self.stream.read_buf(&mut self.input).await {
+                Ok(0) => return Err(FaultKind::Closed),
+                Ok(_) => {}
+                Err(e) => return Err(FaultKind::Io(e.to_string())),
+            }
+        }
+    }
+
+    /// Detaches a message. What is behind it is copied, so that neither keeps the other's memory.
+    fn take(&mut self, len: usize) -> Bytes {
+        let rest = BytesMut::from(&self.input[len..]);
+        let mut message = std::mem::replace(&mut self.input, rest);
+        message.truncate(len);
+        message.freeze()
+    }
+}
