@@ -15,6 +15,9 @@ use support::{
     Proxy, RawClient, ServerKind, StopOnDrop, cluster_options, encode, redis, show, valkey,
 };
 
+/// Lies that one client tells, one after the other: some of them take until `timeouts.command`.
+const TEXTS_PER_LIAR: usize = 2;
+
 /// The hash tag of every key here: all forgeries are about its slot.
 const TAG: &str = "key";
 
@@ -40,9 +43,9 @@ fn forge(kind: &ServerKind) {
             "--workers",
             "1",
             "--set",
-            "timeouts.unavailable=1s",
+            "timeouts.unavailable=4s",
             "--set",
-            "timeouts.command=1s",
+            "timeouts.command=4s",
         ],
     );
     let trap = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -61,12 +64,14 @@ fn forge(kind: &ServerKind) {
         let mut liars = Vec::new();
         for (i, way) in ways.iter().enumerate() {
             for hello in ["HELLO 2", "HELLO 3"] {
-                liars.push(scope.spawn(move || {
-                    let mut client = proxy.client();
-                    client.line(hello);
-                    let key = format!("liar:{i}:{hello}:{{key}}").replace(' ', "");
-                    lie(client, &key, way, texts);
-                }));
+                for (part, texts) in texts.chunks(TEXTS_PER_LIAR).enumerate() {
+                    liars.push(scope.spawn(move || {
+                        let mut client = proxy.client();
+                        client.line(hello);
+                        let key = format!("liar:{i}:{part}:{hello}:{{key}}").replace(' ', "");
+                        lie(client, &key, way, texts);
+                    }));
+                }
             }
         }
         let lies: Vec<_> = liars.into_iter().map(|liar| liar.join()).collect();

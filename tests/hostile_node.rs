@@ -25,7 +25,9 @@ struct Scene {
 impl Scene {
     fn start() -> Self {
         let cluster = FakeCluster::start(1);
-        let proxy = Proxy::start_with(&cluster.addrs(), &["--workers", "1"]);
+        // What is held back here is held back for longer on a slow machine.
+        let args = ["--workers", "1", "--set", "timeouts.command=60s"];
+        let proxy = Proxy::start_with(&cluster.addrs(), &args);
         Self { cluster, proxy }
     }
 

@@ -21,7 +21,7 @@ fn one_large_reply_does_not_close_its_client() {
             "--set",
             "limits.client_output_soft=1MB",
             "--set",
-            "timeouts.idle=1s",
+            "timeouts.idle=2s",
         ],
     );
     let mut client = proxy.client();

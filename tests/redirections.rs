@@ -11,19 +11,22 @@ use support::node::{Action, FakeCluster, Step};
 use support::{Proxy, encode, show};
 
 /// Enough for refreshes to come and go, short enough to wait for.
-const COMMAND_TIMEOUT: &str = "timeouts.command=1s";
+const COMMAND_TIMEOUT: &str = "timeouts.command=2s";
 
-fn start(cluster: &FakeCluster) -> Proxy {
+/// For tests in which no command's time may be up, however slow the machine is.
+const NO_COMMAND_TIMEOUT: &str = "timeouts.command=60s";
+
+fn start(cluster: &FakeCluster, command_timeout: &str) -> Proxy {
     Proxy::start_with(
         &cluster.addrs(),
-        &["--workers", "1", "--set", COMMAND_TIMEOUT],
+        &["--workers", "1", "--set", command_timeout],
     )
 }
 
 #[test]
 fn an_address_that_topology_has_not_named_is_not_dialled() {
     let cluster = FakeCluster::start(2);
-    let proxy = start(&cluster);
+    let proxy = start(&cluster, COMMAND_TIMEOUT);
     let trap = TcpListener::bind("127.0.0.1:0").unwrap();
     trap.set_nonblocking(true).unwrap();
     let to = trap.local_addr().unwrap();
@@ -50,7 +53,7 @@ fn an_address_that_topology_has_not_named_is_not_dialled() {
 #[test]
 fn a_redirection_for_another_slot_is_an_error() {
     let cluster = FakeCluster::start(2);
-    let proxy = start(&cluster);
+    let proxy = start(&cluster, NO_COMMAND_TIMEOUT);
     let slot = Slot::of(b"a").number();
     let owner = cluster.owner(slot);
     let other = cluster.addr(1 - owner);
@@ -77,7 +80,7 @@ fn a_redirection_for_another_slot_is_an_error() {
 #[test]
 fn two_nodes_that_send_each_other_a_client_do_not_loop() {
     let cluster = FakeCluster::start(2);
-    let proxy = start(&cluster);
+    let proxy = start(&cluster, COMMAND_TIMEOUT);
     let slot = Slot::of(b"a").number();
     for node in 0..2 {
         let error = format!("-MOVED {slot} {}\r\n", cluster.addr(1 - node)).into_bytes();
@@ -106,7 +109,7 @@ fn asking_is_right_in_front_of_its_command() {
     const CLIENTS: usize = 8;
     const ROUNDS: usize = 50;
     let cluster = FakeCluster::start(2);
-    let proxy = start(&cluster);
+    let proxy = start(&cluster, NO_COMMAND_TIMEOUT);
     let slot = Slot::of(b"{moving}").number();
     let from = cluster.owner(slot);
     let to = 1 - from;

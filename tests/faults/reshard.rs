@@ -58,8 +58,9 @@ fn slots_move(stage: &Stage) {
         ));
         findings.assert_none(&[Wrong::Crossed, Wrong::Twice, Wrong::Stale, Wrong::Leaked]);
         assert_eq!(findings.errors(Keys::One), 0, "{findings}");
-        assert_eq!(
-            findings.passed_on as f64, passed_on,
+        // A client may hear of it so late, behind others, that it takes it for a TRYAGAIN whose time was up.
+        assert!(
+            findings.passed_on as f64 <= passed_on,
             "a refusal is passed on only for the order's sake, and counted: {findings}"
         );
         assert!(moved > 0.0 && asked > 0.0, "slots moved under load");
