@@ -151,16 +151,24 @@ pub enum Local {
     ClientId,
     /// CLIENT INFO
     ClientInfo,
+    /// `CLIENT LIST [option value …]`: of all workers.
+    ClientList,
+    /// `CLIENT KILL address`, `CLIENT KILL option value …`: of all workers.
+    ClientKill,
+    /// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`
+    ClientUnblock,
+    /// CLIENT UNPAUSE: nobody is ever paused.
+    ClientUnpause,
     /// CLIENT NO-EVICT ON|OFF
     ClientNoEvict,
     /// CLIENT NO-TOUCH ON|OFF
     ClientNoTouch,
     /// CLIENT REPLY ON|OFF|SKIP
     ClientReply,
+    /// ACL WHOAMI: there is one user.
+    AclWhoami,
     /// TIME
     Time,
-    /// LOLWUT
-    Lolwut,
     /// ROLE
     Role,
     /// Any CLUSTER subcommand and CLUSTERSCAN: `ERR This instance has cluster support disabled`.

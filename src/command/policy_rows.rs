@@ -68,7 +68,6 @@ const WATCHING: &str = "is not supported yet: WATCH is still to come; use a scri
 const SUBSCRIBING: &str =
     "is not supported yet: subscriptions are still to come; subscribe at a node";
 const WAITING: &str = "is not supported yet: waiting for replicas is still to come";
-const OTHER_CLIENTS: &str = "is not supported yet: slotway's list of clients is still to come";
 const TRACKING: &str = "is not supported: slotway has no client-side caching";
 const CONTAINER: &str = "needs a subcommand";
 const REPLICATION: &str = "belongs to the cluster's own replication; connect to the node";
@@ -115,6 +114,7 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("module|list",      AnyNode),
     ("command",          AnyNode),
     ("acl|cat",          AnyNode),
+    ("lolwut",           AnyNode),
     ("acl|genpass",      AnyNode),
 
     // Scripts. SCRIPT LOAD is not replicated, and a replica may become a primary: it goes to all nodes.
@@ -162,7 +162,6 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("auth",             Policy::Local(Local::Auth)),
     ("select",           Policy::Local(Local::Select)),
     ("time",             Policy::Local(Local::Time)),
-    ("lolwut",           Policy::Local(Local::Lolwut)),
     ("role",             Policy::Local(Local::Role)),
     ("readonly",         Policy::Local(Local::Readonly)),
     ("readwrite",        Policy::Local(Local::Readwrite)),
@@ -173,6 +172,11 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("client|setinfo",   Policy::Local(Local::ClientSetinfo)),
     ("client|id",        Policy::Local(Local::ClientId)),
     ("client|info",      Policy::Local(Local::ClientInfo)),
+    ("client|list",      Policy::Local(Local::ClientList)),
+    ("client|kill",      Policy::Local(Local::ClientKill)),
+    ("client|unblock",   Policy::Local(Local::ClientUnblock)),
+    ("client|unpause",   Policy::Local(Local::ClientUnpause)),
+    ("acl|whoami",       Policy::Local(Local::AclWhoami)),
     ("client|no-evict",  Policy::Local(Local::ClientNoEvict)),
     ("client|no-touch",  Policy::Local(Local::ClientNoTouch)),
     ("client|reply",     Policy::Local(Local::ClientReply)),
@@ -200,11 +204,6 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("wait",           Later(WAITING)),
     ("waitaof",        Later(WAITING)),
     ("monitor",        Later("is not supported yet: a monitor of slotway's own traffic is still to come")),
-    ("client|list",    Later(OTHER_CLIENTS)),
-    ("client|kill",    Later(OTHER_CLIENTS)),
-    ("client|unblock", Later(OTHER_CLIENTS)),
-    ("client|unpause", Later(OTHER_CLIENTS)),
-    ("acl|whoami",     Later("is not supported yet: users of slotway are still to come")),
 
     // Changes the connection, which all clients share.
     ("client|pause",         Refused("would hold up the clients of all nodes; connect to the nodes")),

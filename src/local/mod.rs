@@ -8,11 +8,15 @@
 
 mod access;
 mod client;
+mod filter;
 mod own;
+mod portrait;
 #[cfg(test)]
 mod tests;
 
 pub use client::{Access, Address, Client, Replies};
+pub use filter::ClientFilter;
+pub use portrait::{Activity, Portrait};
 
 use crate::command::Local;
 use crate::config::Secret;
@@ -44,6 +48,10 @@ pub enum Effect {
     /// Delivers as with [`Effect::Reply`], then closes.
     Close,
 }
+
+/// For what concerns the clients of all workers, where it is asked in between other things.
+const ASKED_ALONE: &str =
+    "ERR slotway: other clients can be listed, killed and unblocked only outside of MULTI";
 
 /// What every other command gets until the client has authenticated.
 pub const NOAUTH: &str = "NOAUTH Authentication required.";
@@ -83,12 +91,22 @@ pub fn answer(
         Local::ClientGetname => own::name(client, out),
         Local::ClientSetinfo => own::set_info(request.arg(2), request.arg(3), client, out),
         Local::ClientId => encode::integer(out, client.id() as i64),
-        Local::ClientInfo => own::info(client, env, out),
+        Local::ClientInfo => {
+            let activity = Activity {
+                command: "client|info",
+                ..Activity::default()
+            };
+            own::info(&Portrait::of(client, activity, env.now), env, out);
+        }
+        Local::ClientList | Local::ClientKill | Local::ClientUnblock => {
+            encode::error(out, ASKED_ALONE);
+        }
+        Local::ClientUnpause => encode::simple(out, "OK"),
+        Local::AclWhoami => encode::bulk(out, access::DEFAULT_USER),
         Local::ClientNoEvict => own::switch(request.arg(2), &mut client.no_evict, out),
         Local::ClientNoTouch => own::switch(request.arg(2), &mut client.no_touch, out),
         Local::ClientReply => return own::replies(request.arg(2), client, out),
         Local::Time => time(env.now, out),
-        Local::Lolwut => lolwut(request, client, env, out),
         Local::Role => role(out),
         Local::Readonly | Local::Readwrite if is_valkey(env) => encode::simple(out, "OK"),
         Local::ClusterAny | Local::Readonly | Local::Readwrite | Local::Asking => {
@@ -124,25 +142,6 @@ fn time(now: Duration, out: &mut Vec<u8>) {
     encode::array(out, 2);
     encode::bulk(out, digits.format(now.as_secs()).as_bytes());
     encode::bulk(out, digits.format(now.subsec_micros()).as_bytes());
-}
-
-/// The version line only: the drawings differ from server to server.
-fn lolwut(request: &Request<'_>, client: &Client, env: &Env<'_>, out: &mut Vec<u8>) {
-    let asked = request
-        .get(1)
-        .is_some_and(|word| word.eq_ignore_ascii_case(b"version"));
-    if asked
-        && request
-            .get(2)
-            .is_some_and(|version| strict_integer(version).is_none())
-    {
-        return encode::error(out, NOT_AN_INTEGER);
-    }
-    let (name, version) = (
-        if is_valkey(env) { "Valkey" } else { "Redis" },
-        server_version(env),
-    );
-    encode::verbatim(out, &format!("{name} ver. {version}\n"), client.proto());
 }
 
 /// A primary without replicas.

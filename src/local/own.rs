@@ -1,8 +1,9 @@
 //! CLIENT: what a client says and asks about its own connection.
 
-use super::client::{Address, Replies, Switch};
+use super::client::{Replies, Switch};
+use super::portrait::Portrait;
 use super::{Client, Effect, Env, SYNTAX_ERROR, quoting_error};
-use crate::resp::{Proto, encode};
+use crate::resp::encode;
 
 /// CLIENT SETNAME. The empty name is none.
 pub(super) fn set_name(name: &[u8], client: &mut Client, out: &mut Vec<u8>) {
@@ -74,38 +75,11 @@ pub(super) fn replies(word: &[u8], client: &mut Client, out: &mut Vec<u8>) -> Ef
     }
 }
 
-/// CLIENT INFO: the fields of a server's line; those about its buffers are 0.
-pub(super) fn info(client: &Client, env: &Env<'_>, out: &mut Vec<u8>) {
-    let (peer, local) = match client.address() {
-        Address::Tcp { peer, local } => (peer.to_string(), local.to_string()),
-        Address::Unix(path) => (format!("{path}:0"), format!("{path}:0")),
-    };
-    let unix = matches!(client.address(), Address::Unix(_));
-    let set = [
-        (unix, 'U'),
-        (client.no_evict == Switch::On, 'e'),
-        (client.no_touch == Switch::On, 'T'),
-    ];
-    let mut flags: String = set
-        .iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, flag)| *flag)
-        .collect();
-    if flags.is_empty() {
-        flags.push('N');
-    }
-    let line = format!(
-        "id={} addr={peer} laddr={local} fd=0 name={} age={} idle=0 flags={flags} db=0 sub=0 psub=0 ssub=0 \
-         multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 \
-         events=r cmd=client|info user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
-        client.id(),
-        client.name.as_deref().unwrap_or_default(),
-        env.now.saturating_sub(client.since()).as_secs(),
-        if client.proto() == Proto::Resp3 { 3 } else { 2 },
-        client.lib_name.as_deref().unwrap_or_default(),
-        client.lib_version.as_deref().unwrap_or_default(),
-    );
-    encode::verbatim(out, &line, client.proto());
+/// CLIENT INFO
+pub(super) fn info(portrait: &Portrait<'_>, env: &Env<'_>, out: &mut Vec<u8>) {
+    let mut line = String::new();
+    portrait.line(env, &mut line);
+    encode::verbatim(out, &line, portrait.client.proto());
 }
 
 /// Whether these bytes may be a name: nothing that would break the lines names appear in.

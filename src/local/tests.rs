@@ -347,14 +347,6 @@ fn the_rest_is_that_of_a_primary_on_its_own() {
     assert_eq!(proxy.says(Local::Time, "TIME"), "*2|$3|100|$2|42|");
     assert_eq!(proxy.says(Local::Role, "ROLE"), "*3|$6|master|:0|*0|");
     assert_eq!(
-        proxy.says(Local::Lolwut, "LOLWUT"),
-        "$18|Redis ver. 7.0.15\n|"
-    );
-    assert_eq!(
-        proxy.says(Local::Lolwut, "LOLWUT VERSION x"),
-        "-ERR value is not an integer or out of range|"
-    );
-    assert_eq!(
         proxy.run(Local::Quit, &["QUIT", "now"]),
         ("+OK|".into(), Effect::Close)
     );

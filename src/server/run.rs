@@ -7,7 +7,7 @@ use crate::admin::{self, AdminState};
 use crate::command::CommandTable;
 use crate::config::Config;
 use crate::observe::{Metrics, TopologyMetrics};
-use crate::session::Shared;
+use crate::session::{Errands, Mailbox, Shared};
 use crate::topology::{Topology, TopologySettings};
 use std::io;
 use std::sync::Arc;
@@ -118,6 +118,7 @@ impl Server {
             tracing::warn!(problem, "policy.allow, policy.deny");
         }
         let topology = Topology::spawn(TopologySettings::from(&*config), table, topology_metrics);
+        let (mailbox, errands) = Mailbox::new(config.listen.workers);
         let shared = Shared {
             config: config.clone(),
             map: topology.shared_map(),
@@ -126,6 +127,7 @@ impl Server {
             server: topology.server(),
             status: topology.status(),
             topology: topology.clone(),
+            mailbox,
         };
         let table = shared.table.clone();
         metrics.name_commands(Box::new(move || {
@@ -133,7 +135,7 @@ impl Server {
             table.iter().map(|c| (c.metric, c.name.clone())).collect()
         }));
         tokio::task::spawn_local(forget_nodes(metrics.clone(), topology.clone()));
-        let (workers, threads) = start_workers(&shared, &metrics)?;
+        let (workers, threads) = start_workers(&shared, &metrics, errands)?;
         let reception = Arc::new(Reception {
             workers,
             ids: AtomicU64::new(1),
@@ -235,7 +237,11 @@ fn bind_admin(addr: std::net::SocketAddr) -> Result<TcpListener, RunError> {
 
 type Workers = (Vec<WorkerHandle>, Vec<JoinHandle<io::Result<()>>>);
 
-fn start_workers(shared: &Shared, metrics: &Metrics) -> Result<Workers, RunError> {
+fn start_workers(
+    shared: &Shared,
+    metrics: &Metrics,
+    errands: Vec<Errands>,
+) -> Result<Workers, RunError> {
     let count = shared.config.listen.workers;
     let memory = Arc::new(MemoryBudget {
         used: (0..count).map(|_| AtomicUsize::new(0)).collect(),
@@ -243,7 +249,7 @@ fn start_workers(shared: &Shared, metrics: &Metrics) -> Result<Workers, RunError
     });
     let mut handles = Vec::new();
     let mut threads = Vec::new();
-    for index in 0..count {
+    for (index, errands) in errands.into_iter().enumerate() {
         let (mailbox, inbox) = mpsc::channel(MAILBOX_MAX);
         let clients = Arc::new(AtomicUsize::new(0));
         let setup = WorkerSetup {
@@ -254,6 +260,7 @@ fn start_workers(shared: &Shared, metrics: &Metrics) -> Result<Workers, RunError
             memory: memory.clone(),
             clients: clients.clone(),
             mailbox: inbox,
+            errands,
         };
         let thread = std::thread::Builder::new()
             .name(format!("worker-{index}"))

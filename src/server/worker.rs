@@ -5,7 +5,7 @@ use crate::io::{Clock, Flusher, ReadHalf, Scratch, WriteHalf, split_tcp, split_u
 use crate::local::{Address, Client};
 use crate::observe::{Rejected, WorkerMetrics};
 
-use crate::session::{SessionContext, Shared, serve};
+use crate::session::{Errands, SessionContext, Shared, serve};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{Credentials, LaneSettings, Lanes, Leases, NodeEvent, UpstreamContext};
 use std::io;
@@ -70,6 +70,7 @@ pub(super) struct WorkerSetup {
     pub(super) memory: Arc<MemoryBudget>,
     pub(super) clients: Arc<AtomicUsize>,
     pub(super) mailbox: mpsc::Receiver<ToWorker>,
+    pub(super) errands: Errands,
 }
 
 /// The thread's body; returns when the mailbox is closed and every session has ended.
@@ -153,6 +154,7 @@ impl Worker {
                     Some(ToWorker::Drain) => self.drain(),
                     None => break,
                 },
+                Some(errand) = self.setup.errands.recv() => errand(&self.context),
                 () = map_changed.notified() => self.context.refresh(),
                 _ = upkeep.tick() => self.upkeep(),
             }
@@ -227,23 +229,29 @@ impl Worker {
         }
     }
 
-    async fn finish(self) {
+    async fn finish(mut self) {
         self.drain();
         self.sessions.close();
         let grace = self.setup.shared.config.timeouts.drain;
+        let sessions = self.sessions.clone();
         let upkeep = async {
+            let mut due = tokio::time::interval(UPKEEP_EVERY);
             loop {
-                tokio::time::sleep(UPKEEP_EVERY).await;
-                // A session that was only just welcomed has not heard of it yet.
-                self.drain();
-                self.upkeep();
+                tokio::select! {
+                    Some(errand) = self.setup.errands.recv() => errand(&self.context),
+                    _ = due.tick() => {
+                        // A session that was only just welcomed has not heard of it yet.
+                        self.drain();
+                        self.upkeep();
+                    }
+                }
             }
         };
         tokio::select! {
-            () = self.sessions.wait() => {}
+            () = sessions.wait() => {}
             () = upkeep => {}
             () = tokio::time::sleep(grace) => {
-                let left = self.sessions.len();
+                let left = sessions.len();
                 tracing::warn!(left, "timeouts.drain is over: closing the clients that are left");
             }
         }

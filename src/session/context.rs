@@ -1,11 +1,12 @@
 //! What the sessions of a worker share.
 
-use super::Session;
 use super::recent::Recent;
+use super::{Mailbox, Session};
 use crate::cluster::{NodeAddr, SlotMap};
 use crate::command::CommandTable;
 use crate::config::Config;
 use crate::io::{Clock, Flusher, Scratch};
+use crate::local::Env;
 use crate::observe::WorkerMetrics;
 use crate::resp::RequestLimits;
 use crate::route::ScanOrder;
@@ -17,7 +18,7 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// From this size on, in bytes, requests are refused while memory is scarce.
 const LARGE_REQUEST: usize = 64 * 1024;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub status: Arc<ArcSwap<TopologyStatus>>,
     /// Where trouble is reported.
     pub topology: Topology,
+    /// How to ask all workers something.
+    pub mailbox: Mailbox,
 }
 
 /// See the module. Owned by the worker.
@@ -202,6 +205,15 @@ impl SessionContext {
         })
     }
 
+    /// What answers of ours need to know.
+    pub(super) fn env<'a>(&'a self, server: &'a ServerInfo) -> Env<'a> {
+        Env {
+            server,
+            password: self.config.auth.password.as_ref(),
+            now: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+        }
+    }
+
     pub(super) fn report(&self, report: Report) {
         self.shared.topology.report(report);
     }
@@ -225,6 +237,11 @@ impl SessionContext {
 
     pub(super) fn unregister(&self, id: u64) {
         self.sessions.borrow_mut().remove(&id);
+    }
+
+    /// The session with this number, if it is one of this worker's.
+    pub(super) fn session(&self, id: u64) -> Option<Rc<Session>> {
+        self.sessions.borrow().get(&id)?.upgrade()
     }
 
     /// The sessions that are there now.

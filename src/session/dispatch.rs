@@ -12,7 +12,6 @@ use crate::upstream::{Class, Lane, LaneId, Ticket};
 use std::cell::Ref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// What all commands of one read have in common: one look at the map and the table.
 pub(super) struct Batch<'a> {
@@ -68,6 +67,7 @@ impl Session {
             }
         };
         about.command = command.metric;
+        state.last_command = command.metric;
         if state.transaction == Transaction::Refused && belongs_to_transaction(command) {
             about.silent = state.client.begin_command() != Replies::On;
             return self.refuse_queued(state, command, about);
@@ -95,6 +95,12 @@ impl Session {
                 about.keys = request.len() as u32 - 1;
                 self.send_to_slot(state, batch, class(command), about, &request, slot)
             }
+            Plan::Local(
+                local @ (Local::ClientInfo
+                | Local::ClientList
+                | Local::ClientKill
+                | Local::ClientUnblock),
+            ) => self.about_clients(state, local, about, &request),
             Plan::Local(local) => self.answer_local(state, local, about, &request),
             Plan::Split(kind) => {
                 self.context
@@ -246,11 +252,7 @@ impl Session {
     ) -> Taken {
         let mut reply = Vec::new();
         let server = self.context.shared.server.load();
-        let env = local::Env {
-            server: &server,
-            password: self.context.config.auth.password.as_ref(),
-            now: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
-        };
+        let env = self.context.env(&server);
         if local == Local::Reset {
             state.transaction = Transaction::None;
         }
@@ -281,7 +283,7 @@ impl Session {
 
     /// As [`Self::refuse`], for a text that quotes the client's bytes.
     #[cold]
-    fn refuse_with(&self, state: &mut State, about: About, text: &[u8]) -> Taken {
+    pub(super) fn refuse_with(&self, state: &mut State, about: About, text: &[u8]) -> Taken {
         let reply = [b"-", text, b"\r\n"].concat();
         self.context.metrics.error(ErrorSource::Proxy, &reply);
         self.reply_in_turn(state, about, &reply);
@@ -346,10 +348,17 @@ fn must_wait(state: &State, plan: &Plan) -> bool {
     concerned && !state.replies.is_empty()
 }
 
-/// Whether a local command changes what the commands behind it mean, so that all before it must be answered.
+/// Whether a local command changes what the commands behind it mean, or a task carries it out, so that all before it
+/// must be answered.
 fn changes_connection(local: Local) -> bool {
     matches!(
         local,
-        Local::Hello | Local::Auth | Local::Reset | Local::ClientReply
+        Local::Hello
+            | Local::Auth
+            | Local::Reset
+            | Local::ClientReply
+            | Local::ClientList
+            | Local::ClientKill
+            | Local::ClientUnblock
     )
 }

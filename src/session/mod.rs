@@ -13,7 +13,9 @@ mod driven;
 mod errors;
 mod fan_out;
 mod inspect;
+mod mailbox;
 mod modal;
+mod others;
 mod reading;
 mod recent;
 mod redirecting;
@@ -23,8 +25,10 @@ mod retry;
 mod verdict;
 
 pub use context::{SessionContext, Shared};
+pub use mailbox::{Errand, Errands, Mailbox, Unanswered};
 pub use reading::serve;
 
+use crate::command::CommandId;
 use crate::io::{Flush, Output, WriteHalf};
 use crate::local::Client;
 use crate::route::Fences;
@@ -51,6 +55,8 @@ pub struct Session {
     retry_due: Cell<Option<std::time::Instant>>,
     /// When bytes last came from the client.
     last_read: Cell<std::time::Instant>,
+    /// Bytes that came from the client, and that were written to it.
+    traffic: Cell<(u64, u64)>,
     /// Memory of what was read and is no whole command yet, in bytes.
     input_held: Cell<usize>,
     /// Of its task.
@@ -74,6 +80,8 @@ struct State {
     transaction: Transaction,
     /// The command that a task carries out.
     driven: Option<Box<driven::Driven>>,
+    /// For CLIENT LIST.
+    last_command: CommandId,
     /// No further command is read before all in flight are answered (HELLO changes the lanes).
     barrier: bool,
     /// Until when a command that no slot decides waits for the first map.
@@ -125,6 +133,7 @@ impl Session {
                 lost_adrift: Vec::new(),
                 transaction: Transaction::None,
                 driven: None,
+                last_command: CommandId::OTHER,
                 barrier: false,
                 no_map_until: None,
                 paused: false,
@@ -134,6 +143,7 @@ impl Session {
             redirecting: Cell::new(false),
             retry_due: Cell::new(None),
             last_read: Cell::new(now),
+            traffic: Cell::default(),
             input_held: Cell::new(0),
             waker: RefCell::new(None),
         })
@@ -208,6 +218,8 @@ impl Session {
     fn write_out(&self, state: &mut State) -> io::Result<()> {
         let written = state.output.write_to(&self.write)?;
         self.context.metrics.sent(written);
+        let (received, sent) = self.traffic.get();
+        self.traffic.set((received, sent + written as u64));
         state.blocked = !state.output.is_empty();
         Ok(())
     }

@@ -59,13 +59,20 @@ impl Session {
             }
             match self.poll_read(cx, reader) {
                 Poll::Ready(Ok(0)) => self.finish_reading(),
-                Poll::Ready(Ok(n)) => self.context.metrics.received(n),
+                Poll::Ready(Ok(n)) => self.count_received(n),
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    #[inline]
+    fn count_received(&self, bytes: usize) {
+        self.context.metrics.received(bytes);
+        let (received, sent) = self.traffic.get();
+        self.traffic.set((received + bytes as u64, sent));
     }
 
     fn poll_read(

@@ -40,10 +40,8 @@ fn merge_texts(texts: &[Cow<'_, str>], facts: &Facts) -> String {
     for line in frame.split("\r\n") {
         if let Some(title) = line.strip_prefix("# ") {
             section = Section::of(title);
-            if section != Section::Hidden {
-                push_line(&mut out, line);
-                section.list(&nodes, &mut out);
-            }
+            push_line(&mut out, line);
+            section.list(&nodes, &mut out);
         } else if let Some((name, value)) = line.split_once(':') {
             if section.is_listed() || section == Section::Hidden {
                 continue;
@@ -51,7 +49,7 @@ fn merge_texts(texts: &[Cow<'_, str>], facts: &Facts) -> String {
             if let Some(value) = Rule::of(section, name).apply(name, value, &nodes, facts) {
                 push_line(&mut out, &format!("{name}:{value}"));
             }
-        } else if section != Section::Hidden {
+        } else {
             push_line(&mut out, line);
         }
     }
@@ -114,7 +112,7 @@ pub(super) enum Section {
     Errors,
     /// `latency_percentiles_usec_get:p50=1.003,…`
     Latencies,
-    /// What only a cluster's node has.
+    /// What only a cluster's node has: the title alone is also a standalone server's.
     Hidden,
     /// Fields of the first node, but for those that would give the cluster away.
     Other,
@@ -262,7 +260,7 @@ mod tests {
                      # Clients\nconnected_clients:7\ncluster_connections:0\nmaxclients:10000\nblocked_clients:4\n\n\
                      # Persistence\nloading:0\n\n\
                      # Replication\nrole:master\nconnected_slaves:0\n\n\
-                     # Cluster\ncluster_enabled:0\n\n# Keyspace\n";
+                     # Cluster\ncluster_enabled:0\n\n# Cluster Info\n\n# Keyspace\n";
         assert_eq!(merged(&[node, node]), shown);
         assert_eq!(
             merged(&["# Server\nserver_mode:cluster\n"]),

@@ -1,0 +1,261 @@
+//! Commands about the proxy's own clients: CLIENT INFO, LIST, KILL, UNBLOCK. Those about clients of all workers go
+//! through the mailbox, driven by a task: nothing behind them is read until they are answered, so that a client that
+//! kills and then lists sees what it has done.
+
+use super::dispatch::Taken;
+use super::driven::HangUp;
+use super::replies::About;
+use super::{Life, Mailbox, Session, SessionContext, State, Unanswered};
+use crate::command::Local;
+use crate::local::{Activity, ClientFilter, Portrait};
+use crate::observe::ErrorSource;
+use crate::resp::{Proto, Request, encode, strict_integer};
+use std::rc::Rc;
+
+/// What all workers are asked.
+enum Question {
+    List(ClientFilter),
+    /// With options: the answer is how many there were.
+    Kill(ClientFilter),
+    /// The old form, by one address: the answer is an error if there was none.
+    KillOne(ClientFilter),
+    Unblock(u64, Unblock),
+}
+
+/// How a blocked client is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unblock {
+    /// As if its time were up.
+    Timeout,
+    /// With an error.
+    Error,
+}
+
+impl Session {
+    #[cold]
+    pub(super) fn about_clients(
+        self: &Rc<Self>,
+        state: &mut State,
+        local: Local,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        if local == Local::ClientInfo {
+            let reply = self.own_line(state);
+            self.reply_in_turn(state, about, &reply);
+            return Taken::Yes;
+        }
+        let question = match self.question_about_clients(local, request) {
+            Ok(question) => question,
+            Err(mut text) => {
+                // It may quote the client, and a reply of one line must stay one.
+                text.iter_mut()
+                    .filter(|byte| matches!(byte, b'\r' | b'\n'))
+                    .for_each(|byte| *byte = b' ');
+                return self.refuse_with(state, about, &text);
+            }
+        };
+        let asker = (state.client.id(), state.client.proto());
+        let mailbox = self.context.shared.mailbox.clone();
+        let me = Rc::downgrade(self);
+        self.drive(state, about, HangUp::Waits, async move {
+            let (reply, asker_dies) = carry_out(question, mailbox, asker).await;
+            if let Some(me) = me.upgrade() {
+                if reply.first() == Some(&b'-') {
+                    me.context.metrics.error(ErrorSource::Proxy, &reply);
+                }
+                if asker_dies {
+                    // The reply is still written.
+                    me.finish();
+                }
+            }
+            reply.into()
+        })
+    }
+
+    /// The error's text, without the leading `-`, if the request is wrong.
+    fn question_about_clients(
+        &self,
+        local: Local,
+        request: &Request<'_>,
+    ) -> Result<Question, Vec<u8>> {
+        let server = self.context.shared.server.load();
+        let env = self.context.env(&server);
+        match local {
+            Local::ClientKill if request.len() == 3 => {
+                let filter = ClientFilter::of_address(request.arg(2));
+                Ok(Question::KillOne(filter))
+            }
+            Local::ClientKill => ClientFilter::of_kill(request, &env).map(Question::Kill),
+            Local::ClientUnblock => unblock(request, &env.server.name),
+            _ => ClientFilter::of_list(request, &env).map(Question::List),
+        }
+    }
+
+    fn own_line(&self, state: &State) -> Vec<u8> {
+        let server = self.context.shared.server.load();
+        let env = self.context.env(&server);
+        let table = self.context.table();
+        let mut line = String::new();
+        let activity = self.activity(state, name_of(&table, state.last_command));
+        Portrait::of(&state.client, activity, env.now).line(&env, &mut line);
+        let mut reply = Vec::new();
+        encode::verbatim(&mut reply, &line, state.client.proto());
+        reply
+    }
+
+    fn activity<'a>(&self, state: &State, command: &'a str) -> Activity<'a> {
+        let (received, sent) = self.traffic.get();
+        let now = self.context.clock.now();
+        Activity {
+            idle: now.saturating_duration_since(self.last_read.get()),
+            command,
+            commands: state.replies.next_seq(),
+            received,
+            sent,
+            input: self.input_held.get(),
+            output: state.output.len(),
+            ..Activity::default()
+        }
+    }
+
+    /// Releases the client if it waits in a blocking command; says whether it did.
+    fn unblock(&self, _how: Unblock) -> bool {
+        false
+    }
+}
+
+impl SessionContext {
+    /// The number and the line of every client that the filter means.
+    fn lines(&self, filter: &ClientFilter, asker: u64) -> Vec<(u64, String)> {
+        let server = self.shared.server.load();
+        let env = self.env(&server);
+        let table = self.table();
+        let mut lines = Vec::new();
+        for session in self.sessions() {
+            let state = session.state.borrow();
+            let activity = session.activity(&state, name_of(&table, state.last_command));
+            let portrait = Portrait::of(&state.client, activity, env.now);
+            if state.life != Life::Dead && filter.matches(&portrait, asker) {
+                let mut line = String::new();
+                portrait.line(&env, &mut line);
+                lines.push((state.client.id(), line));
+            }
+        }
+        lines
+    }
+
+    /// Ends every client that the filter means, except the asker; says how many there were, and whether the asker is
+    /// one of them.
+    fn kill(&self, filter: &ClientFilter, asker: u64) -> (usize, bool) {
+        let server = self.shared.server.load();
+        let now = self.env(&server).now;
+        let (mut killed, mut me) = (0, false);
+        for session in self.sessions() {
+            let state = &mut *session.state.borrow_mut();
+            let activity = session.activity(state, "");
+            let portrait = Portrait::of(&state.client, activity, now);
+            if state.life == Life::Dead || !filter.matches(&portrait, asker) {
+                continue;
+            }
+            killed += 1;
+            if state.client.id() == asker {
+                me = true;
+            } else {
+                session.die(state);
+            }
+        }
+        (killed, me)
+    }
+}
+
+/// The reply, and whether the asker is among those that were killed.
+async fn carry_out(question: Question, mailbox: Mailbox, asker: (u64, Proto)) -> (Vec<u8>, bool) {
+    let (asker, proto) = asker;
+    let mut out = Vec::new();
+    match answer(question, &mailbox, asker, proto, &mut out).await {
+        Ok(asker_dies) => (out, asker_dies),
+        Err(error) => {
+            encode::error(&mut out, &format!("ERR slotway: {error}"));
+            (out, false)
+        }
+    }
+}
+
+async fn answer(
+    question: Question,
+    mailbox: &Mailbox,
+    asker: u64,
+    proto: Proto,
+    out: &mut Vec<u8>,
+) -> Result<bool, Unanswered> {
+    match question {
+        Question::List(filter) => {
+            let lines = mailbox.ask(move |worker| worker.lines(&filter, asker));
+            encode::verbatim(out, &in_order(lines.await?), proto);
+            Ok(false)
+        }
+        Question::Kill(filter) => {
+            let killed = mailbox.ask(move |worker| worker.kill(&filter, asker));
+            let (count, asker_dies) = sum(&killed.await?);
+            encode::integer(out, count as i64);
+            Ok(asker_dies)
+        }
+        Question::KillOne(filter) => {
+            let killed = mailbox.ask(move |worker| worker.kill(&filter, asker));
+            let (count, asker_dies) = sum(&killed.await?);
+            match count {
+                0 => encode::error(out, "ERR No such client"),
+                _ => encode::simple(out, "OK"),
+            }
+            Ok(asker_dies)
+        }
+        Question::Unblock(id, how) => {
+            let unblocked = mailbox.ask(move |worker| {
+                let session = worker.session(id);
+                session.is_some_and(|session| session.unblock(how))
+            });
+            let found = unblocked.await?.contains(&true);
+            encode::integer(out, i64::from(found));
+            Ok(false)
+        }
+    }
+}
+
+/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`
+fn unblock(request: &Request<'_>, server: &str) -> Result<Question, Vec<u8>> {
+    let how = match (request.len(), request.get(3)) {
+        (4, Some(word)) if word.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,
+        (4, Some(word)) if word.eq_ignore_ascii_case(b"error") => Unblock::Error,
+        (4, _) => return Err(WRONG_REASON.into()),
+        (5.., _) if server != "valkey" => return Err(WRONG_LENGTH.into()),
+        _ => Unblock::Timeout,
+    };
+    match strict_integer(request.arg(2)) {
+        // No client has a number below 1.
+        Some(id) => Ok(Question::Unblock(u64::try_from(id).unwrap_or(0), how)),
+        None => Err(NOT_AN_INTEGER.into()),
+    }
+}
+
+/// The lines of all workers, in the order in which the clients came.
+fn in_order(lines: Vec<Vec<(u64, String)>>) -> String {
+    let mut lines: Vec<(u64, String)> = lines.into_iter().flatten().collect();
+    lines.sort_unstable_by_key(|(id, _)| *id);
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+fn sum(killed: &[(usize, bool)]) -> (usize, bool) {
+    let count = killed.iter().map(|(count, _)| count).sum();
+    (count, killed.iter().any(|(_, me)| *me))
+}
+
+fn name_of(table: &crate::command::CommandTable, id: crate::command::CommandId) -> &str {
+    let name = table.metric_names().get(id.index());
+    name.map_or("NULL", |name| name)
+}
+
+const WRONG_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+const WRONG_LENGTH: &str =
+    "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.";
+const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";

@@ -1,0 +1,139 @@
+//! CLIENT LIST, INFO and KILL over all workers: each client sees all, whichever worker it is on, and ends others,
+//! whichever worker they are on. Which options there are, and the words of mistakes: `local_commands`.
+
+mod support;
+
+use support::{Proxy, RawClient, boot_cluster, encode, redis, servers, show};
+
+const WORKERS: &str = "3";
+const CLIENTS: usize = 7;
+
+/// A client and its number.
+struct Named {
+    client: RawClient,
+    id: String,
+}
+
+fn named(proxy: &Proxy, name: &str) -> Named {
+    let mut client = proxy.client();
+    client.expect(&format!("CLIENT SETNAME {name}"), b"+OK\r\n");
+    let id = text(&client.line("CLIENT ID"));
+    Named {
+        client,
+        id: id.trim_matches([':', '\r', '\n']).to_owned(),
+    }
+}
+
+fn text(reply: &[u8]) -> String {
+    String::from_utf8(reply.to_vec()).expect("text")
+}
+
+/// The lines of a CLIENT LIST.
+fn list(client: &mut RawClient, request: &str) -> Vec<String> {
+    lines(&client.line(request))
+}
+
+fn lines(reply: &[u8]) -> Vec<String> {
+    let reply = text(reply);
+    let lines = reply.lines().skip(1).filter(|line| !line.is_empty());
+    lines
+        .map(|line| line.trim_start_matches("txt:").to_owned())
+        .collect()
+}
+
+fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    let mut fields = line.split(' ').filter_map(|field| field.split_once('='));
+    let found = fields.find(|(own, _)| *own == name);
+    found.unwrap_or_else(|| panic!("no {name} in {line}")).1
+}
+
+#[test]
+fn every_client_sees_all_of_them() {
+    for kind in servers() {
+        let cluster = boot_cluster(&kind);
+        let proxy = Proxy::start(&cluster, &["--workers", WORKERS]);
+        let mut clients: Vec<Named> = (0..CLIENTS)
+            .map(|n| named(&proxy, &format!("client-{n}")))
+            .collect();
+        clients[1].client.line("GET a");
+        clients[2].client.line("HELLO 3");
+        let ids: Vec<String> = clients.iter().map(|c| c.id.clone()).collect();
+        for Named { client, id } in &mut clients {
+            let all = list(client, "CLIENT LIST");
+            let listed: Vec<&str> = all.iter().map(|line| field(line, "id")).collect();
+            assert_eq!(listed, ids, "{}", kind.name);
+            let own = list(client, &format!("CLIENT LIST ID {id}"));
+            assert_eq!(own.len(), 1);
+            let info = lines(&client.line("CLIENT INFO"));
+            for name in ["id", "addr", "laddr", "name", "resp", "flags"] {
+                assert_eq!(field(&own[0], name), field(&info[0], name), "{name}");
+            }
+            assert_eq!(field(&own[0], "cmd"), "client|list");
+            assert_eq!(field(&info[0], "cmd"), "client|info");
+        }
+        let all = list(&mut clients[0].client, "CLIENT LIST TYPE normal");
+        assert_eq!(field(&all[3], "name"), "client-3");
+        assert_eq!(field(&all[2], "resp"), "3");
+        let two = format!("CLIENT LIST ID {} {}", ids[4], ids[1]);
+        let two = list(&mut clients[0].client, &two);
+        let names: Vec<&str> = two.iter().map(|line| field(line, "name")).collect();
+        assert_eq!(names, ["client-1", "client-4"]);
+    }
+}
+
+#[test]
+fn clients_of_all_workers_are_killed() {
+    let cluster = boot_cluster(&redis());
+    let proxy = Proxy::start(&cluster, &["--workers", WORKERS]);
+    let mut clients: Vec<Named> = (0..CLIENTS)
+        .map(|n| named(&proxy, &format!("client-{n}")))
+        .collect();
+    let mut killer = named(&proxy, "killer");
+    // By number, the list right behind it in the pipeline; the request after it is answered last.
+    let victim = clients.remove(0);
+    let kill = ["CLIENT", "KILL", "ID", victim.id.as_str()];
+    let all = [
+        encode(&kill),
+        encode(&["CLIENT", "LIST"]),
+        encode(&["PING"]),
+    ]
+    .concat();
+    killer.client.send(&all);
+    let replies = killer.client.replies(3);
+    assert_eq!(replies[0], b":1\r\n");
+    assert_eq!(lines(&replies[1]).len(), CLIENTS, "{}", show(&replies[1]));
+    assert_eq!(replies[2], b"+PONG\r\n");
+    gone(victim);
+    // By address.
+    let victim = clients.remove(0);
+    let line = list(&mut killer.client, &format!("CLIENT LIST ID {}", victim.id));
+    let addr = field(&line[0], "addr").to_owned();
+    killer
+        .client
+        .expect(&format!("CLIENT KILL {addr}"), b"+OK\r\n");
+    gone(victim);
+    let again = format!("CLIENT KILL {addr}");
+    killer.client.expect(&again, b"-ERR No such client\r\n");
+    let again = format!("CLIENT KILL ADDR {addr}");
+    killer.client.expect(&again, b":0\r\n");
+    // All others, whichever workers they are on.
+    let left = clients.len();
+    let killed = format!(":{left}\r\n");
+    killer
+        .client
+        .expect("CLIENT KILL TYPE normal", killed.as_bytes());
+    clients.into_iter().for_each(gone);
+    assert_eq!(list(&mut killer.client, "CLIENT LIST").len(), 1);
+    // Oneself: answered, then closed.
+    let last = named(&proxy, "last");
+    killer
+        .client
+        .expect("CLIENT KILL USER default SKIPME no", b":2\r\n");
+    gone(killer);
+    gone(last);
+    proxy.client().expect("PING", b"+PONG\r\n");
+}
+
+fn gone(mut victim: Named) {
+    victim.client.expect_close();
+}
