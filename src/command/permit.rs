@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_applies_the_rest() {
         let (table, problems) = apply(
-            &["confg|set", "monitor", "config|set", "qqqqqqqqq"],
+            &["confg|set", "sync", "config|set", "qqqqqqqqq"],
             &["gett", "json.set"],
         );
         assert_eq!(
@@ -159,7 +159,7 @@ mod tests {
             "policy.allow: unknown command 'confg|set'; did you mean 'config|set'?"
         );
         assert!(
-            problems[1].starts_with("policy.allow: 'monitor' cannot be allowed: "),
+            problems[1].starts_with("policy.allow: 'sync' cannot be allowed: "),
             "{}",
             problems[1]
         );

@@ -2,7 +2,7 @@
 //! is refused. The only place where slotway's opinion about a command is written down.
 
 use super::facts::Facts;
-use super::policy::{Gather, Local, Merge, Policy, Split, Targets};
+use super::policy::{Gather, Local, Merge, Mode, Policy, Split, Targets};
 use Policy::{AnyNode, Later, OneNode, Refused, Route, Scan};
 
 /// All subcommands of a container, or one subcommand of all containers, at once.
@@ -203,7 +203,6 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("sunsubscribe",   Later(SUBSCRIBING)),
     ("wait",           Later(WAITING)),
     ("waitaof",        Later(WAITING)),
-    ("monitor",        Later("is not supported yet: a monitor of slotway's own traffic is still to come")),
 
     // Changes the connection, which all clients share.
     ("client|pause",         Refused("would hold up the clients of all nodes; connect to the nodes")),
@@ -265,6 +264,7 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
 /// Refused unless `policy.allow` names them: why, and what they become.
 #[rustfmt::skip]
 pub(super) const ON_REQUEST: &[(&str, &str, Policy)] = &[
+    ("monitor",          WATCHING_ALL,  Policy::Mode(Mode::Monitor)),
     ("config|set",       CONFIGURATION, to_all(Merge::AllOk)),
     ("config|rewrite",   CONFIGURATION, to_all(Merge::AllOk)),
     ("config|resetstat", CONFIGURATION, to_all(Merge::AllOk)),
@@ -287,6 +287,7 @@ pub(super) const ON_REQUEST: &[(&str, &str, Policy)] = &[
 const SLOT_IGNORED: &str = "is executed by Valkey 9.1 without a look at whose slot it is: while slots move, the write would \
      be lost on the wrong node; use MSET and EXPIRE, or add it to policy.allow";
 
+const WATCHING_ALL: &str = "would show the commands and values of all of slotway's clients; add it to policy.allow if that is wanted";
 const CONFIGURATION: &str = "would change every node; add it to policy.allow if that is wanted";
 
 /// Commands whose time depends on data that the request does not show (whole keyspace, whole collections, several

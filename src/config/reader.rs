@@ -196,6 +196,8 @@ impl Reader<'_> {
             lane_in_flight: self.integer("limits.lane_in_flight"),
             lane_in_flight_bytes: self.size("limits.lane_in_flight_bytes"),
             redirections: self.integer("limits.redirections"),
+            monitors: self.integer("limits.monitors"),
+            monitor_buffer: self.size("limits.monitor_buffer"),
             blocked_clients: self.integer("limits.blocked_clients"),
         }
     }

@@ -239,6 +239,10 @@ pub static OPTIONS: &[OptionSpec] = &[
         "redirections followed for one request; then the client gets the error"),
     option("limits.blocked_clients", count(1, 10_000_000), "5000", "clients", WORKER,
         "clients blocked at the same time (BLPOP and the like); more get an error. Unless their keys are in several slots, each needs one of upstream.leases"),
+    option("limits.monitors", count(1, 10_000), "16", "clients", RELOAD,
+        "clients watching with MONITOR at the same time, which policy.allow must name; more get an error"),
+    option("limits.monitor_buffer", size(KB, MEMORY_BYTES_MAX), "8MB", "", CLIENT,
+        "lines waiting for a client that has said MONITOR; what does not fit is dropped, and it is told how much"),
 
     option("timeouts.connect", time(MILLISECOND, HOUR), "2s", "", LANE,
         "connecting to a node, handshake included"),

@@ -81,6 +81,8 @@ pub struct Limits {
     pub lane_in_flight: usize,
     pub lane_in_flight_bytes: usize,
     pub redirections: usize,
+    pub monitors: usize,
+    pub monitor_buffer: usize,
     pub blocked_clients: usize,
 }
 

@@ -1,3 +1,5 @@
 //! What lasts longer than one command: transactions, blocking, subscriptions, waiting, monitoring. Pure state machines:
 //! bytes and moments in, decisions and bytes out. `session` drives them and does the input and output; nothing here
 //! knows sockets, lanes or tokio.
+
+pub mod monitor;

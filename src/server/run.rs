@@ -127,6 +127,7 @@ impl Server {
             server: topology.server(),
             status: topology.status(),
             topology: topology.clone(),
+            monitors: Arc::default(),
             mailbox,
         };
         let table = shared.table.clone();

@@ -1,7 +1,7 @@
 //! What the sessions of a worker share.
 
 use super::recent::Recent;
-use super::{Mailbox, Session};
+use super::{Mailbox, Monitors, Session};
 use crate::cluster::{NodeAddr, SlotMap};
 use crate::command::CommandTable;
 use crate::config::Config;
@@ -40,6 +40,8 @@ pub struct Shared {
     pub status: Arc<ArcSwap<TopologyStatus>>,
     /// Where trouble is reported.
     pub topology: Topology,
+    /// Clients that watch what all others do.
+    pub monitors: Arc<Monitors>,
     /// How to ask all workers something.
     pub mailbox: Mailbox,
 }

@@ -3,7 +3,7 @@
 use super::replies::{About, Stage};
 use super::{Session, State, Transaction};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::command::{Command, CommandId, CommandTable, Local, Lookup};
+use crate::command::{Command, CommandId, CommandTable, Local, Lookup, Mode};
 use crate::local::{self, Access, Effect, Replies};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::Request;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(super) struct Batch<'a> {
     pub(super) map: Ref<'a, Arc<SlotMap>>,
     pub(super) table: Ref<'a, Arc<CommandTable>>,
+    /// Somebody has said MONITOR.
+    monitored: bool,
 }
 
 /// Whether a command was taken.
@@ -35,6 +37,7 @@ impl Session {
         let batch = Batch {
             map: self.context.map(),
             table: self.context.table(),
+            monitored: self.context.shared.monitors.watched(),
         };
         let state = &mut *self.state.borrow_mut();
         if state.map_version != batch.map.version() {
@@ -89,18 +92,17 @@ impl Session {
             let text = "OOM slotway: limits.memory is nearly reached, no large request is taken now; try again later";
             return self.refuse(state, about, text);
         }
+        if batch.monitored
+            && let Some(text) = self.monitored(state, command, &plan, &request)
+        {
+            return self.refuse(state, about, text);
+        }
         match plan {
             Plan::Slot(slot) => {
                 about.lookup = self.observed(command.lookup);
                 about.keys = request.len() as u32 - 1;
                 self.send_to_slot(state, batch, class(command), about, &request, slot)
             }
-            Plan::Local(
-                local @ (Local::ClientInfo
-                | Local::ClientList
-                | Local::ClientKill
-                | Local::ClientUnblock),
-            ) => self.about_clients(state, local, about, &request),
             Plan::Local(local) => self.answer_local(state, local, about, &request),
             Plan::Split(kind) => {
                 self.context
@@ -244,17 +246,21 @@ impl Session {
     }
 
     fn answer_local(
-        &self,
+        self: &Rc<Self>,
         state: &mut State,
         local: Local,
         about: About,
         request: &Request<'_>,
     ) -> Taken {
+        if concerns_clients(local) {
+            return self.about_clients(state, local, about, request);
+        }
         let mut reply = Vec::new();
         let server = self.context.shared.server.load();
         let env = self.context.env(&server);
         if local == Local::Reset {
             state.transaction = Transaction::None;
+            state.monitor = None;
         }
         let effect = local::answer(local, request, &mut state.client, &env, &mut reply);
         if reply.first() == Some(&b'-') {
@@ -342,6 +348,7 @@ fn belongs_to_transaction(command: &Command) -> bool {
 fn must_wait(state: &State, plan: &Plan) -> bool {
     let concerned = match plan {
         Plan::Local(local) => changes_connection(*local),
+        Plan::Mode(Mode::Monitor) => true,
         Plan::Gather(_) | Plan::Scan => state.fences.is_some(),
         _ => false,
     };
@@ -360,5 +367,13 @@ fn changes_connection(local: Local) -> bool {
             | Local::ClientList
             | Local::ClientKill
             | Local::ClientUnblock
+    )
+}
+
+/// Whether a local command needs more than its client's own state.
+fn concerns_clients(local: Local) -> bool {
+    matches!(
+        local,
+        Local::ClientInfo | Local::ClientList | Local::ClientKill | Local::ClientUnblock
     )
 }

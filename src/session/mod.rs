@@ -15,6 +15,7 @@ mod fan_out;
 mod inspect;
 mod mailbox;
 mod modal;
+mod monitor;
 mod others;
 mod reading;
 mod recent;
@@ -26,6 +27,7 @@ mod verdict;
 
 pub use context::{SessionContext, Shared};
 pub use mailbox::{Errand, Errands, Mailbox, Unanswered};
+pub use monitor::Monitors;
 pub use reading::serve;
 
 use crate::command::CommandId;
@@ -80,6 +82,8 @@ struct State {
     transaction: Transaction,
     /// The command that a task carries out.
     driven: Option<Box<driven::Driven>>,
+    /// It has said MONITOR.
+    monitor: Option<Box<monitor::Monitor>>,
     /// For CLIENT LIST.
     last_command: CommandId,
     /// No further command is read before all in flight are answered (HELLO changes the lanes).
@@ -133,6 +137,7 @@ impl Session {
                 lost_adrift: Vec::new(),
                 transaction: Transaction::None,
                 driven: None,
+                monitor: None,
                 last_command: CommandId::OTHER,
                 barrier: false,
                 no_map_until: None,
@@ -196,7 +201,7 @@ impl Session {
                 .clock
                 .now()
                 .duration_since(self.last_read.get());
-            if idle.is_some_and(|idle| silent > idle) {
+            if state.monitor.is_none() && idle.is_some_and(|idle| silent > idle) {
                 tracing::debug!(
                     client = state.client.id(),
                     "closing an idle client (timeouts.idle)"
@@ -207,7 +212,15 @@ impl Session {
             self.check_output(state);
             self.check_driven(state);
         }
-        state.output.len() + state.replies.bytes() + state.replies.kept() + self.input_held.get()
+        let lines = state
+            .monitor
+            .as_ref()
+            .map_or(0, |monitor| monitor.waiting());
+        state.output.len()
+            + state.replies.bytes()
+            + state.replies.kept()
+            + self.input_held.get()
+            + lines
     }
 
     /// The client's number, as CLIENT ID says it.

@@ -20,6 +20,7 @@ impl Session {
         _request: &Request<'_>,
     ) -> Taken {
         match mode {
+            Mode::Monitor => self.begin_monitor(state, about),
             Mode::Multi
             | Mode::Exec
             | Mode::Discard
@@ -28,8 +29,7 @@ impl Session {
             | Mode::Blocking
             | Mode::Subscription
             | Mode::Wait
-            | Mode::Waitaof
-            | Mode::Monitor => self.refuse(state, about, &command.refusal("is not supported yet")),
+            | Mode::Waitaof => self.refuse(state, about, &command.refusal("is not supported yet")),
         }
     }
 }

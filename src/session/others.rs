@@ -115,6 +115,7 @@ impl Session {
             sent,
             input: self.input_held.get(),
             output: state.output.len(),
+            monitor: state.monitor.is_some(),
             ..Activity::default()
         }
     }

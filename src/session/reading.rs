@@ -37,7 +37,7 @@ pub(super) struct Reader {
 impl Session {
     fn poll(self: &Rc<Self>, cx: &mut Context<'_>, reader: &mut Reader) -> Poll<()> {
         self.set_waker(cx);
-        if self.poll_blocked(cx).is_err() {
+        if self.poll_blocked(cx).is_err() || self.poll_monitor(cx).is_err() {
             return Poll::Ready(());
         }
         for _ in 0..READS_PER_TURN {
@@ -195,13 +195,21 @@ impl Session {
     }
 
     fn poll_blocked(&self, cx: &mut Context<'_>) -> std::io::Result<()> {
-        let mut state = self.state.borrow_mut();
+        self.poll_socket(&mut self.state.borrow_mut(), cx)
+    }
+
+    /// Writes on when the socket takes more.
+    pub(super) fn poll_socket(
+        &self,
+        state: &mut State,
+        cx: &mut Context<'_>,
+    ) -> std::io::Result<()> {
         while state.blocked {
             match self.write.poll_writable(cx) {
                 Poll::Pending => break,
                 Poll::Ready(ready) => {
                     ready?;
-                    self.write_out(&mut state)?;
+                    self.write_out(state)?;
                 }
             }
         }
@@ -216,6 +224,7 @@ impl Session {
         state.driven = None;
         state.fences = None;
         state.adrift = Vec::new();
+        state.monitor = None;
         state.lost_adrift = Vec::new();
         state.output = Default::default();
         self.redirecting.set(false);
