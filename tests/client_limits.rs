@@ -6,7 +6,8 @@ mod support;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use support::node::{Action, FakeCluster};
+use slotway::cluster::Slot;
+use support::node::{Action, FakeCluster, Gate};
 use support::{Proxy, StopOnDrop, encode, show};
 
 /// How long the proxy may take to show what it has done.
@@ -167,6 +168,127 @@ fn a_client_is_not_closed_before_it_was_offered_anything() {
         assert_eq!(client.reply().len(), REPLY_BYTES + b"$8192\r\n\r\n".len());
     }
     assert_eq!(rejected(&proxy, "output"), 0.0);
+    cluster.finish();
+}
+
+/// One node answers, another does not: what the first one said waits in the proxy for its turn, and counts.
+#[test]
+fn replies_before_their_turn_count_for_the_limit() {
+    let cluster = FakeCluster::start(2);
+    let gate = Gate::default();
+    let slow = Slot::of(b"slow").number();
+    let big = (0..)
+        .map(|n| format!("big{n}"))
+        .find(|key| cluster.owner(Slot::of(key.as_bytes()).number()) != cluster.owner(slow))
+        .expect("endless");
+    for node in 0..2 {
+        let held = gate.clone();
+        cluster.on(node, move |call| {
+            let value = format!("${VALUE_BYTES}\r\n{}\r\n", "v".repeat(VALUE_BYTES));
+            match (call.name().as_str(), call.args.get(1)?.as_slice()) {
+                ("GET", b"slow") => Some(vec![Action::Wait(held.clone())]),
+                ("GET", _) => Some(vec![Action::Send(value.into_bytes())]),
+                _ => None,
+            }
+        });
+    }
+    let limits = [
+        "--workers",
+        "1",
+        "--set",
+        "timeouts.command=60s",
+        "--set",
+        "limits.client_output_hard=8MB",
+        "--set",
+        "limits.client_output_soft=4MB",
+    ];
+    let proxy = Proxy::start_with(&cluster.addrs(), &limits);
+    let before = proxy.rss();
+    let mut client = proxy.client();
+    // In one write, so that all of it is asked for before anything is answered.
+    let asked = encode(&["GET", &big]).repeat(VALUES);
+    client.send(&[encode(&["GET", "slow"]), asked].concat());
+    let mut most = 0;
+    proxy.wait_for("the client is closed", SHOWN_WITHIN, || {
+        most = most.max(proxy.rss());
+        match rejected(&proxy, "output") {
+            1.0 => Ok(()),
+            n => Err(format!("{n} closed")),
+        }
+    });
+    // It was never its turn.
+    client.expect_close();
+    let grown = most.saturating_sub(before);
+    assert!(grown < GROWTH_BYTES_MAX, "the proxy grew by {grown} bytes");
+    gate.open();
+    cluster.finish();
+}
+
+/// A client that is not read because of a limit is seen in a metric while that lasts. One that waits for its HELLO's
+/// turn is not: that is no limit.
+#[test]
+fn the_time_at_a_limit_is_counted() {
+    const IN_FLIGHT_MAX: usize = 10;
+    let cluster = FakeCluster::start(1);
+    let gates = [Gate::default(), Gate::default()];
+    let held = gates.clone();
+    cluster.on(0, move |call| {
+        let gate = match (call.name().as_str(), call.args.get(1)?.as_slice()) {
+            ("GET", b"first") => &held[0],
+            ("GET", _) => &held[1],
+            _ => return None,
+        };
+        let reply = Action::Send(b"$-1\r\n".to_vec());
+        Some(vec![Action::Wait(gate.clone()), reply])
+    });
+    let limits = [
+        "--workers",
+        "1",
+        "--set",
+        "timeouts.command=60s",
+        "--set",
+        "limits.client_in_flight=10",
+    ];
+    let proxy = Proxy::start_with(&cluster.addrs(), &limits);
+    let seconds = || {
+        let metrics = proxy.metrics();
+        metrics.sum("slotway_backpressure_seconds_total", &[])
+    };
+    let wait_in_flight = |count: usize| {
+        proxy.wait_for("they are in flight", SHOWN_WITHIN, || {
+            match proxy.metrics().sum("slotway_upstream_in_flight", &[]) {
+                now if now == count as f64 => Ok(()),
+                now => Err(format!("{now} are")),
+            }
+        });
+    };
+    let mut client = proxy.client();
+    client.send(&[encode(&["GET", "first"]), encode(&["HELLO", "2"])].concat());
+    wait_in_flight(1);
+    gates[0].open();
+    assert_eq!(client.reply(), b"$-1\r\n");
+    assert!(client.reply().starts_with(b"*"), "HELLO is answered");
+    assert_eq!(seconds(), 0.0);
+
+    client.send(&encode(&["GET", "second"]).repeat(2 * IN_FLIGHT_MAX));
+    wait_in_flight(IN_FLIGHT_MAX);
+    for _ in 0..2 {
+        let before = seconds();
+        proxy.wait_for(
+            "it is counted while it lasts",
+            SHOWN_WITHIN,
+            || match seconds() {
+                now if now > before => Ok(()),
+                now => Err(format!("{now} s")),
+            },
+        );
+    }
+    gates[1].open();
+    client.replies(2 * IN_FLIGHT_MAX);
+    let then = seconds();
+    let idle = ["PING", "PING", "PING"].map(|line| client.line(line));
+    assert_eq!(idle, [b"+PONG\r\n"; 3]);
+    assert_eq!(seconds(), then, "it is over");
     cluster.finish();
 }
 

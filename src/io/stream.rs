@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -88,6 +89,16 @@ impl WriteHalf {
             Self::Tcp(half) => half.try_write_vectored(pieces),
             Self::Unix(half) => half.try_write_vectored(pieces),
         }
+    }
+
+    /// No more will be written: the other side sees the end, whoever still holds this half.
+    pub fn shut_down(&self) {
+        let socket = match self {
+            Self::Tcp(half) => socket2::SockRef::from(half.as_ref()),
+            Self::Unix(half) => socket2::SockRef::from(half.as_ref()),
+        };
+        // It may be shut down already, by the other side.
+        let _ = socket.shutdown(Shutdown::Write);
     }
 
     /// Ready when the socket takes bytes again.

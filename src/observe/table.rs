@@ -93,7 +93,7 @@ metrics! {
     Nodes Gauge "slotway_nodes" ["role"]
         "Nodes in the slot map.";
     Backpressure Counter "slotway_backpressure_seconds_total" []
-        "Time during which clients were not read because a bound was reached, summed over clients.";
+        "Time during which clients were not read because of limits.client_in_flight, _in_flight_bytes or _output_soft, summed over clients.";
     BlockedClients Gauge "slotway_blocked_clients" []
         "Clients that wait in a blocking command.";
     BlockedPushedBack Counter "slotway_blocked_pushed_back_total" []

@@ -1,19 +1,20 @@
 //! Refused requests that belong to no slot: there is no order to keep, so each is retried by itself.
 
 use super::replies::Stage;
-use super::retry::held_bytes;
-use super::verdict::{FIRST_PAUSE, pause};
+use super::retry::held;
+use super::verdict::{FIRST_PAUSE, pause, reason};
 use super::{Session, State, errors};
 use crate::cluster::{NodeIndex, SlotMap};
 use crate::io::Micros;
 use crate::observe::ErrorSource;
-use crate::route::Held;
+use crate::route::{Held, Why};
 use crate::upstream::{Class, NotTaken, Ticket};
 use bytes::Bytes;
 
 /// A refused request that belongs to no slot (DBSIZE on a node that is loading, SCAN on a lost connection).
 pub(super) struct Adrift {
     held: Held,
+    why: Why,
     reply: Bytes,
     attempts: u32,
     /// When the client sent the command: it may have been refused several times since.
@@ -21,16 +22,11 @@ pub(super) struct Adrift {
 }
 
 impl Adrift {
-    pub(super) fn new(
-        state: &mut State,
-        ticket: Ticket,
-        request: Bytes,
-        class: Class,
-        reply: Bytes,
-    ) -> Option<Self> {
-        let started = state.replies.get_mut(ticket.seq)?.about.started;
+    fn new(state: &mut State, held: Held, why: Why, reply: Bytes) -> Option<Self> {
+        let started = state.replies.get_mut(held.ticket.seq)?.about.started;
         Some(Self {
-            held: held_bytes(ticket, request, class),
+            held,
+            why,
             reply,
             attempts: 0,
             started,
@@ -49,27 +45,21 @@ impl Session {
         not_taken: &NotTaken,
     ) {
         let reply = errors::not_taken(not_taken);
-        let request = Bytes::copy_from_slice(request);
-        if !self.set_adrift(state, ticket, request, class, reply.clone()) {
+        let held = held(ticket, request, class);
+        if !self.set_adrift(state, held, Why::from(not_taken), reply.clone()) {
             self.context.metrics.error(ErrorSource::Proxy, &reply);
             self.deliver(state, ticket, &reply);
         }
     }
 
-    pub(super) fn set_adrift(
-        &self,
-        state: &mut State,
-        ticket: Ticket,
-        request: Bytes,
-        class: Class,
-        reply: Bytes,
-    ) -> bool {
-        let readonly = self.inspect(&request).readonly;
+    pub(super) fn set_adrift(&self, state: &mut State, held: Held, why: Why, reply: Bytes) -> bool {
+        let ticket = held.ticket;
+        let readonly = self.inspect(&held.request).readonly;
         // A write for all slots is resent only if nothing behind it can have overtaken it.
         if !readonly && state.replies.next_seq() != ticket.seq + 1 {
             return false;
         }
-        let Some(adrift) = Adrift::new(state, ticket, request, class, reply) else {
+        let Some(adrift) = Adrift::new(state, held, why, reply) else {
             return false;
         };
         if self.is_out_of_patience(&adrift) {
@@ -124,6 +114,7 @@ impl Session {
         let lane = self.lane_to(state, &map, node);
         let taken = lane.send(&adrift.held.request, false, ticket, me, adrift.held.class);
         if taken.is_ok() {
+            self.context.metrics.retry(reason(&adrift.why));
             self.mark(state, ticket, Some(lane.id()));
         }
         taken.is_ok()

@@ -6,6 +6,7 @@
 
 mod adrift;
 mod answer;
+mod backpressure;
 mod confirm;
 mod context;
 mod dispatch;
@@ -92,6 +93,8 @@ struct State {
     no_map_until: Option<std::time::Instant>,
     /// The task waits until less is in flight.
     paused: bool,
+    /// Since when, or up to when it has been counted, a limit keeps the client from being read.
+    bound_since: Option<crate::io::Micros>,
     /// Since when more than the soft limit waits to be written.
     soft_since: Option<std::time::Instant>,
 }
@@ -142,6 +145,7 @@ impl Session {
                 barrier: false,
                 no_map_until: None,
                 paused: false,
+                bound_since: None,
                 soft_since: None,
             }),
             listed: Cell::new(false),
@@ -193,6 +197,7 @@ impl Session {
     /// Returns the bytes of memory kept for this client.
     pub fn upkeep(&self, idle: Option<std::time::Duration>) -> usize {
         let state = &mut *self.state.borrow_mut();
+        self.count_bound(state);
         let quiet = state.replies.is_empty() && state.output.is_empty();
         if quiet {
             state.output.release();

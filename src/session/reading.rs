@@ -163,22 +163,23 @@ impl Session {
         if state.barrier && state.replies.is_empty() {
             state.barrier = false;
         }
+        let was_paused = state.paused;
         state.paused = self.would_pause(state);
+        if was_paused || state.paused {
+            self.note_bound(state);
+        }
         state.paused
     }
 
     /// Too much in flight or unwritten, or a barrier with commands in front of it.
     pub(super) fn would_pause(&self, state: &State) -> bool {
-        let limits = &self.context.config.limits;
         (state.barrier && !state.replies.is_empty())
-            || state.replies.len() >= limits.client_in_flight
-            || state.replies.bytes() >= limits.client_in_flight_bytes
-            || state.output.len() + state.replies.kept() > limits.client_output_soft
+            || self.is_at_bound(state)
             || self.waits_for_map(state)
     }
 
-    /// Whether a command at the front waits for the first map.
-    fn waits_for_map(&self, state: &State) -> bool {
+    /// Whether a command at the front waits for the first map. `retry` ends that.
+    pub(super) fn waits_for_map(&self, state: &State) -> bool {
         let now = self.context.clock.now();
         state.no_map_until.is_some_and(|until| now < until) && self.context.map().nodes().is_empty()
     }
@@ -216,9 +217,12 @@ impl Session {
         Ok(())
     }
 
-    /// After the task: lanes may still hold the session for requests in flight; their answers are dropped.
+    /// After the task: lanes may still hold the session for requests in flight; their answers are dropped. The client
+    /// does not wait for them.
     fn bury(&self) {
+        self.write.shut_down();
         let mut state = self.state.borrow_mut();
+        self.count_bound(&mut state);
         state.life = Life::Dead;
         state.replies.clear();
         state.driven = None;

@@ -86,7 +86,7 @@ impl Session {
         reply: Bytes,
     ) -> bool {
         let Some(slot) = ticket.slot() else {
-            return self.set_adrift(state, ticket, request, class, reply);
+            return self.set_adrift(state, held_bytes(ticket, request, class), why, reply);
         };
         if state.fences.is_none() {
             self.redirect(state);

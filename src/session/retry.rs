@@ -17,8 +17,11 @@ impl Session {
         if state.life == super::Life::Dead {
             return;
         }
-        if state.no_map_until.is_some() {
-            self.wake();
+        match state.no_map_until {
+            // What topology has published is no map yet.
+            Some(until) if self.waits_for_map(state) => self.schedule(until),
+            Some(_) => self.wake(),
+            None => {}
         }
         if let Some(fences) = &mut state.fences {
             if map_changed {

@@ -82,14 +82,18 @@ impl Proxy {
     }
 
     fn wait_listening(&mut self) {
-        let addr = self.addr();
+        let addrs = [self.addr(), self.admin_addr()];
         let process = &mut self.process;
         let mut ended = None;
         let result = wait_until("the proxy listens", PROXY_TIMEOUT, &Stop::default(), || {
             ended = process.exit_status().ok().flatten();
-            match (ended, TcpStream::connect(addr)) {
-                (None, Err(error)) => Err(error.to_string()),
-                _ => Ok(()),
+            let connected = addrs.iter().try_for_each(|addr| {
+                let stream = TcpStream::connect(addr);
+                stream.map(drop).map_err(|error| format!("{addr}: {error}"))
+            });
+            match ended {
+                Some(_) => Ok(()),
+                None => connected,
             }
         });
         if let Some(status) = ended {

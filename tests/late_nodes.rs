@@ -1,0 +1,261 @@
+//! Nodes that are late, against scripted ones: busy with one long command, not asked yet when a client's command comes,
+//! or refusing one part of a command for all of them. What has to wait waits, in its order, and is answered.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use slotway::cluster::Slot;
+use support::node::{Action, FakeCluster, Gate};
+use support::{Proxy, RawClient, encode, show};
+
+/// How long the proxy may take to show what it has done.
+const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+/// Commands wait here for as long as it takes.
+const PATIENT: &str = "timeouts.unavailable=60s";
+/// What a node says that is not there yet.
+const LOADING: &[u8] = b"-LOADING Redis is loading the dataset in memory\r\n";
+
+fn send(bytes: &[u8]) -> Option<Vec<Action>> {
+    Some(vec![Action::Send(bytes.to_vec())])
+}
+
+/// A node that answers nothing on one connection, because of a KEYS that takes long, and PING on every other one.
+struct Busy {
+    cluster: FakeCluster,
+    proxy: Proxy,
+    gate: Gate,
+    /// Whether PING is answered.
+    alive: Arc<AtomicBool>,
+}
+
+impl Busy {
+    fn start() -> (Self, RawClient) {
+        let cluster = FakeCluster::start(1);
+        let (gate, alive) = (Gate::default(), Arc::new(AtomicBool::new(true)));
+        let (held, answers) = (gate.clone(), alive.clone());
+        cluster.on(0, move |call| match call.name().as_str() {
+            "KEYS" => Some(vec![
+                Action::Wait(held.clone()),
+                Action::Send(b"*1\r\n$1\r\nk\r\n".to_vec()),
+            ]),
+            "PING" if !answers.load(Ordering::Relaxed) => Some(vec![]),
+            _ => None,
+        });
+        // It is probed when a command has been silent for so long.
+        let args = ["--workers", "1", "--set", "timeouts.command=300ms"];
+        let proxy = Proxy::start_with(&cluster.addrs(), &args);
+        let mut client = proxy.client();
+        client.send(&encode(&["KEYS", "*"]));
+        let busy = Self {
+            cluster,
+            proxy,
+            gate,
+            alive,
+        };
+        busy.wait_count("KEYS", 1);
+        (busy, client)
+    }
+
+    fn wait_count(&self, name: &str, at_least: usize) {
+        let what = format!("{at_least} {name}");
+        self.proxy
+            .wait_for(&what, SHOWN_WITHIN, || match self.cluster.count(0, name) {
+                n if n >= at_least => Ok(()),
+                n => Err(format!("{n} {name}")),
+            });
+    }
+
+    fn lost(&self) -> f64 {
+        let labels = [("reason", "timeout")];
+        let metrics = self.proxy.metrics();
+        metrics.sum("slotway_upstream_errors_total", &labels)
+    }
+}
+
+#[test]
+fn a_node_that_is_busy_with_a_long_command_is_not_dead() {
+    let (busy, mut client) = Busy::start();
+    // Probed again and again, and still waited for.
+    let probed = busy.cluster.count(0, "PING");
+    busy.wait_count("PING", probed + 3);
+    assert_eq!(busy.lost(), 0.0);
+    busy.gate.open();
+    assert_eq!(client.reply(), b"*1\r\n$1\r\nk\r\n");
+    assert_eq!(busy.cluster.count(0, "KEYS"), 1, "sent again");
+    busy.cluster.finish();
+}
+
+/// The counterpart: the probe can fail.
+#[test]
+fn a_node_that_answers_no_probe_either_is_dead() {
+    let (busy, mut client) = Busy::start();
+    busy.alive.store(false, Ordering::Relaxed);
+    busy.proxy
+        .wait_for("it is given up", SHOWN_WITHIN, || match busy.lost() {
+            n if n >= 1.0 => Ok(()),
+            _ => Err("not yet".into()),
+        });
+    // A read, so it is sent once more, on a new connection.
+    busy.wait_count("KEYS", 2);
+    busy.gate.open();
+    assert_eq!(client.reply(), b"*1\r\n$1\r\nk\r\n");
+    busy.cluster.finish();
+}
+
+#[test]
+fn commands_without_a_slot_wait_for_the_first_map() {
+    let cluster = FakeCluster::start(1);
+    let ready = Arc::new(AtomicBool::new(false));
+    let is_ready = ready.clone();
+    cluster.on(0, move |call| match call.name().as_str() {
+        "CLUSTER" if !is_ready.load(Ordering::Relaxed) => send(LOADING),
+        "DBSIZE" => send(b":3\r\n"),
+        "KEYS" => send(b"*1\r\n$1\r\nk\r\n"),
+        "SCAN" => send(b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n"),
+        _ => None,
+    });
+    let proxy = Proxy::spawn(&cluster.addrs(), &["--workers", "1", "--set", PATIENT]);
+    let commands: [(&str, &[u8]); 3] = [
+        ("DBSIZE", b":3\r\n"),
+        ("KEYS *", b"*1\r\n$1\r\nk\r\n"),
+        ("SCAN 0", b"*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk\r\n"),
+    ];
+    let mut sent = 0;
+    let mut clients: Vec<RawClient> = commands
+        .iter()
+        .map(|(line, _)| {
+            let mut client = proxy.client();
+            // What follows does not overtake it.
+            let words: Vec<&str> = line.split(' ').collect();
+            let bytes = [encode(&words), encode(&["ECHO", "behind"])].concat();
+            client.send(&bytes);
+            sent += bytes.len();
+            client
+        })
+        .collect();
+    proxy.wait_for("all of it has come", SHOWN_WITHIN, || {
+        let metrics = proxy.metrics();
+        match metrics.sum("slotway_client_received_bytes_total", &[]) {
+            n if n >= sent as f64 => Ok(()),
+            n => Err(format!("{n} of {sent} bytes")),
+        }
+    });
+    ready.store(true, Ordering::Relaxed);
+    for (client, (line, reply)) in clients.iter_mut().zip(commands) {
+        let got = client.replies(2).concat();
+        let expected = [reply, b"$6\r\nbehind\r\n"].concat();
+        assert!(got == expected, "{line}: {}", show(&got));
+    }
+    cluster.finish();
+}
+
+/// Two nodes, of which the second one refuses FLUSHALL for as long as the test wants.
+struct Refusing {
+    cluster: FakeCluster,
+    proxy: Proxy,
+    ready: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
+    /// A key of the second node's.
+    key: String,
+}
+
+impl Refusing {
+    fn start() -> Self {
+        let cluster = FakeCluster::start(2);
+        let (ready, refused) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        for node in 0..2 {
+            let (ready, refused): (_, Arc<AtomicUsize>) = (ready.clone(), Arc::clone(&refused));
+            cluster.on(node, move |call| match call.name().as_str() {
+                "FLUSHALL" if node == 1 && !ready.load(Ordering::Relaxed) => {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    send(LOADING)
+                }
+                "FLUSHALL" | "SET" => send(b"+OK\r\n"),
+                _ => None,
+            });
+        }
+        let key = (0..).map(|n| format!("key{n}"));
+        let mut of_second = key.filter(|key| cluster.owner(Slot::of(key.as_bytes()).number()) == 1);
+        let key = of_second.next().expect("endless");
+        let args = ["--workers", "1", "--set", PATIENT];
+        let proxy = Proxy::start_with(&cluster.addrs(), &args);
+        Self {
+            cluster,
+            proxy,
+            ready,
+            refused,
+            key,
+        }
+    }
+
+    fn set(&self, value: &str) -> Vec<u8> {
+        encode(&["SET", &self.key, value])
+    }
+
+    /// What the second node was asked to write, in its order.
+    fn writes(&self) -> Vec<String> {
+        let calls = self.cluster.calls(1);
+        let names = calls.iter().map(support::node::Call::name);
+        names
+            .filter(|name| name == "FLUSHALL" || name == "SET")
+            .collect()
+    }
+
+    fn wait_refused(&self, at_least: usize) {
+        self.proxy
+            .wait_for("FLUSHALL is refused", SHOWN_WITHIN, || {
+                match self.refused.load(Ordering::Relaxed) {
+                    n if n >= at_least => Ok(()),
+                    n => Err(format!("{n} times")),
+                }
+            });
+    }
+}
+
+/// FLUSHALL was refused in part, and the client sends on: nothing overtakes it.
+#[test]
+fn writes_behind_a_refused_flush_wait_for_it() {
+    let scene = Refusing::start();
+    let mut client = scene.proxy.client();
+    client.send(&encode(&["FLUSHALL"]));
+    scene.wait_refused(1);
+    client.send(&[scene.set("1"), scene.set("2")].concat());
+    scene.wait_refused(4);
+    // Those of others go on.
+    let mut other = scene.proxy.client();
+    other.send(&scene.set("other"));
+    assert_eq!(other.reply(), b"+OK\r\n");
+    scene.ready.store(true, Ordering::Relaxed);
+    assert_eq!(client.replies(3).concat(), b"+OK\r\n".repeat(3));
+    let writes = scene.writes();
+    let sets = writes.iter().filter(|name| *name == "SET").count();
+    assert_eq!(sets, 3, "{writes:?}");
+    let end = ["FLUSHALL", "SET", "SET"].map(str::to_owned);
+    assert!(writes.ends_with(&end), "{writes:?}");
+    assert_eq!(scene.cluster.count(0, "FLUSHALL"), 1, "flushed twice");
+    // Sent again as often as it was refused.
+    let refused = scene.refused.load(Ordering::Relaxed) as f64;
+    let labels = [("reason", "refused")];
+    let metrics = scene.proxy.metrics();
+    assert_eq!(metrics.sum("slotway_retries_total", &labels), refused);
+    scene.cluster.finish();
+}
+
+/// The SETs were on their way already, and execute: a FLUSHALL that came again would undo them.
+#[test]
+fn a_refused_flush_is_not_repeated_behind_writes() {
+    let scene = Refusing::start();
+    let mut client = scene.proxy.client();
+    client.send(&[encode(&["FLUSHALL"]), scene.set("1"), scene.set("2")].concat());
+    let got = client.replies(3);
+    assert_eq!(got[0], LOADING, "{}", show(&got[0]));
+    assert_eq!(got[1..].concat(), b"+OK\r\n".repeat(2));
+    scene.ready.store(true, Ordering::Relaxed);
+    assert_eq!(scene.writes(), ["FLUSHALL", "SET", "SET"]);
+    client.send(&encode(&["FLUSHALL"]));
+    assert_eq!(client.reply(), b"+OK\r\n");
+    scene.cluster.finish();
+}
