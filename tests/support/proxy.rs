@@ -30,6 +30,8 @@ pub struct Proxy {
     admin: Reservation,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
+    // Its arguments, for a restart.
+    words: Vec<String>,
 }
 
 impl Proxy {
@@ -50,35 +52,32 @@ impl Proxy {
         let listen = Reservation::any().expect("a free port");
         let admin = Reservation::any().expect("a free port");
         let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
-        let mut command = mortal(Path::new(env!("CARGO_BIN_EXE_slotway")));
-        command.args(["run", "--listen", &listen.addr().to_string()]);
-        command.args(["--admin", &admin.addr().to_string()]);
-        command.args(["--nodes", &seeds.join(",")]);
-        command
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        for (name, _) in std::env::vars_os() {
-            // The tests' own variables are no configuration of the proxy.
-            if name.as_encoded_bytes().starts_with(b"SLOTWAY_") {
-                command.env_remove(name);
-            }
-        }
-        let mut process = Process::start(command).expect("the built binary starts");
+        let mut words = vec!["run".to_owned()];
+        words.extend(["--listen".to_owned(), listen.addr().to_string()]);
+        words.extend(["--admin".to_owned(), admin.addr().to_string()]);
+        words.extend(["--nodes".to_owned(), seeds.join(",")]);
+        words.extend(args.iter().map(|arg| (*arg).to_owned()));
         let log = Arc::new(Mutex::new(Vec::new()));
-        let child = process.child();
-        let out = child.stdout.take().expect("piped");
-        let err = child.stderr.take().expect("piped");
-        let readers = vec![collect(out, &log), collect(err, &log)];
+        let (process, readers) = launch(&words, &log);
         let mut proxy = Self {
             process,
             listen,
             admin,
             log,
             readers,
+            words,
         };
         proxy.wait_listening();
         proxy
+    }
+
+    /// Ends it as an operator would and starts it again on the same port, ready when this returns.
+    pub fn restart(&mut self) {
+        self.signal(Signal::TERM);
+        self.wait_exit();
+        (self.process, self.readers) = launch(&self.words, &self.log);
+        self.wait_listening();
+        self.wait_ready();
     }
 
     fn wait_listening(&mut self) {
@@ -233,6 +232,26 @@ impl Drop for Proxy {
             }
         }
     }
+}
+
+/// The built binary with these arguments, and what copies its output into the log.
+fn launch(words: &[String], log: &Arc<Mutex<Vec<String>>>) -> (Process, Vec<JoinHandle<()>>) {
+    let mut command = mortal(Path::new(env!("CARGO_BIN_EXE_slotway")));
+    command
+        .args(words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, _) in std::env::vars_os() {
+        // The tests' own variables are no configuration of the proxy.
+        if name.as_encoded_bytes().starts_with(b"SLOTWAY_") {
+            command.env_remove(name);
+        }
+    }
+    let mut process = Process::start(command).expect("the built binary starts");
+    let child = process.child();
+    let out = child.stdout.take().expect("piped");
+    let err = child.stderr.take().expect("piped");
+    (process, vec![collect(out, log), collect(err, log)])
 }
 
 fn collect(pipe: impl Read + Send + 'static, log: &Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
