@@ -8,7 +8,7 @@ use super::key_spec::KeySpec;
 use super::keys::{Rule, has_block, msetex_is_conditional};
 use super::names::Names;
 use super::policy::{Policy, Split};
-use super::policy_rows::{self, SCRIPT_WITHOUT_KEYS, STREAM_BLOCK};
+use super::policy_rows::{self, STREAM_BLOCK};
 use crate::resp::{Request, strict_integer};
 
 /// How many different commands are told apart by metrics; later ones count as [`CommandId::OTHER`].
@@ -139,7 +139,7 @@ impl Command {
         match (self.rule, self.policy) {
             (Rule::Stream, Policy::Route) if has_block(request) => Policy::Later(STREAM_BLOCK),
             (Rule::Script, Policy::Route) if request.get(2).and_then(strict_integer) == Some(0) => {
-                Policy::Later(SCRIPT_WITHOUT_KEYS)
+                Policy::OneNode
             }
             (Rule::Msetex, Policy::Split(Split::Msetex)) if msetex_is_conditional(request) => {
                 Policy::Route
@@ -171,6 +171,11 @@ impl Command {
     #[inline]
     pub fn is_slow(&self) -> bool {
         self.speed == Speed::Slow
+    }
+
+    /// Whether this request calls a script or function without keys.
+    pub fn is_keyless_script(&self, request: &Request<'_>) -> bool {
+        self.rule == Rule::Script && self.policy_for(request) == Policy::OneNode
     }
 
     /// Runs a client's script, which may return any error text: redirections need confirmation.

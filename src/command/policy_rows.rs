@@ -58,8 +58,9 @@ const fn to_all(merge: Merge) -> Policy {
 
 pub(super) const DENIED: &str = "is denied by policy.deny";
 pub(super) const STREAM_BLOCK: &str = "with BLOCK is not supported yet; use it without BLOCK";
-pub(super) const SCRIPT_WITHOUT_KEYS: &str =
-    "without keys is not supported yet; name the keys that the script uses";
+/// Why a script or function is refused that is called without keys, where `policy.keyless_scripts` says so.
+pub const SCRIPT_WITHOUT_KEYS: &str = "without keys is refused by policy.keyless_scripts = \"error\"; name the keys \
+     that the script uses, or set it to \"any\"";
 pub(super) const BLOCKING: &str =
     "blocks, which is not supported yet; use the command that does not block";
 const TRANSACTION: &str =

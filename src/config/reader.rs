@@ -5,8 +5,8 @@ use super::problem::Problem;
 use super::secret::Secret;
 use super::settings::Settings;
 use super::typed::{
-    Admin, Auth, AuthMode, Cluster, Config, Limits, Listen, Log, LogFormat, LogLevel, Observe,
-    Policy, Timeouts, Unavailable, Upstream,
+    Admin, Auth, AuthMode, Cluster, Config, KeylessScripts, Limits, Listen, Log, LogFormat,
+    LogLevel, Observe, Policy, Timeouts, Unavailable, Upstream,
 };
 use super::value::{ListenAddr, Value};
 use crate::cluster::NodeAddr;
@@ -62,6 +62,10 @@ impl Config {
                 allow: of.commands("policy.allow"),
                 deny: of.commands("policy.deny"),
                 split_writes: of.bool("policy.split_writes"),
+                keyless_scripts: match of.word("policy.keyless_scripts") {
+                    "error" => KeylessScripts::Error,
+                    _ => KeylessScripts::Any,
+                },
             },
             observe: Observe {
                 hit_rate: of.bool("observe.hit_rate"),
@@ -199,6 +203,8 @@ impl Reader<'_> {
             monitors: self.integer("limits.monitors"),
             monitor_buffer: self.size("limits.monitor_buffer"),
             blocked_clients: self.integer("limits.blocked_clients"),
+            scripts: self.integer("limits.scripts"),
+            script_bytes: self.size("limits.script_bytes"),
         }
     }
 

@@ -244,6 +244,11 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("limits.monitor_buffer", size(KB, MEMORY_BYTES_MAX), "8MB", "", CLIENT,
         "lines waiting for a client that has said MONITOR; what does not fit is dropped, and it is told how much"),
 
+    option("limits.scripts", count(1, 1_000_000), "2000", "scripts", PROCESS,
+        "scripts of SCRIPT LOAD and EVAL that are kept to give them to nodes that lack them; those of EVAL are dropped first"),
+    option("limits.script_bytes", size(KB, MEMORY_BYTES_MAX), "16MB", "", PROCESS,
+        "bytes of those scripts"),
+
     option("timeouts.connect", time(MILLISECOND, HOUR), "2s", "", LANE,
         "connecting to a node, handshake included"),
     option("timeouts.command", time(MILLISECOND, 24 * HOUR), "5s", "", REQUEST,
@@ -270,6 +275,8 @@ pub static OPTIONS: &[OptionSpec] = &[
         "commands clients may not use; subcommands as config|set"),
     option("policy.split_writes", Kind::Bool, "true", "", RELOAD,
         "whether MSET, DEL, UNLINK … over several slots are split; each part is atomic, the whole is not"),
+    option("policy.keyless_scripts", Kind::Choice(&["any", "error"]), "any", "", RELOAD,
+        "scripts and functions called without keys: any runs them on one primary, whose keys are all they see; error refuses them"),
 
     option("observe.hit_rate", Kind::Bool, "true", "", RELOAD,
         "count hits and misses of lookups from their replies"),

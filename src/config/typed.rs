@@ -84,6 +84,8 @@ pub struct Limits {
     pub monitors: usize,
     pub monitor_buffer: usize,
     pub blocked_clients: usize,
+    pub scripts: usize,
+    pub script_bytes: usize,
 }
 
 /// Section `timeouts`.
@@ -133,6 +135,16 @@ pub struct Policy {
     pub allow: Vec<String>,
     pub deny: Vec<String>,
     pub split_writes: bool,
+    pub keyless_scripts: KeylessScripts,
+}
+
+/// What becomes of a script or function that is called without keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeylessScripts {
+    /// It runs on one primary.
+    Any,
+    /// It is refused.
+    Error,
 }
 
 /// Section `observe`.

@@ -10,8 +10,10 @@ pub use ask::{Conversation, error_text};
 pub use cluster::Known;
 
 use crate::cluster::{NodeIndex, Slot};
-use crate::command::{Command, Gather, KeyError, Keys, Mode, Policy, Split, Targets};
-use crate::config::Config;
+use crate::command::{
+    Command, Gather, KeyError, Keys, Mode, Policy, SCRIPT_WITHOUT_KEYS, Split, Targets,
+};
+use crate::config::{Config, KeylessScripts};
 use crate::resp::{Decoded, Request, RequestDecoder, RequestLimits, encode, parse_request};
 use crate::route::split;
 use std::fmt::Write;
@@ -105,6 +107,10 @@ impl<'a> Explanation<'a> {
             Policy::Split(split) => self.route(command, Some(split)),
             Policy::AllShards(gather) => self.gather(command, gather),
             Policy::AnyNode => self.anywhere(command, "any primary, as it has no key"),
+            Policy::OneNode if self.config.policy.keyless_scripts == KeylessScripts::Error && command.is_script() => {
+                let refusal = command.refusal(SCRIPT_WITHOUT_KEYS);
+                self.line("refused", &refusal);
+            }
             Policy::OneNode => self.anywhere(command, "one primary, always the same, so that one client's order is kept"),
             Policy::Scan => self.line(
                 "plan",

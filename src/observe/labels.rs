@@ -69,6 +69,8 @@ label! {
         NotSent = "not_sent",
         /// The connection was lost afterwards, and the request only reads.
         ReadOnly = "read_only",
+        /// The node did not know the script (`NOSCRIPT`) and was given it.
+        Script = "script",
     }
 }
 

@@ -63,6 +63,18 @@ pub enum Why {
         /// Who said so.
         from: NodeAddr,
     },
+    /// That node does not know the script: it gets it first.
+    NoScript {
+        /// Who said so.
+        from: NodeAddr,
+    },
+    /// NOSCRIPT that a script may have worded: that node is asked whether it has the script.
+    UnprovenNoScript {
+        /// Who said so.
+        from: NodeAddr,
+        /// When: what the node says of the script later proves it.
+        moment: u64,
+    },
     /// That node did not confirm what the script said.
     Refuted,
     /// Keys on both sides of a migration.

@@ -7,7 +7,7 @@ use crate::admin::{self, AdminState};
 use crate::command::CommandTable;
 use crate::config::Config;
 use crate::observe::{Metrics, TopologyMetrics};
-use crate::session::{Errands, Mailbox, Shared};
+use crate::session::{Errands, Mailbox, Scripts, Shared};
 use crate::topology::{Topology, TopologySettings};
 use std::io;
 use std::sync::Arc;
@@ -129,6 +129,10 @@ impl Server {
             topology: topology.clone(),
             monitors: Arc::default(),
             mailbox,
+            scripts: Arc::new(Scripts::new(
+                config.limits.scripts,
+                config.limits.script_bytes,
+            )),
         };
         let table = shared.table.clone();
         metrics.name_commands(Box::new(move || {

@@ -112,6 +112,9 @@ impl Session {
             return false;
         };
         let lane = self.lane_to(state, &map, node);
+        if adrift.held.class == Class::Slow {
+            self.script_ahead(&lane, &adrift.held.request);
+        }
         let taken = lane.send(&adrift.held.request, false, ticket, me, adrift.held.class);
         if taken.is_ok() {
             self.context.metrics.retry(reason(&adrift.why));

@@ -1,6 +1,8 @@
 //! What the sessions of a worker share.
 
 use super::recent::Recent;
+use super::scripts::{Scripts, sha_from};
+use super::worker_scripts::WorkerScripts;
 use super::{Mailbox, Monitors, Session};
 use crate::cluster::{NodeAddr, SlotMap};
 use crate::command::CommandTable;
@@ -13,6 +15,7 @@ use crate::route::ScanOrder;
 use crate::topology::{Report, ServerInfo, Topology, TopologyStatus};
 use crate::upstream::{Lanes, Leases};
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
@@ -44,6 +47,8 @@ pub struct Shared {
     pub monitors: Arc<Monitors>,
     /// How to ask all workers something.
     pub mailbox: Mailbox,
+    /// The scripts that clients have sent.
+    pub scripts: Arc<Scripts>,
 }
 
 /// See the module. Owned by the worker.
@@ -64,6 +69,7 @@ pub struct SessionContext {
     table: RefCell<Arc<CommandTable>>,
     scan_order: RefCell<Option<ScanOrder>>,
     pub(super) recent: RefCell<Recent>,
+    pub(super) scripts: Rc<WorkerScripts>,
     sessions: RefCell<HashMap<u64, Weak<Session>>>,
     /// Sessions with something to retry, and when.
     retries: RefCell<Vec<(Instant, Weak<Session>)>>,
@@ -116,6 +122,7 @@ impl SessionContext {
             preauth_limits,
             scan_order: RefCell::default(),
             recent: RefCell::default(),
+            scripts: WorkerScripts::new(shared.scripts.clone()),
             sessions: RefCell::default(),
             retries: RefCell::default(),
             retry_task: tokio::sync::Notify::new(),
@@ -244,6 +251,11 @@ impl SessionContext {
     /// The session with this number, if it is one of this worker's.
     pub(super) fn session(&self, id: u64) -> Option<Rc<Session>> {
         self.sessions.borrow().get(&id)?.upgrade()
+    }
+
+    /// The script that a client has sent and that EVALSHA calls so, if it is still kept.
+    pub fn script_body(&self, sha: &[u8]) -> Option<Bytes> {
+        self.scripts.body(&sha_from(sha)?)
     }
 
     /// The sessions that are there now.

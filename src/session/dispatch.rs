@@ -3,7 +3,8 @@
 use super::replies::{About, Stage};
 use super::{Session, State, Transaction};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::command::{Command, CommandId, CommandTable, Local, Lookup, Mode};
+use crate::command::{Command, CommandId, CommandTable, Local, Lookup, Mode, SCRIPT_WITHOUT_KEYS};
+use crate::config::KeylessScripts;
 use crate::local::{self, Access, Effect, Replies};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::Request;
@@ -114,7 +115,7 @@ impl Session {
             Plan::Gather(gather) => {
                 self.gather(state, batch, gather, class(command), about, &request)
             }
-            Plan::AnyNode => self.send_anywhere(state, batch, class(command), about, &request),
+            Plan::AnyNode => self.anywhere(state, batch, command, about, &request),
             Plan::Scan => self.scan(state, batch, class(command), about, &request),
             Plan::Mode(mode) => self.mode(state, batch, mode, command, about, &request),
             Plan::Refuse(text, by) => {
@@ -129,6 +130,24 @@ impl Session {
                 self.refuse(state, about, &text)
             }
         }
+    }
+
+    /// To any node, unless it is a script without keys and `policy.keyless_scripts` refuses those.
+    fn anywhere(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        command: &Command,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        if command.is_script()
+            && self.context.config.policy.keyless_scripts == KeylessScripts::Error
+            && command.is_keyless_script(request)
+        {
+            return self.refuse(state, about, &command.refusal(SCRIPT_WITHOUT_KEYS));
+        }
+        self.send_anywhere(state, batch, class(command), about, request)
     }
 
     /// A command behind a MULTI that was refused.
@@ -187,6 +206,9 @@ impl Session {
         {
             fences.hold(slot, lane.id(), super::retry::held(ticket, request, class));
             return None;
+        }
+        if class == Class::Slow {
+            self.script_ahead(&lane, request);
         }
         match lane.send(request, false, ticket, self.clone(), class) {
             Ok(()) => {

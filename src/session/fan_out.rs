@@ -80,6 +80,9 @@ impl Session {
         request: &Request<'_>,
     ) -> Taken {
         let map = &batch.map;
+        if gather.merge == Merge::AllOk {
+            self.note_script_command(request);
+        }
         let nodes = self.targets(state, map, gather.to);
         if nodes.is_empty() {
             return self.refuse(state, about, &self.no_node());
@@ -152,6 +155,9 @@ impl Session {
     ) -> Taken {
         let ticket = Ticket::new(state.replies.next_seq(), 0, None);
         let lane = self.lane_to(state, map, node);
+        if class == Class::Slow {
+            self.script_ahead(&lane, request);
+        }
         match lane.send(request, false, ticket, self.clone(), class) {
             Ok(()) => state.replies.push(about, Stage::Sent(None, lane.id())),
             Err(not_taken) => {

@@ -13,6 +13,7 @@ mod dispatch;
 mod driven;
 mod errors;
 mod fan_out;
+mod healing;
 mod inspect;
 mod mailbox;
 mod modal;
@@ -24,12 +25,15 @@ mod redirecting;
 mod refusal;
 mod replies;
 mod retry;
+mod scripts;
 mod verdict;
+mod worker_scripts;
 
 pub use context::{SessionContext, Shared};
 pub use mailbox::{Errand, Errands, Mailbox, Unanswered};
 pub use monitor::Monitors;
 pub use reading::serve;
+pub use scripts::Scripts;
 
 use crate::command::CommandId;
 use crate::io::{Flush, Output, WriteHalf};
@@ -80,6 +84,8 @@ struct State {
     adrift: Vec<adrift::Adrift>,
     /// Reads that belong to no slot and were lost with their connection: they are repeated once.
     lost_adrift: Vec<crate::upstream::Ticket>,
+    /// EVALSHAs that were sent again with their script, which happens once.
+    healed: Vec<crate::upstream::Ticket>,
     transaction: Transaction,
     /// The command that a task carries out.
     driven: Option<Box<driven::Driven>>,
@@ -138,6 +144,7 @@ impl Session {
                 fences: None,
                 adrift: Vec::new(),
                 lost_adrift: Vec::new(),
+                healed: Vec::new(),
                 transaction: Transaction::None,
                 driven: None,
                 monitor: None,

@@ -44,6 +44,9 @@ impl Session {
             return;
         }
         if reply[0] == b'-' {
+            if self.heal(state, ticket, reply, &request, from) {
+                return;
+            }
             self.context.metrics.error(ErrorSource::Upstream, reply);
         } else {
             self.note_heir(state, ticket, from);
@@ -76,7 +79,7 @@ impl Session {
     }
 
     /// Puts a request that did not execute behind a fence.
-    fn fence(
+    pub(super) fn fence(
         &self,
         state: &mut State,
         ticket: Ticket,

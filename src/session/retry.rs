@@ -98,6 +98,9 @@ impl Session {
                 let lane = self.lane_to(state, &map, node);
                 let asking = asking == Asking::Yes;
                 let request = refused.held.request.clone();
+                if refused.held.class == Class::Slow {
+                    self.script_ahead(&lane, &request);
+                }
                 match lane.send(&request, asking, ticket, me, refused.held.class) {
                     Ok(()) => {
                         self.context.metrics.retry(reason(&refused.why));
@@ -133,6 +136,9 @@ impl Session {
             {
                 fences.unhold(slot, held);
                 return false;
+            }
+            if held.class == Class::Slow {
+                self.script_ahead(&lane, &held.request);
             }
             match lane.send(&held.request, false, held.ticket, me, held.class) {
                 Ok(()) => {

@@ -1,5 +1,6 @@
 //! Who a refused request is sent to next, when, and how long that goes on.
 
+use super::healing::Proof;
 use super::{Session, State};
 use crate::cluster::{NodeAddr, NodeIndex, Slot, SlotMap};
 use crate::config::Unavailable;
@@ -87,6 +88,14 @@ impl Session {
                 wait
             }
             Why::Refuted => Verdict::GiveUp,
+            Why::NoScript { from } => self.back_to(from, slot, map).unwrap_or(wait),
+            Why::UnprovenNoScript { from, moment } => {
+                match self.prove_absence(state, refused, from, *moment, map) {
+                    Proof::Absent => self.back_to(from, slot, map).unwrap_or(wait),
+                    Proof::Asked => wait,
+                    Proof::Impossible => Verdict::GiveUp,
+                }
+            }
             Why::TryAgain | Why::Unavailable | Why::Full if refused.not_before.is_none() => wait,
             Why::TryAgain | Why::Unavailable | Why::Full => match map.owner(slot) {
                 Some(owner) => Verdict::Send(owner, Asking::No),
@@ -97,6 +106,15 @@ impl Session {
                 None => wait,
             },
         }
+    }
+
+    /// Again to the node that answered: it need not own the slot.
+    fn back_to(&self, from: &NodeAddr, slot: Slot, map: &SlotMap) -> Option<Verdict> {
+        let owner = map.owner(slot)?;
+        Some(match map.find(from) {
+            Some(node) if node != owner => Verdict::Send(node, Asking::Yes),
+            _ => Verdict::Send(owner, Asking::No),
+        })
     }
 
     /// The owner could not be reached: it is tried again, but so are its replicas, one of which may have been
@@ -165,6 +183,7 @@ impl Session {
         match why {
             Why::Moved(_) | Why::Ask(_) | Why::TryAgain => timeouts.command,
             Why::UnconfirmedAsk { .. } | Why::Refuted => timeouts.command,
+            Why::NoScript { .. } | Why::UnprovenNoScript { .. } => timeouts.command,
             Why::Full => timeouts.queue,
             Why::Unavailable | Why::NotSent | Why::LostRead | Why::Unconfirmed { .. } => {
                 self.unavailable()
@@ -195,5 +214,6 @@ pub(super) fn reason(why: &Why) -> RetryReason {
         Why::TryAgain | Why::Unavailable | Why::Full => RetryReason::Refused,
         Why::NotSent => RetryReason::NotSent,
         Why::LostRead => RetryReason::ReadOnly,
+        Why::NoScript { .. } | Why::UnprovenNoScript { .. } => RetryReason::Script,
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct State {
     /// When the last request was taken.
     pub(super) used: Micros,
     pub(super) probing: bool,
+    /// How many connections it has had.
+    connections: u32,
 }
 
 pub(super) enum Link {
@@ -103,6 +105,7 @@ impl Lane {
                 heard: now,
                 used: now,
                 probing: false,
+                connections: 0,
             }),
             listed: Cell::new(false),
             waker: RefCell::new(None),
@@ -114,6 +117,12 @@ impl Lane {
     #[inline]
     pub fn id(&self) -> LaneId {
         self.id
+    }
+
+    /// Which of its connections this is, in a row.
+    #[inline]
+    pub fn connection(&self) -> u32 {
+        self.state.borrow().connections
     }
 
     /// The node it leads to.
@@ -235,6 +244,7 @@ impl Lane {
     pub(super) fn connected(self: &Rc<Self>, write: WriteHalf) {
         let mut state = self.state.borrow_mut();
         state.link = Link::Up(write);
+        state.connections = state.connections.wrapping_add(1);
         state.heard = self.context.clock.micros();
         self.metrics.connected();
         self.list();
