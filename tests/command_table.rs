@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-use slotway::command::{Command, CommandTable, Keys, Policy, render_snapshot};
+use slotway::command::{Command, CommandTable, Keys, Mode, Policy, render_snapshot};
 use slotway::resp::{self, ReplyScanner, encode, parse_request};
 
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/command/snapshot.txt");
@@ -400,12 +400,12 @@ fn an_argument_may_decide() {
     assert_eq!(policy("EVAL s 1 a"), Policy::Route);
     assert!(matches!(
         policy("XREAD BLOCK 0 STREAMS a 0"),
-        Policy::Later(_)
+        Policy::Mode(Mode::Blocking)
     ));
     assert_eq!(policy("XREAD COUNT 1 STREAMS BLOCK 0"), Policy::Route);
     assert!(matches!(
         policy("XREADGROUP GROUP g c block 1 STREAMS a >"),
-        Policy::Later(_)
+        Policy::Mode(Mode::Blocking)
     ));
 }
 

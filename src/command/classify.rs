@@ -1,9 +1,9 @@
 //! Finds the policy of a command: its row in the policy table, or else what its flags say.
 
 use super::facts::{Facts, Flags};
-use super::policy::Policy;
+use super::policy::{Mode, Policy};
 use super::policy_rows::{BLOCKING, FAMILIES, ON_REQUEST, ROWS};
-use Policy::{AnyNode, Later, OneNode, Refused, Route};
+use Policy::{AnyNode, OneNode, Refused, Route};
 
 /// What is done with a command, and what `policy.allow` makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,10 @@ pub(super) fn classify(facts: &Facts) -> Row {
 fn by_flags(facts: &Facts) -> Row {
     let is = |flag| facts.flags.contains(flag);
     let keys = facts.has_keys();
-    let (policy, allowed) = if is(Flags::BLOCKING) {
-        (Later(BLOCKING), None)
+    let (policy, allowed) = if is(Flags::BLOCKING) && keys {
+        (Policy::Mode(Mode::Blocking), None)
+    } else if is(Flags::BLOCKING) {
+        (Refused(BLOCKING), None)
     } else if is(Flags::ADMIN) || is(Flags::PUBSUB) {
         (
             Refused(

@@ -7,8 +7,8 @@ use super::facts::{Facts, Flags};
 use super::key_spec::KeySpec;
 use super::keys::{Rule, has_block, msetex_is_conditional};
 use super::names::Names;
-use super::policy::{Policy, Split};
-use super::policy_rows::{self, STREAM_BLOCK};
+use super::policy::{Mode, Policy, Split};
+use super::policy_rows;
 use crate::resp::{Request, strict_integer};
 
 /// How many different commands are told apart by metrics; later ones count as [`CommandId::OTHER`].
@@ -137,7 +137,7 @@ impl Command {
 
     fn policy_by_arguments(&self, request: &Request<'_>) -> Policy {
         match (self.rule, self.policy) {
-            (Rule::Stream, Policy::Route) if has_block(request) => Policy::Later(STREAM_BLOCK),
+            (Rule::Stream, Policy::Route) if has_block(request) => Policy::Mode(Mode::Blocking),
             (Rule::Script, Policy::Route) if request.get(2).and_then(strict_integer) == Some(0) => {
                 Policy::OneNode
             }

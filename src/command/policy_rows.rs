@@ -57,12 +57,11 @@ const fn to_all(merge: Merge) -> Policy {
 }
 
 pub(super) const DENIED: &str = "is denied by policy.deny";
-pub(super) const STREAM_BLOCK: &str = "with BLOCK is not supported yet; use it without BLOCK";
 /// Why a script or function is refused that is called without keys, where `policy.keyless_scripts` says so.
 pub const SCRIPT_WITHOUT_KEYS: &str = "without keys is refused by policy.keyless_scripts = \"error\"; name the keys \
      that the script uses, or set it to \"any\"";
 pub(super) const BLOCKING: &str =
-    "blocks, which is not supported yet; use the command that does not block";
+    "may block without naming a key, so its node cannot be told; connect to the node";
 const TRANSACTION: &str =
     "is not supported yet: transactions are still to come; send the commands without MULTI";
 const WATCHING: &str = "is not supported yet: WATCH is still to come; use a script with keys";
@@ -150,7 +149,7 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("pubsub|shardchannels", to_all(Merge::Union)),
     ("pubsub|shardnumsub",   to_all(Merge::NumSub)),
 
-    // With BLOCK, `Command::policy_for` says Later.
+    // With BLOCK, `Command::policy_for` says Blocking.
     ("xread",      Route),
     ("xreadgroup", Route),
 
@@ -182,20 +181,22 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("client|no-touch",  Policy::Local(Local::ClientNoTouch)),
     ("client|reply",     Policy::Local(Local::ClientReply)),
 
+    // May wait for an element, on a connection of the client's own.
+    ("blpop",      Policy::Mode(Mode::Blocking)),
+    ("brpop",      Policy::Mode(Mode::Blocking)),
+    ("blmove",     Policy::Mode(Mode::Blocking)),
+    ("brpoplpush", Policy::Mode(Mode::Blocking)),
+    ("blmpop",     Policy::Mode(Mode::Blocking)),
+    ("bzpopmin",   Policy::Mode(Mode::Blocking)),
+    ("bzpopmax",   Policy::Mode(Mode::Blocking)),
+    ("bzmpop",     Policy::Mode(Mode::Blocking)),
+
     // Still to come.
     ("multi",          Later(TRANSACTION)),
     ("exec",           Later(TRANSACTION)),
     ("discard",        Later(TRANSACTION)),
     ("watch",          Later(WATCHING)),
     ("unwatch",        Later(WATCHING)),
-    ("blpop",          Later(BLOCKING)),
-    ("brpop",          Later(BLOCKING)),
-    ("blmove",         Later(BLOCKING)),
-    ("brpoplpush",     Later(BLOCKING)),
-    ("blmpop",         Later(BLOCKING)),
-    ("bzpopmin",       Later(BLOCKING)),
-    ("bzpopmax",       Later(BLOCKING)),
-    ("bzmpop",         Later(BLOCKING)),
     ("subscribe",      Later(SUBSCRIBING)),
     ("psubscribe",     Later(SUBSCRIBING)),
     ("ssubscribe",     Later(SUBSCRIBING)),

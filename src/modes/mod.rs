@@ -2,4 +2,9 @@
 //! bytes and moments in, decisions and bytes out. `session` drives them and does the input and output; nothing here
 //! knows sockets, lanes or tokio.
 
+mod blocking;
 pub mod monitor;
+mod sweep;
+
+pub use blocking::{Blocking, Patience};
+pub use sweep::{Found, Step, Sweep, Tail, undo};

@@ -61,7 +61,6 @@ pub struct SessionContext {
     pub(super) flusher: Rc<Flusher>,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) lanes: Rc<Lanes>,
-    #[allow(dead_code, reason = "the commands that use it come next")]
     pub(super) leases: Rc<Leases>,
     pub(super) request_limits: RequestLimits,
     pub(super) preauth_limits: RequestLimits,
@@ -78,6 +77,8 @@ pub struct SessionContext {
     pub(super) heirs: RefCell<HashMap<NodeAddr, NodeAddr>>,
     /// When a replica of an unreachable primary was last asked whether it was promoted.
     pub(super) scouted: Cell<Option<Instant>>,
+    /// Clients in blocking commands.
+    pub(super) blocked: Cell<usize>,
     /// `limits.memory` is nearly reached: no large request is taken.
     scarce: Cell<bool>,
 }
@@ -128,6 +129,7 @@ impl SessionContext {
             retry_task: tokio::sync::Notify::new(),
             heirs: RefCell::default(),
             scouted: Cell::new(None),
+            blocked: Cell::new(0),
             scarce: Cell::new(false),
             shared,
         })
@@ -225,6 +227,11 @@ impl SessionContext {
 
     pub(super) fn report(&self, report: Report) {
         self.shared.topology.report(report);
+    }
+
+    pub(super) fn set_blocked(&self, clients: usize) {
+        self.blocked.set(clients);
+        self.metrics.set_blocked_clients(clients);
     }
 
     /// Said by the worker: memory is scarce, or no longer so.

@@ -372,6 +372,7 @@ fn must_wait(state: &State, plan: &Plan) -> bool {
         Plan::Local(local) => changes_connection(*local),
         Plan::Mode(Mode::Monitor) => true,
         Plan::Gather(_) | Plan::Scan => state.fences.is_some(),
+        Plan::Mode(mode) => super::modal::waits_its_turn(*mode),
         _ => false,
     };
     concerned && !state.replies.is_empty()

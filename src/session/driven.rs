@@ -11,10 +11,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::task::AbortHandle;
 
-/// So much is read ahead of a client whose command is being carried out, in bytes: to notice that it hangs up. A
-/// client that has sent more is asked ten times a second whether it is still there.
-const READ_AHEAD_MAX: usize = 64 * 1024;
-
 /// The command that a task carries out; kept in the session's state.
 pub(super) struct Driven {
     task: AbortHandle,
@@ -36,7 +32,6 @@ impl Drop for Driven {
     }
 }
 
-#[allow(dead_code, reason = "the commands that use it come next")]
 impl Session {
     /// Has `task` carry out a command; its result is the reply. All before it must have been answered (`must_wait`).
     ///
@@ -79,13 +74,16 @@ impl Session {
         self.wake();
     }
 
-    /// Reads on while a command is being carried out, without taking any: ready when the client is gone.
+    /// Reads on while a command is being carried out, without taking any: ready when the client is gone. With
+    /// `limits.client_in_flight_bytes` read it is only asked ten times a second whether it is still there, which is not
+    /// seen before what it sent has left its own buffers.
     pub(super) fn poll_driven(&self, cx: &mut Context<'_>, reader: &mut Reader) -> Poll<()> {
         let hang_up = match &self.state.borrow().driven {
             Some(driven) => driven.hang_up,
             None => return Poll::Pending,
         };
-        while reader.input.as_slice().len() < READ_AHEAD_MAX {
+        let most = self.context.config.limits.client_in_flight_bytes;
+        while reader.input.as_slice().len() < most {
             let scratch = &self.context.scratch;
             let read = reader
                 .input
@@ -98,18 +96,26 @@ impl Session {
                     self.finish();
                     return Poll::Pending;
                 }
-                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Ready(_) => return self.end_driven(),
             }
         }
         if hang_up == HangUp::Ends && reader.read.is_closed() {
-            return Poll::Ready(());
+            return self.end_driven();
         }
         Poll::Pending
     }
 
+    /// The replies to what came before it are still offered to the client, which may have closed one direction only.
+    fn end_driven(&self) -> Poll<()> {
+        let _ = self.write_out(&mut self.state.borrow_mut());
+        Poll::Ready(())
+    }
+
     /// Has the session's task look whether a client that has sent much is still there.
     pub(super) fn check_driven(&self, state: &State) {
-        if state.driven.is_some() && self.input_held.get() >= READ_AHEAD_MAX {
+        if state.driven.is_some()
+            && self.input_held.get() >= self.context.config.limits.client_in_flight_bytes
+        {
             self.wake();
         }
     }

@@ -53,6 +53,31 @@ pub(super) fn unreachable_node(fault: &Fault) -> Bytes {
     ))
 }
 
+/// What a client gets whose command may have been executed, or not.
+pub(super) fn outcome_unknown(fault: &Fault) -> Bytes {
+    error_reply(&format!(
+        "ERR slotway: outcome unknown, connection to {} lost after the command was sent ({fault}); \
+         check before you repeat it",
+        fault.node
+    ))
+}
+
+/// What a client gets whose command was not answered in time.
+pub(super) fn late() -> Bytes {
+    error_reply(
+        "ERR slotway: no reply in time (timeouts.command, or timeouts.slow_command for O(N) commands and \
+         scripts); outcome unknown, check before you repeat it",
+    )
+}
+
+/// What a client gets who needs a connection of its own.
+pub(super) fn no_lease() -> Bytes {
+    error_reply(
+        "ERR slotway: too many connections of single clients to nodes (upstream.leases); raise it, or block, watch \
+         and subscribe with fewer clients",
+    )
+}
+
 /// An error reply from its text, which comes without the leading `-`.
 pub(super) fn error_reply(text: &str) -> Bytes {
     let mut reply = Vec::new();

@@ -17,19 +17,24 @@ impl Session {
         mode: Mode,
         command: &Command,
         about: About,
-        _request: &Request<'_>,
+        request: &Request<'_>,
     ) -> Taken {
         match mode {
             Mode::Monitor => self.begin_monitor(state, about),
+            Mode::Blocking => self.block(state, command, about, request),
             Mode::Multi
             | Mode::Exec
             | Mode::Discard
             | Mode::Watch
             | Mode::Unwatch
-            | Mode::Blocking
             | Mode::Subscription
             | Mode::Wait
             | Mode::Waitaof => self.refuse(state, about, &command.refusal("is not supported yet")),
         }
     }
+}
+
+/// Whether a command is carried out only once everything before it is answered, because a task will do it (`driven`).
+pub(super) fn waits_its_turn(mode: Mode) -> bool {
+    matches!(mode, Mode::Blocking)
 }

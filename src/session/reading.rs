@@ -184,7 +184,7 @@ impl Session {
         state.no_map_until.is_some_and(|until| now < until) && self.context.map().nodes().is_empty()
     }
 
-    fn life(&self) -> Life {
+    pub(super) fn life(&self) -> Life {
         self.state.borrow().life
     }
 

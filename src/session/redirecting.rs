@@ -1,7 +1,7 @@
 //! What a session does with refusals, losses and timeouts: it builds fences, which say in which order things may
 //! happen (`route::Fences`). What a refusal means is `refusal`'s, what happens next is `retry`'s.
 
-use super::errors::{error_reply, unreachable_node};
+use super::errors::{outcome_unknown, unreachable_node};
 use super::refusal::{concerns, kind};
 use super::replies::Stage;
 use super::retry::{held, held_bytes};
@@ -153,11 +153,7 @@ impl Session {
             return self.landed_late(state, ticket, request);
         }
         let info = self.inspect(&request);
-        let reply = error_reply(&format!(
-            "ERR slotway: outcome unknown, connection to {} lost after the command was sent ({fault}); \
-             check before you repeat it",
-            fault.node
-        ));
+        let reply = outcome_unknown(fault);
         if state.fences.is_none() {
             self.redirect(state);
         }
@@ -211,9 +207,7 @@ impl Session {
             (0..in_flight).for_each(|_| fences.expire());
         }
         self.context.metrics.unknown_outcome();
-        let text = "ERR slotway: no reply in time (timeouts.command, or timeouts.slow_command for O(N) commands and \
-                    scripts); outcome unknown, check before you repeat it";
-        let reply = error_reply(text);
+        let reply = super::errors::late();
         self.context.metrics.error(ErrorSource::Proxy, &reply);
         self.complete(state, ticket.seq, &reply);
     }

@@ -16,6 +16,9 @@ const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// The name nodes show for slotway's connections in their CLIENT LIST.
 const CLIENT_NAME: &str = "slotway";
 
+/// The name of connections that one client has to itself.
+pub(super) const LEASE_NAME: &str = "slotway-lease";
+
 /// With whom slotway signs in at the nodes.
 #[derive(Clone, Default)]
 pub struct Credentials {
@@ -48,12 +51,24 @@ pub async fn dial(
     within: Duration,
     unacked: Duration,
 ) -> Result<TcpStream, FaultKind> {
+    dial_as(CLIENT_NAME, node, proto, credentials, within, unacked).await
+}
+
+/// As [`dial`], under a name of the caller's.
+pub(super) async fn dial_as(
+    name: &str,
+    node: &NodeAddr,
+    proto: Proto,
+    credentials: &Credentials,
+    within: Duration,
+    unacked: Duration,
+) -> Result<TcpStream, FaultKind> {
     let connecting = async {
         let mut stream = TcpStream::connect((node.host(), node.port()))
             .await
             .map_err(|e| FaultKind::Connect(e.to_string()))?;
         tune_tcp(&stream, unacked).map_err(|e| FaultKind::Io(e.to_string()))?;
-        handshake(&mut stream, proto, credentials)
+        handshake(&mut stream, name, proto, credentials)
             .await
             .map_err(|e| match e {
                 HandshakeError::Io(e) => FaultKind::Io(e.to_string()),
@@ -69,6 +84,7 @@ pub async fn dial(
 
 async fn handshake(
     stream: &mut TcpStream,
+    name: &str,
     proto: Proto,
     credentials: &Credentials,
 ) -> Result<(), HandshakeError> {
@@ -99,10 +115,7 @@ async fn handshake(
         (Proto::Resp2, None) => {}
     }
     // A node that demands a password answers even this with NOAUTH, so the error is found before any request.
-    encode::command(
-        &mut out,
-        &[&b"CLIENT"[..], b"SETNAME", CLIENT_NAME.as_bytes()],
-    );
+    encode::command(&mut out, &[&b"CLIENT"[..], b"SETNAME", name.as_bytes()]);
     stream.write_all(&out).await?;
     let mut answers = Answers::default();
     for _ in 0..must_succeed {

@@ -1,8 +1,9 @@
 //! The leases of a worker: how many there may be, and the idle ones that wait for their next client.
 
+use super::connect::{LEASE_NAME, dial_as};
 use super::lanes::{LaneSettings, UpstreamContext};
 use super::lease::{Lease, Link};
-use super::{Fault, FaultKind, dial};
+use super::{Fault, FaultKind};
 use crate::cluster::{NodeAddr, SlotMap};
 use crate::observe::{NodeError, NodeMetrics};
 use crate::resp::Proto;
@@ -79,7 +80,8 @@ impl Leases {
             self.evict();
         }
         let settings = &self.context.settings;
-        let dialled = dial(
+        let dialled = dial_as(
+            LEASE_NAME,
             node,
             proto,
             &self.context.credentials,

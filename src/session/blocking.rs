@@ -1,0 +1,254 @@
+//! Carries blocking commands out. With all keys in one slot a command waits at the node, on a lease; with keys in
+//! several slots it is emulated by sweeps over the shared lanes (`modes::Blocking` says which commands).
+
+use super::dispatch::Taken;
+use super::driven::HangUp;
+use super::errand::{Undo, ask};
+use super::pursuit::{Pursuit, Verdict};
+use super::replies::About;
+use super::{Session, SessionContext, State, errors};
+use crate::cluster::Slot;
+use crate::command::{Command, KeyError, Keys};
+use crate::modes::{Blocking, Found, Patience, undo};
+use crate::observe::{CrossSlot, ErrorSource};
+use crate::resp::{Proto, Request};
+use crate::route::cross_slot;
+use crate::upstream::{Lease, Lost, NoLease};
+use bytes::Bytes;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Pause between the first two sweeps; the next ones are twice as long each.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// The longest pause between two sweeps.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+const TOGETHER: &str = "give keys that belong together one hash tag, as in {tag}key";
+
+const TOO_MANY: &str = "ERR slotway: too many blocked clients (limits.blocked_clients); raise it, or block with \
+                        fewer clients";
+
+/// A blocking command that is being carried out.
+struct Wait {
+    session: Rc<Session>,
+    command: Rc<Blocking>,
+    proto: Proto,
+    readonly: bool,
+    deadline: Option<Instant>,
+    _place: Place,
+}
+
+/// A blocked client's place among `limits.blocked_clients`.
+struct Place(Rc<SessionContext>);
+
+impl Session {
+    /// Takes a blocking command; all before it has been answered.
+    pub(super) fn block(
+        self: &Rc<Self>,
+        state: &mut State,
+        command: &Command,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        let mut keys = Keys::new();
+        if let Err(error @ KeyError::Undescribed) = command.keys(request, &mut keys) {
+            return self.refuse(state, about, &format!("ERR slotway: {error}"));
+        }
+        let blocking = Blocking::new(&command.name, request);
+        let slots = slots(request, &keys);
+        if let Err((a, b)) = slots
+            && !blocking.can_sweep()
+        {
+            let metrics = &self.context.metrics;
+            metrics.cross_slot(command.metric, CrossSlot::Refused);
+            let text = cross_slot(request.arg(a), request.arg(b), TOGETHER);
+            return self.refuse(state, about, &text);
+        }
+        let Some(place) = Place::take(&self.context) else {
+            return self.refuse(state, about, TOO_MANY);
+        };
+        let patience = blocking.patience();
+        let wait = Wait {
+            session: self.clone(),
+            command: Rc::new(blocking),
+            proto: state.client.proto(),
+            readonly: command.is_readonly(),
+            deadline: match patience {
+                Patience::For(time) => self.context.clock.now().checked_add(time),
+                Patience::Forever | Patience::Unreadable => None,
+            },
+            _place: place,
+        };
+        let first = keys.first().map(|&at| Slot::of(request.arg(at as usize)));
+        let whole = slots.is_ok();
+        if !whole {
+            let metrics = &self.context.metrics;
+            metrics.cross_slot(command.metric, CrossSlot::Split);
+        }
+        self.drive(state, about, HangUp::Ends, async move {
+            let session = wait.session.clone();
+            let done = match (whole, patience) {
+                (false, Patience::Unreadable) => {
+                    let request = wait.command.first_key_only(&keys);
+                    wait.park(first, request).await
+                }
+                (false, _) => wait.sweep(keys).await,
+                (true, _) => wait.park_whole(first, keys).await,
+            };
+            let (source, reply) = match done {
+                Ok(reply) => (ErrorSource::Upstream, reply),
+                Err(reply) => (ErrorSource::Proxy, reply),
+            };
+            if reply.first() == Some(&b'-') {
+                session.context.metrics.error(source, &reply);
+            }
+            reply
+        })
+    }
+}
+
+/// `Err` with two keys whose slots differ.
+fn slots(request: &Request<'_>, keys: &[u32]) -> Result<(), (usize, usize)> {
+    let slot = |at: u32| Slot::of(request.arg(at as usize));
+    let first = keys.first().copied().unwrap_or_default();
+    match keys.iter().find(|&&key| slot(key) != slot(first)) {
+        Some(&other) => Err((first as usize, other as usize)),
+        None => Ok(()),
+    }
+}
+
+/// All of these: `Ok` with what a node said, `Err` with what we say.
+impl Wait {
+    async fn park_whole(mut self, slot: Option<Slot>, keys: Keys) -> Result<Bytes, Bytes> {
+        let request = match self.settle_tails(&keys).await? {
+            Some(error) => return Ok(error),
+            None => self.command.whole(),
+        };
+        self.park(slot, request).await
+    }
+
+    /// Waits at the node that serves the slot.
+    async fn park(self, slot: Option<Slot>, mut request: Bytes) -> Result<Bytes, Bytes> {
+        let context = &self.session.context;
+        let mut pursuit = Pursuit::new(self.session.clone(), slot);
+        loop {
+            let target = pursuit.target().await?;
+            match context.leases.take(&target.node, self.proto).await {
+                Err(NoLease::Limit) => return Err(errors::no_lease()),
+                Err(NoLease::Down(fault)) => {
+                    pursuit.failed(errors::unreachable_node(&fault)).await?;
+                }
+                Ok(mut lease) => match exchange(&mut lease, target.asking, &request).await {
+                    Ok(reply) => {
+                        lease.give_back();
+                        if pursuit.answered(&reply, &target.node).await == Verdict::Final {
+                            return Ok(reply);
+                        }
+                    }
+                    Err(Lost::NotSent(fault)) => {
+                        pursuit.failed(errors::unreachable_node(&fault)).await?;
+                    }
+                    Err(Lost::Unknown(fault)) if self.readonly => {
+                        pursuit.failed(errors::outcome_unknown(&fault)).await?;
+                    }
+                    Err(Lost::Unknown(fault)) => {
+                        context.metrics.unknown_outcome();
+                        return Err(errors::outcome_unknown(&fault));
+                    }
+                },
+            }
+            if let Some(deadline) = self.deadline {
+                let left = deadline.saturating_duration_since(context.clock.now());
+                if left.is_zero() {
+                    return Ok(self.command.nothing(self.proto));
+                }
+                request = self.command.with_time_left(left);
+            }
+        }
+    }
+
+    /// Looks again and again at all keys, in their order.
+    async fn sweep(mut self, keys: Keys) -> Result<Bytes, Bytes> {
+        if let Some(error) = self.settle_tails(&keys).await? {
+            return Ok(error);
+        }
+        let mut sweep = self.command.sweep(&keys, self.proto);
+        let steps = sweep.steps();
+        let mut pause = PAUSE_MIN;
+        loop {
+            for at in 0..steps.len() {
+                let (command, all) = (self.command.clone(), steps.clone());
+                let undo: Undo = Rc::new(move |reply| undo(&command, &all[at], reply));
+                let step = &steps[at];
+                match ask(&self.session, step.slot, &step.request, Some(undo)).await {
+                    Ok(reply) => {
+                        if let Found::Reply(reply) = sweep.put(at, &reply) {
+                            return Ok(reply);
+                        }
+                    }
+                    Err(error) => {
+                        return match sweep.end() {
+                            Found::Reply(reply) => Ok(reply),
+                            Found::Nothing => Err(error),
+                        };
+                    }
+                }
+            }
+            if let Found::Reply(reply) = sweep.end() {
+                return Ok(reply);
+            }
+            let left = self.deadline.map(|deadline| {
+                self.session.context.clock.tick();
+                deadline.saturating_duration_since(self.session.context.clock.now())
+            });
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(self.command.nothing(self.proto));
+            }
+            tokio::time::sleep(left.map_or(pause, |left| left.min(pause))).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Replaces "what comes from now on" by the last entry there is now: the command may be sent several times.
+    /// `Some`: what is wrong with the command.
+    async fn settle_tails(&mut self, keys: &[u32]) -> Result<Option<Bytes>, Bytes> {
+        for tail in self.command.tails(keys) {
+            let reply = ask(&self.session, tail.slot, &tail.request, None).await?;
+            if reply.first() == Some(&b'-') {
+                return Ok(Some(reply));
+            }
+            let command = Rc::get_mut(&mut self.command).expect("no sweep has begun");
+            command.answer_tail(&tail, &reply);
+        }
+        Ok(None)
+    }
+}
+
+async fn exchange(lease: &mut Lease, asking: bool, request: &[u8]) -> Result<Bytes, Lost> {
+    if asking {
+        lease.send(&[ASKING, request].concat(), 2).await?;
+        lease.reply().await?;
+        return lease.reply().await;
+    }
+    lease.exchange(request).await
+}
+
+impl Place {
+    fn take(context: &Rc<SessionContext>) -> Option<Self> {
+        let blocked = context.blocked.get();
+        if blocked >= context.config.limits.blocked_clients {
+            return None;
+        }
+        context.set_blocked(blocked + 1);
+        Some(Self(context.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set_blocked(self.0.blocked.get() - 1);
+    }
+}

@@ -1,0 +1,220 @@
+//! One request of a task on a shared lane: sent to whoever serves its slot now, waited for.
+//!
+//! The task may be gone before the answer comes, because its client hung up. What was popped for it must not be
+//! lost then: an errand has a way to undo what it did.
+
+use super::Session;
+use super::pursuit::{Pursuit, Target, Verdict};
+use super::{Life, errors};
+use crate::cluster::Slot;
+use crate::observe::ErrorSource;
+use crate::upstream::{Answer, Class, Fault, Requester, Ticket};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// Makes, from the reply that nobody waits for any more, the request that undoes it.
+pub(super) type Undo = Rc<dyn Fn(&[u8]) -> Option<Bytes>>;
+
+/// What is known of the request.
+enum Stage {
+    /// In flight; somebody waits for it.
+    Awaited(Option<Waker>),
+    /// Nobody waits for it any more.
+    Abandoned,
+    Answered(Outcome),
+    /// The outcome was taken.
+    Over,
+}
+
+enum Outcome {
+    Reply(Bytes),
+    NotSent(Fault),
+    Unknown(Fault),
+    Late,
+}
+
+/// The requester that the lane knows; lives until the lane has answered.
+struct Errand {
+    session: Rc<Session>,
+    slot: Slot,
+    undo: Option<Undo>,
+    stage: RefCell<Stage>,
+}
+
+/// What a task holds of its errand.
+struct Waiting(Rc<Errand>);
+
+/// Sends a request to the node that serves the slot, over the session's lane, and waits for the reply. An error of
+/// ours where there is none. `undo` is only called if the reply comes too late for the task.
+pub(super) async fn ask(
+    session: &Rc<Session>,
+    slot: Slot,
+    request: &Bytes,
+    undo: Option<Undo>,
+) -> Result<Bytes, Bytes> {
+    let mut pursuit = Pursuit::new(session.clone(), Some(slot));
+    let mut lost = false;
+    loop {
+        let target = pursuit.target().await?;
+        let waiting = match send(session, &target, slot, request, undo.clone()) {
+            Ok(waiting) => waiting,
+            Err(reply) => {
+                pursuit.failed(reply).await?;
+                continue;
+            }
+        };
+        match waiting.outcome().await {
+            Outcome::Reply(reply) => match pursuit.answered(&reply, &target.node).await {
+                Verdict::Final => return Ok(reply),
+                Verdict::Again => {}
+            },
+            Outcome::NotSent(fault) => pursuit.failed(errors::unreachable_node(&fault)).await?,
+            Outcome::Unknown(fault) => {
+                let repeat = !lost && session.inspect(request).readonly;
+                let reply = errors::outcome_unknown(&fault);
+                if !repeat {
+                    session.context.metrics.unknown_outcome();
+                    return Err(reply);
+                }
+                lost = true;
+                pursuit.failed(reply).await?;
+            }
+            Outcome::Late => {
+                session.context.metrics.unknown_outcome();
+                return Err(errors::late());
+            }
+        }
+    }
+}
+
+fn send(
+    session: &Rc<Session>,
+    target: &Target,
+    slot: Slot,
+    request: &Bytes,
+    undo: Option<Undo>,
+) -> Result<Waiting, Bytes> {
+    let map = session.context.map().clone();
+    let Some(node) = map.find(&target.node) else {
+        return Err(errors::error_reply(&format!(
+            "CLUSTERDOWN slotway: {} is no node of the cluster any more; try again later",
+            target.node
+        )));
+    };
+    let lane = session.lane_to(&session.state.borrow(), &map, node);
+    let errand = Rc::new(Errand {
+        session: session.clone(),
+        slot,
+        undo,
+        stage: RefCell::new(Stage::Awaited(None)),
+    });
+    let ticket = Ticket::new(0, 0, Some(slot));
+    match lane.send(
+        request,
+        target.asking,
+        ticket,
+        errand.clone(),
+        Class::Normal,
+    ) {
+        Ok(()) => Ok(Waiting(errand)),
+        Err(not_taken) => Err(errors::not_taken(&not_taken)),
+    }
+}
+
+impl Waiting {
+    async fn outcome(self) -> Outcome {
+        poll_fn(|cx| {
+            let stage = &mut *self.0.stage.borrow_mut();
+            match std::mem::replace(stage, Stage::Over) {
+                // Its session has ended: the task is about to be dropped, and what it holds is taken back.
+                Stage::Answered(outcome)
+                    if self.0.undo.is_some() && self.0.session.life() == Life::Dead =>
+                {
+                    *stage = Stage::Answered(outcome);
+                    Poll::Pending
+                }
+                Stage::Answered(outcome) => Poll::Ready(outcome),
+                _ => {
+                    *stage = Stage::Awaited(Some(cx.waker().clone()));
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let stage = self.0.stage.replace(Stage::Abandoned);
+        match stage {
+            Stage::Answered(Outcome::Reply(reply)) => self.0.take_back(&reply),
+            Stage::Over => *self.0.stage.borrow_mut() = Stage::Over,
+            _ => {}
+        }
+    }
+}
+
+impl Errand {
+    fn settle(&self, outcome: Outcome) {
+        let stage = self.stage.replace(Stage::Over);
+        match (stage, outcome) {
+            (Stage::Awaited(waker), outcome) => {
+                self.stage.replace(Stage::Answered(outcome));
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            (Stage::Abandoned, Outcome::Reply(reply)) => self.take_back(&reply),
+            // Told that it takes too long, and not yet taken notice of.
+            (Stage::Answered(Outcome::Late), Outcome::Reply(reply)) => {
+                self.stage.replace(Stage::Answered(Outcome::Reply(reply)));
+            }
+            (Stage::Over, Outcome::Reply(reply)) => self.take_back(&reply),
+            (stage, _) => drop(self.stage.replace(stage)),
+        }
+    }
+
+    /// Undoes what was done for a client that is gone.
+    fn take_back(&self, reply: &[u8]) {
+        let Some(request) = self.undo.as_ref().and_then(|undo| undo(reply)) else {
+            return;
+        };
+        let (session, slot) = (self.session.clone(), self.slot);
+        tokio::task::spawn_local(async move {
+            session.context.metrics.pushed_back();
+            let undone = ask(&session, slot, &request, None).await;
+            let error = match &undone {
+                Ok(reply) if reply.first() == Some(&b'-') => reply,
+                Ok(_) => return,
+                Err(reply) => reply,
+            };
+            tracing::warn!(
+                error = %error.escape_ascii(),
+                "an element popped for a client that is gone could not be pushed back"
+            );
+            session.context.metrics.error(ErrorSource::Proxy, error);
+        });
+    }
+}
+
+impl Requester for Errand {
+    fn wants_requests(&self) -> bool {
+        false
+    }
+
+    fn answered(&self, _: Ticket, answer: Answer<'_>) {
+        self.settle(match answer {
+            Answer::Reply { reply, .. } => Outcome::Reply(Bytes::copy_from_slice(reply)),
+            Answer::NotSent { fault, .. } => Outcome::NotSent(fault.clone()),
+            Answer::Unknown { fault, .. } => Outcome::Unknown(fault.clone()),
+        });
+    }
+
+    fn expired(&self, _: Ticket) {
+        self.settle(Outcome::Late);
+    }
+}

@@ -1,0 +1,165 @@
+//! Finds the node for a slot on behalf of a task (`driven`), as often as it takes: follows redirections, waits while
+//! nobody serves the slot, and knows when that has gone on for too long. What goes to the node, and over which kind
+//! of connection, is the caller's business. (What is in flight on lanes for the session itself is `redirecting`'s.)
+
+use super::refusal::{concerns, kind};
+use super::verdict::pause;
+use super::{Session, errors};
+use crate::cluster::{NodeAddr, Slot};
+use crate::observe::RetryReason;
+use crate::topology::{Report, Trigger};
+use crate::upstream::{Refusal, Ticket, classify};
+use bytes::Bytes;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// The beginning of what a server says to clients that it stops blocking because it is no primary any more.
+const INSTANCE_CHANGED: &[u8] =
+    b"-UNBLOCKED force unblock from blocking operation, instance state changed";
+
+/// See the module. One per command.
+pub(super) struct Pursuit {
+    session: Rc<Session>,
+    slot: Option<Slot>,
+    /// Where a redirection points.
+    next: Option<Target>,
+    hops: usize,
+    attempts: u32,
+    /// Since when nobody could be asked.
+    trouble: Option<Instant>,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) node: NodeAddr,
+    /// With ASKING in front.
+    pub(super) asking: bool,
+}
+
+/// What a reply means for the pursuit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It is the answer, whatever it says.
+    Final,
+    /// It was not executed; to be sent again to the next target.
+    Again,
+}
+
+impl Pursuit {
+    /// For a command that belongs to that slot; without one any primary will do.
+    pub(super) fn new(session: Rc<Session>, slot: Option<Slot>) -> Self {
+        Self {
+            session,
+            slot,
+            next: None,
+            hops: 0,
+            attempts: 0,
+            trouble: None,
+        }
+    }
+
+    /// Where it goes next. Waits for an owner; `Err` is the reply when that takes too long.
+    pub(super) async fn target(&mut self) -> Result<Target, Bytes> {
+        loop {
+            if let Some(next) = self.next.take() {
+                return Ok(next);
+            }
+            let map = self.session.context.map().clone();
+            let node = match self.slot {
+                Some(slot) => map.owner(slot),
+                None => map.primaries().first().copied(),
+            };
+            if let Some(node) = node {
+                return Ok(Target {
+                    node: map.node(node).addr.clone(),
+                    asking: false,
+                });
+            }
+            let context = &self.session.context;
+            context.report(Report::Refresh(Trigger::ClusterDown));
+            let status = context.shared.status.load_full();
+            let slot = self.slot.or(Slot::new(0)).expect("0 is a slot");
+            self.failed(errors::no_owner(slot, &map, &status)).await?;
+        }
+    }
+
+    /// The target could not be asked: waits a little. `Err` is `reply` once that has gone on for too long.
+    pub(super) async fn failed(&mut self, reply: Bytes) -> Result<(), Bytes> {
+        let session = &self.session;
+        session.context.clock.tick();
+        let now = session.context.clock.now();
+        let since = *self.trouble.get_or_insert(now);
+        if now.duration_since(since) >= session.unavailable() {
+            return Err(reply);
+        }
+        self.attempts += 1;
+        tokio::time::sleep(pause(self.attempts)).await;
+        self.session.context.metrics.retry(RetryReason::NotSent);
+        Ok(())
+    }
+
+    /// The target has answered. What it refuses is sent again, after a pause where that helps.
+    pub(super) async fn answered(&mut self, reply: &Bytes, from: &NodeAddr) -> Verdict {
+        let ticket = Ticket::new(0, 0, self.slot);
+        if reply.starts_with(INSTANCE_CHANGED) {
+            let why = Trigger::ClusterDown;
+            let node = from.clone();
+            self.session.context.report(Report::Suspect { node, why });
+            return self.wait(reply).await;
+        }
+        let Some(refusal) = classify(reply).filter(|r| concerns(r, ticket)) else {
+            self.trouble = None;
+            return Verdict::Final;
+        };
+        let metrics = &self.session.context.metrics;
+        metrics.redirection(kind(&refusal));
+        metrics.retry(match refusal {
+            Refusal::Moved(..) | Refusal::Ask(..) => RetryReason::Redirected,
+            _ => RetryReason::Refused,
+        });
+        let asking = matches!(refusal, Refusal::Ask(..));
+        match refusal {
+            Refusal::Moved(slot, to) | Refusal::Ask(slot, to) => {
+                let to = self.session.reached(&to, from);
+                if !asking {
+                    self.session.context.report(Report::Moved {
+                        slot,
+                        to: to.clone(),
+                        from: from.clone(),
+                    });
+                }
+                self.hops += 1;
+                if self.hops > self.session.context.config.limits.redirections {
+                    return Verdict::Final;
+                }
+                // Only addresses that topology named are dialled.
+                if self.session.context.map().find(&to).is_none() {
+                    let refresh = Report::Refresh(Trigger::Moved);
+                    self.session.context.report(refresh);
+                    return self.wait(reply).await;
+                }
+                self.next = Some(Target { node: to, asking });
+                Verdict::Again
+            }
+            Refusal::ClusterDown | Refusal::MasterDown | Refusal::ReadOnly => {
+                let why = Trigger::ClusterDown;
+                let node = from.clone();
+                self.session.context.report(Report::Suspect { node, why });
+                self.wait(reply).await
+            }
+            Refusal::TryAgain => {
+                self.hops = 0;
+                self.wait(reply).await
+            }
+            Refusal::Loading => self.wait(reply).await,
+        }
+    }
+
+    async fn wait(&mut self, reply: &Bytes) -> Verdict {
+        match self.failed(reply.clone()).await {
+            Ok(()) => Verdict::Again,
+            Err(_) => Verdict::Final,
+        }
+    }
+}
