@@ -202,7 +202,12 @@ fn lane(line: &str) -> Option<(String, String)> {
     }
     let state = fields.iter().filter(|(name, _)| !COUNTERS.contains(name));
     let state: Vec<String> = state
-        .map(|(name, value)| format!("{name}={value}"))
+        .map(|(name, value)| match (*name, *value) {
+            // How many commands are queued. Valkey 9.1 says 0 from a connection's first EXEC on; an open MULTI shows in
+            // the flags.
+            ("multi", "0") => "multi=-1".to_owned(),
+            _ => format!("{name}={value}"),
+        })
         .collect();
     Some((value("id")?.to_owned(), state.join(" ")))
 }

@@ -62,8 +62,6 @@ pub const SCRIPT_WITHOUT_KEYS: &str = "without keys is refused by policy.keyless
      that the script uses, or set it to \"any\"";
 pub(super) const BLOCKING: &str =
     "may block without naming a key, so its node cannot be told; connect to the node";
-const TRANSACTION: &str =
-    "is not supported yet: transactions are still to come; send the commands without MULTI";
 const WATCHING: &str = "is not supported yet: WATCH is still to come; use a script with keys";
 const SUBSCRIBING: &str =
     "is not supported yet: subscriptions are still to come; subscribe at a node";
@@ -191,10 +189,12 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("bzpopmax",   Policy::Mode(Mode::Blocking)),
     ("bzmpop",     Policy::Mode(Mode::Blocking)),
 
+    // Transactions.
+    ("multi",   Policy::Mode(Mode::Multi)),
+    ("exec",    Policy::Mode(Mode::Exec)),
+    ("discard", Policy::Mode(Mode::Discard)),
+
     // Still to come.
-    ("multi",          Later(TRANSACTION)),
-    ("exec",           Later(TRANSACTION)),
-    ("discard",        Later(TRANSACTION)),
     ("watch",          Later(WATCHING)),
     ("unwatch",        Later(WATCHING)),
     ("subscribe",      Later(SUBSCRIBING)),

@@ -5,8 +5,8 @@ use super::problem::Problem;
 use super::secret::Secret;
 use super::settings::Settings;
 use super::typed::{
-    Admin, Auth, AuthMode, Cluster, Config, KeylessScripts, Limits, Listen, Log, LogFormat,
-    LogLevel, Observe, Policy, Timeouts, Unavailable, Upstream,
+    Admin, Auth, AuthMode, Cluster, Config, CrossSlotTransactions, KeylessScripts, Limits, Listen,
+    Log, LogFormat, LogLevel, Observe, Policy, Timeouts, Unavailable, Upstream,
 };
 use super::value::{ListenAddr, Value};
 use crate::cluster::NodeAddr;
@@ -65,6 +65,10 @@ impl Config {
                 keyless_scripts: match of.word("policy.keyless_scripts") {
                     "error" => KeylessScripts::Error,
                     _ => KeylessScripts::Any,
+                },
+                cross_slot_transactions: match of.word("policy.cross_slot_transactions") {
+                    "split" => CrossSlotTransactions::Split,
+                    _ => CrossSlotTransactions::Refuse,
                 },
             },
             observe: Observe {
@@ -205,6 +209,8 @@ impl Reader<'_> {
             blocked_clients: self.integer("limits.blocked_clients"),
             scripts: self.integer("limits.scripts"),
             script_bytes: self.size("limits.script_bytes"),
+            transaction_commands: self.integer("limits.transaction_commands"),
+            transaction_bytes: self.size("limits.transaction_bytes"),
         }
     }
 

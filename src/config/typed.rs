@@ -86,6 +86,8 @@ pub struct Limits {
     pub blocked_clients: usize,
     pub scripts: usize,
     pub script_bytes: usize,
+    pub transaction_commands: usize,
+    pub transaction_bytes: usize,
 }
 
 /// Section `timeouts`.
@@ -136,6 +138,7 @@ pub struct Policy {
     pub deny: Vec<String>,
     pub split_writes: bool,
     pub keyless_scripts: KeylessScripts,
+    pub cross_slot_transactions: CrossSlotTransactions,
 }
 
 /// What becomes of a script or function that is called without keys.
@@ -145,6 +148,15 @@ pub enum KeylessScripts {
     Any,
     /// It is refused.
     Error,
+}
+
+/// What becomes of a transaction whose keys are in several slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrossSlotTransactions {
+    /// The command that brings in the second slot is refused.
+    Refuse,
+    /// One transaction for each slot.
+    Split,
 }
 
 /// Section `observe`.

@@ -142,7 +142,7 @@ fn keyless_commands_say_whom_they_ask() {
 fn refusals_say_why() {
     insta::assert_snapshot!(offline("MULTI"), @r"
     command  multi (noscript no_multi)
-    refused  ERR slotway: 'multi' is not supported yet: transactions are still to come; send the commands without MULTI
+    plan     answered by slotway itself; the commands up to EXEC are kept
     ");
     insta::assert_snapshot!(offline("GETT foo"), @r"
     refused  ERR unknown command 'GETT', with args beginning with: 'foo'

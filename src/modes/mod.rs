@@ -5,6 +5,8 @@
 mod blocking;
 pub mod monitor;
 mod sweep;
+mod transaction;
 
 pub use blocking::{Blocking, Patience};
 pub use sweep::{Found, Step, Sweep, Tail, undo};
+pub use transaction::{Assembly, Block, NotQueued, Queue, QueueLimits, Slots};

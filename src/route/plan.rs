@@ -61,8 +61,9 @@ pub fn plan(command: &Command, request: &Request<'_>, split_writes: bool) -> Pla
     }
 }
 
+/// Where a request goes by its keys alone, whatever its command's policy.
 #[inline]
-fn route(command: &Command, request: &Request<'_>) -> Plan {
+pub fn route(command: &Command, request: &Request<'_>) -> Plan {
     if let Some(key) = command.only_key() {
         return Plan::Slot(Slot::of(request.arg(key)));
     }

@@ -1,6 +1,6 @@
 //! Refused requests that belong to no slot: there is no order to keep, so each is retried by itself.
 
-use super::replies::Stage;
+use super::replies::{Rest, Stage};
 use super::retry::held;
 use super::verdict::{FIRST_PAUSE, pause, reason};
 use super::{Session, State, errors};
@@ -54,7 +54,7 @@ impl Session {
 
     pub(super) fn set_adrift(&self, state: &mut State, held: Held, why: Why, reply: Bytes) -> bool {
         let ticket = held.ticket;
-        let readonly = self.inspect(&held.request).readonly;
+        let readonly = self.inspect(ticket, &held.request).readonly;
         // A write for all slots is resent only if nothing behind it can have overtaken it.
         if !readonly && state.replies.next_seq() != ticket.seq + 1 {
             return false;
@@ -131,7 +131,7 @@ impl Session {
     ) -> Option<NodeIndex> {
         let primaries = map.primaries();
         let pending = state.replies.get_mut(ticket.seq)?;
-        match (&pending.stage, &pending.scan) {
+        match (&pending.stage, pending.rest.as_deref()) {
             (Stage::Fanout(fanout), _) => {
                 let node = fanout.parts[usize::from(ticket.part)].node.as_ref()?;
                 map.find(node)
@@ -140,7 +140,7 @@ impl Session {
             (Stage::Early { .. } | Stage::Ready(_), _) => None,
             // A node's cursor means nothing to another node. Under another map any node may answer: the step is
             // repeated whatever it says.
-            (_, Some(step)) if step.is_of(map) => Some(step.node),
+            (_, Some(Rest::Scan(step))) if step.is_of(map) => Some(step.node),
             _ => primaries
                 .get(ticket.seq as usize % primaries.len().max(1))
                 .copied(),

@@ -1,7 +1,7 @@
 //! What lanes deliver to a session. The plain case — a reply that is no error, to a session that is not
 //! redirecting — is a copy into the output; everything else is looked at.
 
-use super::replies::{About, Stage};
+use super::replies::{About, Rest, Stage};
 use super::{Life, Session, State};
 use crate::command::Lookup;
 use crate::local::Address;
@@ -59,8 +59,8 @@ impl Session {
         match &mut pending.stage {
             Stage::Sent(..) | Stage::Held => {
                 let about = pending.about;
-                if let Some(step) = pending.scan.take() {
-                    return self.complete_scan(state, ticket.seq, &step, reply);
+                if let Some(rest) = pending.rest.take() {
+                    return self.complete_rest(state, ticket.seq, &rest, reply);
                 }
                 count_lookups(metrics, &about, about.keys, reply);
                 self.complete(state, ticket.seq, reply);
@@ -98,6 +98,14 @@ impl Session {
         }
     }
 
+    #[inline(never)]
+    fn complete_rest(&self, state: &mut State, seq: u64, rest: &Rest, reply: &[u8]) {
+        match rest {
+            Rest::Scan(step) => self.complete_scan(state, seq, step, reply),
+            Rest::Exec(assembly) => self.complete_exec(state, seq, assembly, &[reply]),
+        }
+    }
+
     fn complete_scan(&self, state: &mut State, seq: u64, step: &ScanStep, reply: &[u8]) {
         let mut shown = Vec::new();
         if step.reply(reply, self.context.map().version(), &mut shown) == Scanned::Shard {
@@ -125,9 +133,15 @@ impl Session {
         let Some(pending) = state.replies.get_mut(seq) else {
             return;
         };
+        let rest = pending.rest.take();
         if let Stage::Fanout(fanout) = std::mem::replace(&mut pending.stage, Stage::Held) {
             let mut reply = Vec::new();
             fanout.gathering.finish(&facts, &mut reply);
+            if let Some(Rest::Exec(assembly)) = rest.as_deref() {
+                let parts = resp::elements(&reply).unwrap_or_default();
+                let parts: Vec<&[u8]> = parts.into_iter().map(|part| &reply[part]).collect();
+                return self.complete_exec(state, seq, assembly, &parts);
+            }
             if reply.first() == Some(&b'-') {
                 self.context.metrics.error(ErrorSource::Upstream, &reply);
             }

@@ -1,7 +1,7 @@
 //! One decoded command: look it up, plan it, send it or answer it.
 
 use super::replies::{About, Stage};
-use super::{Session, State, Transaction};
+use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
 use crate::command::{Command, CommandId, CommandTable, Local, Lookup, Mode, SCRIPT_WITHOUT_KEYS};
 use crate::config::KeylessScripts;
@@ -13,6 +13,10 @@ use crate::upstream::{Class, Lane, LaneId, Ticket};
 use std::cell::Ref;
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// What a client gets whose request is too large for what memory is left.
+pub(super) const SCARCE: &str =
+    "OOM slotway: limits.memory is nearly reached, no large request is taken now; try again later";
 
 /// What all commands of one read have in common: one look at the map and the table.
 pub(super) struct Batch<'a> {
@@ -67,14 +71,18 @@ impl Session {
             Ok(command) => command,
             Err(unknown) => {
                 about.silent = state.client.begin_command() != Replies::On;
+                if let Some(queue) = &mut state.transaction {
+                    queue.abort();
+                }
                 return self.refuse_with(state, about, unknown.text());
             }
         };
         about.command = command.metric;
         state.last_command = command.metric;
-        if state.transaction == Transaction::Refused && belongs_to_transaction(command) {
-            about.silent = state.client.begin_command() != Replies::On;
-            return self.refuse_queued(state, command, about);
+        if state.transaction.is_some()
+            && let Some(taken) = self.in_transaction(state, batch, command, about, &request)
+        {
+            return taken;
         }
         let split_writes = self.context.config.policy.split_writes;
         let plan = plan(command, &request, split_writes);
@@ -90,8 +98,7 @@ impl Session {
             return self.refuse(state, about, local::NOAUTH);
         }
         if self.context.is_too_large_now(request.bytes().len()) {
-            let text = "OOM slotway: limits.memory is nearly reached, no large request is taken now; try again later";
-            return self.refuse(state, about, text);
+            return self.refuse(state, about, SCARCE);
         }
         if batch.monitored
             && let Some(text) = self.monitored(state, command, &plan, &request)
@@ -119,9 +126,6 @@ impl Session {
             Plan::Scan => self.scan(state, batch, class(command), about, &request),
             Plan::Mode(mode) => self.mode(state, batch, mode, command, about, &request),
             Plan::Refuse(text, by) => {
-                if &*command.name == "multi" && by == RefusedBy::Policy {
-                    state.transaction = Transaction::Refused;
-                }
                 if by == RefusedBy::CrossSlot {
                     self.context
                         .metrics
@@ -148,21 +152,6 @@ impl Session {
             return self.refuse(state, about, &command.refusal(SCRIPT_WITHOUT_KEYS));
         }
         self.send_anywhere(state, batch, class(command), about, request)
-    }
-
-    /// A command behind a MULTI that was refused.
-    #[cold]
-    fn refuse_queued(&self, state: &mut State, command: &Command, about: About) -> Taken {
-        let text = match &*command.name {
-            "exec" | "discard" => {
-                state.transaction = Transaction::None;
-                "EXECABORT slotway: MULTI was refused, nothing of the transaction was executed"
-            }
-            _ => {
-                "ERR slotway: not executed, it follows a MULTI that was refused; EXEC, DISCARD or RESET ends that"
-            }
-        };
-        self.refuse(state, about, text)
     }
 
     #[inline]
@@ -281,7 +270,7 @@ impl Session {
         let server = self.context.shared.server.load();
         let env = self.context.env(&server);
         if local == Local::Reset {
-            state.transaction = Transaction::None;
+            state.transaction = None;
             state.monitor = None;
         }
         let effect = local::answer(local, request, &mut state.client, &env, &mut reply);
@@ -358,11 +347,6 @@ fn allowed_before_auth(plan: &Plan) -> bool {
         Plan::Refuse(_, by) => *by == RefusedBy::Arguments,
         _ => false,
     }
-}
-
-/// Whether a command between MULTI and EXEC is queued; the others end the transaction or the connection.
-fn belongs_to_transaction(command: &Command) -> bool {
-    !matches!(&*command.name, "reset" | "quit")
 }
 
 /// Whether a command has to wait until everything before it is answered: it changes the connection, or it

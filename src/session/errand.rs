@@ -73,7 +73,7 @@ pub(super) async fn ask(
             },
             Outcome::NotSent(fault) => pursuit.failed(errors::unreachable_node(&fault)).await?,
             Outcome::Unknown(fault) => {
-                let repeat = !lost && session.inspect(request).readonly;
+                let repeat = !lost && session.inspect(Ticket::new(0, 0, None), request).readonly;
                 let reply = errors::outcome_unknown(&fault);
                 if !repeat {
                     session.context.metrics.unknown_outcome();

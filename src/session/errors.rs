@@ -6,6 +6,9 @@ use crate::topology::TopologyStatus;
 use crate::upstream::{Fault, NotTaken};
 use bytes::Bytes;
 
+/// How errors begin that say that a command may have been executed.
+pub(super) const OUTCOME_UNKNOWN: &str = "ERR slotway: outcome unknown";
+
 /// What a client gets whose slot has had no owner for `timeouts.unavailable`.
 pub(super) fn no_owner(slot: Slot, map: &SlotMap, status: &TopologyStatus) -> Bytes {
     let text = if map.nodes().is_empty() {
@@ -56,8 +59,7 @@ pub(super) fn unreachable_node(fault: &Fault) -> Bytes {
 /// What a client gets whose command may have been executed, or not.
 pub(super) fn outcome_unknown(fault: &Fault) -> Bytes {
     error_reply(&format!(
-        "ERR slotway: outcome unknown, connection to {} lost after the command was sent ({fault}); \
-         check before you repeat it",
+        "{OUTCOME_UNKNOWN}, connection to {} lost after the command was sent ({fault}); check before you repeat it",
         fault.node
     ))
 }

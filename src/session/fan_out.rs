@@ -3,7 +3,7 @@
 
 use super::dispatch::{Batch, Taken};
 use super::recent::Question;
-use super::replies::{About, Fanout, Part, Stage};
+use super::replies::{About, Fanout, Part, Rest, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
 use crate::command::{Gather, Lookup, Merge, Split, Targets};
@@ -15,6 +15,23 @@ use std::rc::Rc;
 
 /// The question that goes with RANDOMKEY, so that the choice among the shards can follow their sizes.
 const DBSIZE: &[u8] = b"*1\r\n$6\r\nDBSIZE\r\n";
+
+/// One part of a command, on its way to the owner of its slot.
+pub(super) struct ToSend<'a> {
+    pub(super) slot: Slot,
+    pub(super) request: &'a [u8],
+    /// See `Ticket::of_block`.
+    pub(super) inner: u32,
+    pub(super) keys: u32,
+}
+
+/// The slots of `parts`, if the session is redirecting.
+pub(super) fn closed_slots(state: &State, parts: &[Part]) -> Vec<Slot> {
+    match &state.fences {
+        Some(_) => parts.iter().filter_map(|p| p.slot).collect(),
+        None => Vec::new(),
+    }
+}
 
 impl Session {
     /// One sub-command per slot, all handed to their lanes at once.
@@ -31,25 +48,48 @@ impl Session {
             Ok(plan) => plan,
             Err(e) => return self.refuse(state, about, &e.to_string()),
         };
-        let seq = state.replies.next_seq();
-        let mut parts = Vec::with_capacity(plan.len());
-        // Parts that left before the session began to redirect because of a later one.
-        let mut unfenced = 0;
-        for part in 0..plan.len() {
-            let slot = plan.slot(part);
-            let ticket = Ticket::new(seq, part as u16, Some(slot));
-            let lane = self.send(state, &batch.map, class, ticket, slot, plan.command(part));
-            unfenced += usize::from(state.fences.is_none());
-            let keys = if about.lookup == Lookup::None {
+        let to_send = (0..plan.len()).map(|part| ToSend {
+            slot: plan.slot(part),
+            request: plan.command(part),
+            inner: 0,
+            keys: if about.lookup == Lookup::None {
                 0
             } else {
                 plan.positions(part).len() as u32
-            };
+            },
+        });
+        let parts = self.send_parts(state, batch, class, to_send);
+        let closed = closed_slots(state, &parts);
+        self.push_fanout(state, about, Gathering::of_split(plan), parts, None);
+        for slot in closed {
+            self.advance_if_closed(state, slot);
+        }
+        Taken::Yes
+    }
+
+    /// Sends the parts of the next command, each to its slot. They are to be pushed among the replies, and what waits
+    /// for the slots that are closed then is to be advanced.
+    pub(super) fn send_parts<'a>(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        class: Class,
+        to_send: impl ExactSizeIterator<Item = ToSend<'a>>,
+    ) -> Vec<Part> {
+        let seq = state.replies.next_seq();
+        let mut parts = Vec::with_capacity(to_send.len());
+        // Parts that left before the session began to redirect because of a later one.
+        let mut unfenced = 0;
+        for (part, one) in to_send.enumerate() {
+            let slot = one.slot;
+            let ticket = Ticket::new(seq, part as u16, Some(slot)).of_block(one.inner);
+            let lane = self.send(state, &batch.map, class, ticket, slot, one.request);
+            unfenced += usize::from(state.fences.is_none());
             parts.push(Part {
                 slot: Some(slot),
                 lane,
                 node: None,
-                keys,
+                keys: one.keys,
             });
         }
         if let Some(fences) = &mut state.fences {
@@ -58,15 +98,7 @@ impl Session {
                 .filter_map(|p| Some((p.slot?, p.lane?)));
             sent.for_each(|(slot, lane)| fences.sent(slot, lane));
         }
-        let closed: Vec<Slot> = match &state.fences {
-            Some(_) => parts.iter().filter_map(|p| p.slot).collect(),
-            None => Vec::new(),
-        };
-        self.push_fanout(state, about, Gathering::of_split(plan), parts, None);
-        for slot in closed {
-            self.advance_if_closed(state, slot);
-        }
-        Taken::Yes
+        parts
     }
 
     /// The whole command to several nodes.
@@ -189,7 +221,7 @@ impl Session {
         let seq = state.replies.next_seq();
         let taken = self.send_to_node(state, &batch.map, step.node, class, about, &rewritten);
         if let Some(pending) = state.replies.get_mut(seq) {
-            pending.scan = Some(Box::new(step));
+            pending.rest = Some(Box::new(Rest::Scan(step)));
         }
         taken
     }
@@ -205,7 +237,7 @@ impl Session {
         self.context.recent.borrow_mut().get(question, now)
     }
 
-    fn push_fanout(
+    pub(super) fn push_fanout(
         &self,
         state: &mut State,
         about: About,

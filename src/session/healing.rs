@@ -107,7 +107,7 @@ impl Session {
         let Some(body) = scripts.body_before(&sha, sent) else {
             return false;
         };
-        let info = self.inspect(request);
+        let info = self.inspect(ticket, request);
         let from = from.clone();
         let why = if scripts.is_absent(lane, &sha) {
             Why::NoScript { from }

@@ -2,13 +2,22 @@
 //! plain one.
 
 use super::Session;
-use crate::command::{Command, Keys};
-use crate::resp::{Span, parse_request};
-use crate::upstream::Class;
+use crate::command::{Command, Keys, Mode, Policy};
+use crate::resp::{Decoded, Request, RequestDecoder, Span, parse_request};
+use crate::upstream::{Class, Ticket};
+use std::collections::HashSet;
 
 impl Session {
-    /// What the command table says of a request's bytes.
-    pub(super) fn inspect(&self, request: &[u8]) -> Inspected {
+    /// What the command table says of a request's bytes. A block's error replies are the server's own, whatever scripts
+    /// are in it: those of its commands are inside an array.
+    pub(super) fn inspect(&self, ticket: Ticket, request: &[u8]) -> Inspected {
+        if ticket.inner() > 0 {
+            return Inspected {
+                script: false,
+                readonly: false,
+                class: self.block_class(request),
+            };
+        }
         let mut spans: Vec<Span> = Vec::new();
         let table = self.context.table();
         let command = parse_request(request, &mut spans).and_then(|r| table.lookup(&r).ok());
@@ -21,28 +30,65 @@ impl Session {
 
     /// Whether two requests share a key and either of them writes; what cannot be told counts as yes.
     pub(super) fn conflict(&self, a: &[u8], b: &[u8]) -> bool {
-        let table = self.context.table();
-        let (mut spans_a, mut spans_b): (Vec<Span>, Vec<Span>) = Default::default();
-        let (Some(a), Some(b)) = (
-            parse_request(a, &mut spans_a),
-            parse_request(b, &mut spans_b),
-        ) else {
+        let (Some(a), Some(b)) = (self.footprint(a), self.footprint(b)) else {
             return true;
         };
-        let (Ok(command_a), Ok(command_b)) = (table.lookup(&a), table.lookup(&b)) else {
-            return true;
-        };
-        if command_a.is_readonly() && command_b.is_readonly() {
-            return false;
-        }
-        let (mut keys_a, mut keys_b) = (Keys::new(), Keys::new());
-        if command_a.keys(&a, &mut keys_a).is_err() || command_b.keys(&b, &mut keys_b).is_err() {
-            return true;
-        }
-        let keys: std::collections::HashSet<&[u8]> =
-            keys_a.iter().map(|&k| a.arg(k as usize)).collect();
-        keys_b.iter().any(|&k| keys.contains(b.arg(k as usize)))
+        (a.writes || b.writes) && !a.keys.is_disjoint(&b.keys)
     }
+
+    /// What a request, or the commands of a block, touch; `None` if that cannot be told.
+    fn footprint(&self, bytes: &[u8]) -> Option<Footprint> {
+        let mut footprint = Footprint::default();
+        self.each_command(bytes, |command, request| {
+            let mut keys = Keys::new();
+            command.keys(request, &mut keys).ok()?;
+            let keys = keys.iter().map(|&key| request.arg(key as usize).to_vec());
+            footprint.keys.extend(keys);
+            footprint.writes |= !command.is_readonly();
+            Some(())
+        })?;
+        Some(footprint)
+    }
+
+    fn block_class(&self, block: &[u8]) -> Class {
+        let mut class = Class::Normal;
+        let known = self.each_command(block, |command, _| {
+            if command.is_slow() {
+                class = Class::Slow;
+            }
+            Some(())
+        });
+        known.map_or(Class::Slow, |()| class)
+    }
+
+    /// Calls `f` for the request, or for each command of the block; `None` when one is unknown or `f` says so.
+    fn each_command(
+        &self,
+        mut bytes: &[u8],
+        mut f: impl FnMut(&Command, &Request<'_>) -> Option<()>,
+    ) -> Option<()> {
+        let table = self.context.table();
+        let mut decoder = RequestDecoder::new();
+        while !bytes.is_empty() {
+            let decoded = decoder.decode(bytes, &self.context.request_limits);
+            let Ok(Decoded::Request { consumed }) = decoded else {
+                return None;
+            };
+            let request = decoder.request(bytes);
+            let command = table.lookup(&request).ok()?;
+            if !matches!(command.policy, Policy::Mode(Mode::Multi | Mode::Exec)) {
+                f(command, &request)?;
+            }
+            bytes = &bytes[consumed..];
+        }
+        Some(())
+    }
+}
+
+#[derive(Default)]
+struct Footprint {
+    keys: HashSet<Vec<u8>>,
+    writes: bool,
 }
 
 /// See [`Session::inspect`]; what is not known counts as the worst.

@@ -14,6 +14,7 @@ mod dispatch;
 mod driven;
 mod errand;
 mod errors;
+mod executing;
 mod fan_out;
 mod healing;
 mod inspect;
@@ -29,6 +30,7 @@ mod refusal;
 mod replies;
 mod retry;
 mod scripts;
+mod transacting;
 mod verdict;
 mod worker_scripts;
 
@@ -89,13 +91,14 @@ struct State {
     lost_adrift: Vec<crate::upstream::Ticket>,
     /// EVALSHAs that were sent again with their script, which happens once.
     healed: Vec<crate::upstream::Ticket>,
-    transaction: Transaction,
     /// The command that a task carries out.
     driven: Option<Box<driven::Driven>>,
     /// It has said MONITOR.
     monitor: Option<Box<monitor::Monitor>>,
     /// For CLIENT LIST.
     last_command: CommandId,
+    /// What is queued between MULTI and EXEC.
+    transaction: Option<Box<crate::modes::Queue>>,
     /// No further command is read before all in flight are answered (HELLO changes the lanes).
     barrier: bool,
     /// Until when a command that no slot decides waits for the first map.
@@ -106,16 +109,6 @@ struct State {
     bound_since: Option<crate::io::Micros>,
     /// Since when more than the soft limit waits to be written.
     soft_since: Option<std::time::Instant>,
-}
-
-/// Whether commands belong to a transaction. Transactions are still to come: nothing of one is executed, not even
-/// its commands one by one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Transaction {
-    /// They do not.
-    None,
-    /// MULTI was refused; what follows is refused too, until EXEC, DISCARD or RESET.
-    Refused,
 }
 
 /// How far a session is from its end.
@@ -148,10 +141,10 @@ impl Session {
                 adrift: Vec::new(),
                 lost_adrift: Vec::new(),
                 healed: Vec::new(),
-                transaction: Transaction::None,
                 driven: None,
                 monitor: None,
                 last_command: CommandId::OTHER,
+                transaction: None,
                 barrier: false,
                 no_map_until: None,
                 paused: false,
@@ -231,11 +224,13 @@ impl Session {
             .monitor
             .as_ref()
             .map_or(0, |monitor| monitor.waiting());
+        let queued = state.transaction.as_ref().map_or(0, |queue| queue.held());
         state.output.len()
             + state.replies.bytes()
             + state.replies.kept()
             + self.input_held.get()
             + lines
+            + queued
     }
 
     /// The client's number, as CLIENT ID says it.

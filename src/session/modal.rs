@@ -22,14 +22,12 @@ impl Session {
         match mode {
             Mode::Monitor => self.begin_monitor(state, about),
             Mode::Blocking => self.block(state, command, about, request),
-            Mode::Multi
-            | Mode::Exec
-            | Mode::Discard
-            | Mode::Watch
-            | Mode::Unwatch
-            | Mode::Subscription
-            | Mode::Wait
-            | Mode::Waitaof => self.refuse(state, about, &command.refusal("is not supported yet")),
+            Mode::Multi => self.begin_transaction(state, about),
+            Mode::Exec => self.refuse(state, about, "ERR EXEC without MULTI"),
+            Mode::Discard => self.refuse(state, about, "ERR DISCARD without MULTI"),
+            Mode::Watch | Mode::Unwatch | Mode::Subscription | Mode::Wait | Mode::Waitaof => {
+                self.refuse(state, about, &command.refusal("is not supported yet"))
+            }
         }
     }
 }

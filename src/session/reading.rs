@@ -230,6 +230,7 @@ impl Session {
         state.adrift = Vec::new();
         state.monitor = None;
         state.lost_adrift = Vec::new();
+        state.transaction = None;
         state.output = Default::default();
         self.redirecting.set(false);
         self.waker.borrow_mut().take();

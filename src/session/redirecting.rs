@@ -2,6 +2,7 @@
 //! happen (`route::Fences`). What a refusal means is `refusal`'s, what happens next is `retry`'s.
 
 use super::errors::{outcome_unknown, unreachable_node};
+use super::executing::cause;
 use super::refusal::{concerns, kind};
 use super::replies::Stage;
 use super::retry::{held, held_bytes};
@@ -37,8 +38,12 @@ impl Session {
         if !self.is_awaited(state, ticket) {
             return self.landed_late(state, ticket, request);
         }
-        let refusal = classify(reply).filter(|r| concerns(r, ticket));
-        if let Some(refusal) = refusal
+        let refusal = if ticket.inner() > 0 {
+            classify(&cause(reply))
+        } else {
+            classify(reply)
+        };
+        if let Some(refusal) = refusal.filter(|r| concerns(r, ticket))
             && self.refused(state, ticket, reply, &request, from, refusal)
         {
             return;
@@ -67,7 +72,7 @@ impl Session {
         refusal: Refusal,
     ) -> bool {
         self.context.metrics.redirection(kind(&refusal));
-        let info = self.inspect(request);
+        let info = self.inspect(ticket, request);
         let Some(why) = self.why(reply, from, refusal, ticket, &info) else {
             return false;
         };
@@ -132,7 +137,7 @@ impl Session {
         if !self.is_awaited(state, ticket) {
             return self.landed_late(state, ticket, request);
         }
-        let info = self.inspect(&request);
+        let info = self.inspect(ticket, &request);
         let reply = unreachable_node(fault);
         if !self.fence(
             state,
@@ -152,7 +157,7 @@ impl Session {
         if !self.is_awaited(state, ticket) {
             return self.landed_late(state, ticket, request);
         }
-        let info = self.inspect(&request);
+        let info = self.inspect(ticket, &request);
         let reply = outcome_unknown(fault);
         if state.fences.is_none() {
             self.redirect(state);

@@ -5,6 +5,7 @@ use super::recent::Question;
 use crate::cluster::{NodeAddr, Slot};
 use crate::command::{CommandId, Lookup};
 use crate::io::{Micros, Output};
+use crate::modes::Assembly;
 use crate::observe::WorkerMetrics;
 use crate::route::{Gathering, ScanStep};
 use crate::upstream::LaneId;
@@ -39,8 +40,16 @@ pub(super) struct About {
 pub(super) struct Pending {
     pub(super) about: About,
     pub(super) stage: Stage,
-    /// The step that its reply ends, if it is a SCAN.
-    pub(super) scan: Option<Box<ScanStep>>,
+    /// What is still to be done with its reply, if it is not delivered as it comes.
+    pub(super) rest: Option<Box<Rest>>,
+}
+
+/// How a reply becomes the client's.
+pub(super) enum Rest {
+    /// It ends a step of a SCAN.
+    Scan(ScanStep),
+    /// It is EXEC's.
+    Exec(Assembly),
 }
 
 pub(super) enum Stage {
@@ -125,7 +134,7 @@ impl Replies {
         self.queue.push_back(Pending {
             about,
             stage,
-            scan: None,
+            rest: None,
         });
     }
 

@@ -139,7 +139,9 @@ impl Session {
                 .scouted
                 .get()
                 .is_none_or(|last| now.duration_since(last) >= SCOUT_EVERY)
-            && !self.inspect(&refused.held.request).script;
+            && !self
+                .inspect(refused.held.ticket, &refused.held.request)
+                .script;
         let replicas: Vec<_> = map.replicas(owner).collect();
         if may_scout && !replicas.is_empty() {
             self.context.scouted.set(Some(now));

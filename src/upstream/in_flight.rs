@@ -15,6 +15,7 @@ pub struct Ticket {
     /// Which part of the command, 0 if it has one.
     pub part: u16,
     slot: u16,
+    inner: u32,
 }
 
 const NO_SLOT: u16 = u16::MAX;
@@ -24,7 +25,24 @@ impl Ticket {
     #[inline]
     pub fn new(seq: u64, part: u16, slot: Option<Slot>) -> Self {
         let slot = slot.map_or(NO_SLOT, Slot::number);
-        Self { seq, part, slot }
+        Self {
+            seq,
+            part,
+            slot,
+            inner: 0,
+        }
+    }
+
+    /// The same for a block: MULTI, commands and EXEC, whose replies before the last, `inner` of them, are the lane's
+    /// business.
+    pub fn of_block(self, inner: u32) -> Self {
+        Self { inner, ..self }
+    }
+
+    /// How many replies come before the one that is delivered: 0, or those of a block.
+    #[inline]
+    pub fn inner(self) -> u32 {
+        self.inner
     }
 
     /// The slot the request is for.

@@ -4,6 +4,7 @@
 //! became of the client, and whatever does not fit (a surplus reply, a push, bytes that are not RESP) ends the
 //! connection. So does invariant 5: `Outbox` knows which bytes were handed to the kernel.
 
+use super::block::Progress;
 use super::in_flight::{InFlight, Own};
 use super::lanes::UpstreamContext;
 use super::outbox::Outbox;
@@ -59,6 +60,8 @@ pub(super) struct State {
     pub(super) link: Link,
     pub(super) queue: VecDeque<InFlight>,
     pub(super) outbox: Outbox,
+    /// Of the block at the front of the queue, if it is one.
+    pub(super) progress: Progress,
     /// Connections in a row that brought no reply.
     pub(super) failures: u32,
     /// When the last bytes came, or the connection was made.
@@ -101,6 +104,7 @@ impl Lane {
                 link: Link::Idle,
                 queue: VecDeque::new(),
                 outbox: Outbox::default(),
+                progress: Progress::default(),
                 failures: 0,
                 heard: now,
                 used: now,
@@ -140,8 +144,8 @@ impl Lane {
         self.state.borrow().outbox.retained()
     }
 
-    /// Queues one request; with `asking`, ASKING goes right in front of it (invariant 4). It is written at the
-    /// end of the tick. Never calls the requester.
+    /// Queues one request, or one block (`Ticket::of_block`), whole or not at all; with `asking`, ASKING goes right in
+    /// front of it (invariant 4). It is written at the end of the tick. Never calls the requester.
     #[inline]
     pub fn send(
         self: &Rc<Self>,
@@ -273,23 +277,28 @@ impl Lane {
         if reply[0] == b'>' {
             return Err(FaultKind::Protocol("a push that nobody asked for"));
         }
-        let (entry, request) = {
+        let (entry, request, cause) = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
             let Some(entry) = state.queue.pop_front() else {
                 return Err(FaultKind::Protocol("a reply that nobody asked for"));
             };
+            if entry.ticket.inner() > state.progress.seen() {
+                state.queue.push_front(entry);
+                return state.progress.take(reply, state.outbox.handed_over());
+            }
             if state.outbox.handed_over() < entry.len as usize {
                 state.queue.push_front(entry);
                 return Err(FaultKind::Protocol("a reply before its request"));
             }
             state.failures = 0;
+            let cause = (entry.ticket.inner() > 0).then(|| state.progress.finish(reply));
             let keep = matches!(reply[0], b'-' | b'!')
                 || entry.requester.as_ref().is_some_and(|r| r.wants_requests());
             let request =
                 (keep && entry.own == Own::No).then(|| state.outbox.copy_front(entry.len as usize));
             state.outbox.release(entry.len as usize);
-            (entry, request)
+            (entry, request, cause.flatten())
         };
         let Some(requester) = entry.requester else {
             return own_reply(entry.own, reply);
@@ -299,7 +308,7 @@ impl Lane {
         requester.answered(
             entry.ticket,
             Answer::Reply {
-                reply,
+                reply: cause.as_deref().unwrap_or(reply),
                 request,
                 from: &self.node,
             },

@@ -33,6 +33,7 @@ impl Lane {
                 told.push((entry, request, unknown));
             }
             state.outbox.clear();
+            state.progress = Default::default();
             state.link = if fault.kind == FaultKind::Retired {
                 Link::Idle
             } else {

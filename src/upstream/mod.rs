@@ -2,6 +2,7 @@
 //! writes requests in the order it got them, reads replies, and hands each to the requester of the request it
 //! answers. A lease is a connection that one client has to itself for a while. Knows nodes and bytes; never clients, never the slot map.
 
+mod block;
 mod connect;
 mod in_flight;
 mod lane;

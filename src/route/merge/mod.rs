@@ -59,6 +59,11 @@ impl Gathering {
         Self::new(Rule::FanOut { merge, limit }, parts)
     }
 
+    /// For parts whose replies somebody else puts together: an array of them, errors included.
+    pub fn of_parts(parts: usize) -> Self {
+        Self::new(Rule::Keep, parts)
+    }
+
     fn new(rule: Rule, parts: usize) -> Self {
         Self {
             rule,
@@ -72,7 +77,7 @@ impl Gathering {
     pub fn plan(&self) -> Option<&SplitPlan> {
         match &self.rule {
             Rule::Split(plan) => Some(plan),
-            Rule::FanOut { .. } => None,
+            Rule::FanOut { .. } | Rule::Keep => None,
         }
     }
 
@@ -108,6 +113,11 @@ impl Gathering {
                 merge: Merge::First,
                 ..
             } => first_success(&parts, out),
+            Rule::Keep => {
+                encode::array(out, parts.len());
+                parts.iter().for_each(|reply| out.extend_from_slice(reply));
+                Ok(())
+            }
             _ if parts.error().is_some() => {
                 out.extend_from_slice(parts.error().unwrap_or_default());
                 Ok(())
@@ -161,6 +171,7 @@ const SLOWLOG_COUNT: usize = 10;
 enum Rule {
     Split(SplitPlan),
     FanOut { merge: Merge, limit: usize },
+    Keep,
 }
 
 /// All replies, in the order of the parts.

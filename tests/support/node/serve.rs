@@ -39,7 +39,7 @@ pub(super) fn accept(shared: &Arc<Shared>, node: usize, listener: &TcpListener) 
 fn serve(shared: &Shared, node: usize, connection: usize, stream: &TcpStream) {
     let mut reader = BufReader::new(stream);
     let mut proto = 2;
-    let mut asking = false;
+    let (mut asking, mut multi) = (false, false);
     loop {
         let args = match read_command(&mut reader) {
             Ok(Some(args)) => args,
@@ -56,8 +56,18 @@ fn serve(shared: &Shared, node: usize, connection: usize, stream: &TcpStream) {
             asking,
             args,
         };
-        // As in a server, ASKING holds for one command, whatever that is.
-        asking = call.name() == "ASKING";
+        // As in a server, ASKING holds for one command, whatever that is, and for what MULTI begins.
+        asking = match call.name().as_str() {
+            "ASKING" => true,
+            "MULTI" => asking,
+            "EXEC" | "DISCARD" => false,
+            _ => asking && multi,
+        };
+        multi = match call.name().as_str() {
+            "MULTI" => true,
+            "EXEC" | "DISCARD" => false,
+            _ => multi,
+        };
         if call.name() == "HELLO" {
             proto = if call.args.get(1).is_some_and(|v| v == b"3") {
                 3

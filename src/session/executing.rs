@@ -1,0 +1,221 @@
+//! EXEC: what was queued goes out as one block on the lane of its slot, between the session's other requests, so that no
+//! connection is needed for it. Fences hold and resend a block like any other request of its slot; an EXEC that was
+//! refused has executed nothing.
+
+use super::dispatch::{Batch, Taken};
+use super::errors::OUTCOME_UNKNOWN;
+use super::fan_out::{ToSend, closed_slots};
+use super::replies::{About, Rest, Stage};
+use super::{Session, State};
+use crate::command::Local;
+use crate::local;
+use crate::modes::{Assembly, Block, Queue};
+use crate::observe::CrossSlot;
+use crate::resp::{Span, encode, parse_request};
+use crate::route::Gathering;
+use crate::upstream::{Class, Ticket};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
+const ABORTED_BECAUSE: &str = "EXECABORT Transaction discarded because of: ";
+
+impl Session {
+    /// EXEC
+    pub(super) fn exec(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        about: About,
+    ) -> Taken {
+        let Some(queue) = state.transaction.take() else {
+            return Taken::Yes;
+        };
+        if queue.is_aborted() {
+            return self.refuse(state, about, ABORTED);
+        }
+        let class = match queue.is_slow() {
+            true => Class::Slow,
+            false => Class::Normal,
+        };
+        let loads = match queue.is_slow() {
+            true => self.loads(&queue),
+            false => Vec::new(),
+        };
+        let (blocks, assembly) = queue.exec(&loads, |command, request, out| {
+            self.answer_queued(state, command, request, out);
+        });
+        match &blocks[..] {
+            [] => {
+                self.reply_in_turn(state, about, &assembly.finish(&[]));
+                Taken::Yes
+            }
+            [block] => self.send_block(state, batch, class, about, block, assembly),
+            blocks => self.send_blocks(state, batch, class, about, blocks, assembly),
+        }
+    }
+
+    /// SCRIPT LOAD for every script that is called by its SHA and known: NOSCRIPT would come after other effects.
+    #[cold]
+    fn loads(&self, queue: &Queue) -> Vec<Vec<u8>> {
+        let mut loads = BTreeMap::new();
+        for command in queue.commands() {
+            let mut spans: Vec<Span> = Vec::new();
+            let Some(request) = parse_request(command, &mut spans) else {
+                continue;
+            };
+            let is_call = [&b"EVALSHA"[..], b"EVALSHA_RO"]
+                .iter()
+                .any(|name| request.arg(0).eq_ignore_ascii_case(name));
+            if is_call && let Some(body) = request.get(1).and_then(|s| self.context.script_body(s))
+            {
+                let mut load = Vec::with_capacity(body.len() + 64);
+                encode::command(&mut load, &[&b"SCRIPT"[..], b"LOAD", &body]);
+                loads.insert(body, load);
+            }
+        }
+        loads.into_values().collect()
+    }
+
+    /// The answer to a command of slotway's own, now that EXEC has come.
+    fn answer_queued(&self, state: &mut State, command: Local, request: &[u8], out: &mut Vec<u8>) {
+        let mut spans: Vec<Span> = Vec::new();
+        let Some(request) = parse_request(request, &mut spans) else {
+            return;
+        };
+        let server = self.context.shared.server.load();
+        let env = self.context.env(&server);
+        // What changes how replies are delivered was not queued.
+        let _ = local::answer(command, &request, &mut state.client, &env, out);
+    }
+
+    fn send_block(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        class: Class,
+        about: About,
+        block: &Block,
+        assembly: Assembly,
+    ) -> Taken {
+        let about = About {
+            bytes: block.bytes.len() as u32,
+            ..about
+        };
+        let seq = state.replies.next_seq();
+        let ticket = Ticket::new(seq, 0, block.slot).of_block(block.inner);
+        let map = &batch.map;
+        match block.slot {
+            Some(slot) => {
+                let stage = match self.send(state, map, class, ticket, slot, &block.bytes) {
+                    Some(lane) => Stage::Sent(Some(slot), lane),
+                    None => Stage::Held,
+                };
+                state.replies.push(about, stage);
+                self.finish_with(state, seq, assembly);
+                self.advance_if_closed(state, slot);
+            }
+            None => {
+                let Some(node) = self.home(state, map) else {
+                    let why = self.no_node();
+                    let text = format!("{ABORTED_BECAUSE}{why}");
+                    return self.refuse(state, about, &text);
+                };
+                let lane = self.lane_to(state, map, node);
+                match lane.send(&block.bytes, false, ticket, self.clone(), class) {
+                    Ok(()) => {
+                        state.replies.push(about, Stage::Sent(None, lane.id()));
+                        self.finish_with(state, seq, assembly);
+                    }
+                    Err(not_taken) => {
+                        state.replies.push(about, Stage::Held);
+                        self.finish_with(state, seq, assembly);
+                        self.not_taken_adrift(state, ticket, &block.bytes, class, &not_taken);
+                    }
+                }
+            }
+        }
+        Taken::Yes
+    }
+
+    /// `policy.cross_slot_transactions = "split"`: one transaction for each slot, all at once.
+    fn send_blocks(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        class: Class,
+        about: About,
+        blocks: &[Block],
+        assembly: Assembly,
+    ) -> Taken {
+        self.context
+            .metrics
+            .cross_slot(about.command, CrossSlot::Split);
+        let about = About {
+            bytes: blocks.iter().map(|b| b.bytes.len() as u32).sum(),
+            ..about
+        };
+        let seq = state.replies.next_seq();
+        let to_send: Vec<ToSend<'_>> = blocks
+            .iter()
+            .filter_map(|block| {
+                Some(ToSend {
+                    slot: block.slot?,
+                    request: &block.bytes,
+                    inner: block.inner,
+                    keys: 0,
+                })
+            })
+            .collect();
+        let parts = self.send_parts(state, batch, class, to_send.into_iter());
+        let closed = closed_slots(state, &parts);
+        let gathering = Gathering::of_parts(parts.len());
+        self.push_fanout(state, about, gathering, parts, None);
+        self.finish_with(state, seq, assembly);
+        for slot in closed {
+            self.advance_if_closed(state, slot);
+        }
+        Taken::Yes
+    }
+
+    fn finish_with(&self, state: &mut State, seq: u64, assembly: Assembly) {
+        if let Some(pending) = state.replies.get_mut(seq) {
+            pending.rest = Some(Box::new(Rest::Exec(assembly)));
+        }
+    }
+
+    /// The final replies of all blocks of an EXEC are there.
+    pub(super) fn complete_exec(
+        &self,
+        state: &mut State,
+        seq: u64,
+        assembly: &Assembly,
+        replies: &[&[u8]],
+    ) {
+        let told: Vec<Cow<'_, [u8]>> = replies.iter().map(|reply| aborted(reply)).collect();
+        let told: Vec<&[u8]> = told.iter().map(|reply| &**reply).collect();
+        self.complete(state, seq, &assembly.finish(&told));
+    }
+}
+
+/// The reply to EXEC as the client gets it: an error that says that nothing was executed begins with EXECABORT, as
+/// clients expect of a transaction.
+fn aborted(reply: &[u8]) -> Cow<'_, [u8]> {
+    let unknown = |text: &[u8]| text.starts_with(OUTCOME_UNKNOWN.as_bytes());
+    match reply.strip_prefix(b"-") {
+        Some(text) if !text.starts_with(b"EXECABORT ") && !unknown(text) => {
+            Cow::Owned([b"-", ABORTED_BECAUSE.as_bytes(), text].concat())
+        }
+        _ => Cow::Borrowed(reply),
+    }
+}
+
+/// What made a server discard a transaction: the error that it wrapped up in EXECABORT.
+pub(super) fn cause(reply: &[u8]) -> Cow<'_, [u8]> {
+    let text = reply.strip_prefix(b"-");
+    match text.and_then(|text| text.strip_prefix(ABORTED_BECAUSE.as_bytes())) {
+        Some(text) => Cow::Owned([b"-", text].concat()),
+        None => Cow::Borrowed(reply),
+    }
+}

@@ -1,0 +1,283 @@
+//! From MULTI to EXEC or DISCARD: what follows MULTI is checked and queued (`modes::Queue`), nothing is sent. EXEC itself
+//! is `executing`'s.
+//!
+//! Invariant 6 is kept here for blocks: only commands with a plan for a node get into one.
+
+use super::dispatch::{Batch, Taken};
+use super::replies::About;
+use super::{Session, State};
+use crate::command::{Command, Flags, Keys, Local, Mode, Policy};
+use crate::config::CrossSlotTransactions;
+use crate::local::Replies;
+use crate::modes::{NotQueued, QueueLimits, Slots};
+use crate::observe::CrossSlot;
+use crate::resp::{Proto, Request, Span, parse_request, strict_integer};
+use crate::route::{Plan, RefusedBy, cross_slot, plan, route};
+use std::rc::Rc;
+
+const OK: &[u8] = b"+OK\r\n";
+const QUEUED: &[u8] = b"+QUEUED\r\n";
+const NESTED: &str = "ERR MULTI calls can not be nested";
+const WATCH_INSIDE: &str = "ERR WATCH inside MULTI is not allowed";
+const OUTSIDE: &str = "cannot be used inside MULTI; send it before MULTI or after EXEC";
+const ALL_SHARDS: &str =
+    "concerns all shards, and a transaction runs on one; send it before MULTI or after EXEC";
+
+impl Session {
+    /// MULTI
+    pub(super) fn begin_transaction(&self, state: &mut State, about: About) -> Taken {
+        state.transaction = Some(Box::default());
+        self.reply_in_turn(state, about, OK);
+        Taken::Yes
+    }
+
+    /// A command behind MULTI. `None`: it is carried out as if there were no transaction, which it ends.
+    pub(super) fn in_transaction(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        command: &Command,
+        mut about: About,
+        request: &Request<'_>,
+    ) -> Option<Taken> {
+        let plan = plan(command, request, true);
+        if matches!(plan, Plan::Local(Local::Reset | Local::Quit)) {
+            return None;
+        }
+        about.silent = state.client.begin_command() != Replies::On;
+        let too_large = self.context.is_too_large_now(request.bytes().len());
+        let queued = match plan {
+            Plan::Refuse(text, RefusedBy::Arguments) => {
+                if command.policy == Policy::Mode(Mode::Exec) {
+                    state.transaction = None;
+                    return Some(self.refuse(state, about, &text));
+                }
+                Err(text)
+            }
+            _ if command.flags.contains(Flags::NO_MULTI) => Err(self.not_allowed(command)),
+            Plan::Mode(Mode::Exec) => return Some(self.exec(state, batch, about)),
+            Plan::Mode(Mode::Discard) => {
+                state.transaction = None;
+                self.reply_in_turn(state, about, OK);
+                return Some(Taken::Yes);
+            }
+            _ if too_large => Err(super::dispatch::SCARCE.to_owned()),
+            Plan::Slot(_) | Plan::AnyNode => self.queue(state, command, request, plan),
+            Plan::Local(local) => self.queue_local(state, command, request, local),
+            other => match self.queue_rare(state, command, request, other) {
+                Ok(queued) => queued,
+                Err(text) => return Some(self.refuse(state, about, text)),
+            },
+        };
+        if let Err(text) = queued {
+            if let Some(queue) = &mut state.transaction {
+                queue.abort();
+            }
+            return Some(self.refuse(state, about, &text));
+        }
+        self.reply_in_turn(state, about, QUEUED);
+        Some(Taken::Yes)
+    }
+
+    /// What is neither routed nor local. The outer error is one that leaves the transaction as it is.
+    #[cold]
+    fn queue_rare(
+        &self,
+        state: &mut State,
+        command: &Command,
+        request: &Request<'_>,
+        plan: Plan,
+    ) -> Result<Result<(), String>, &'static str> {
+        Ok(match plan {
+            Plan::Mode(Mode::Multi) => return Err(NESTED),
+            Plan::Mode(Mode::Watch) => return Err(WATCH_INSIDE),
+            Plan::Mode(Mode::Unwatch) => self.queue_unwatch(state, command, request),
+            // Inside MULTI nothing blocks.
+            Plan::Mode(Mode::Blocking) => {
+                self.queue(state, command, request, route(command, request))
+            }
+            Plan::Mode(Mode::Wait | Mode::Waitaof) => {
+                self.queue(state, command, request, Plan::AnyNode)
+            }
+            Plan::Mode(_) => Err(command.refusal(OUTSIDE)),
+            Plan::Gather(_) | Plan::Scan => Err(command.refusal(ALL_SHARDS)),
+            Plan::Split(_) => {
+                self.context
+                    .metrics
+                    .cross_slot(command.metric, CrossSlot::Refused);
+                Err(two_slots(command, request))
+            }
+            Plan::Refuse(text, by) => match &*command.name {
+                "watch" if by == RefusedBy::Policy => return Err(WATCH_INSIDE),
+                "unwatch" => self.queue_unwatch(state, command, request),
+                "wait" | "waitaof" => self.queue(state, command, request, Plan::AnyNode),
+                _ if matches!(command.policy_for(request), Policy::Later(_))
+                    && command.flags.contains(Flags::BLOCKING) =>
+                {
+                    self.queue(state, command, request, route(command, request))
+                }
+                _ => {
+                    if by == RefusedBy::CrossSlot {
+                        self.context
+                            .metrics
+                            .cross_slot(command.metric, CrossSlot::Refused);
+                    }
+                    Err(text)
+                }
+            },
+            Plan::Slot(_) | Plan::AnyNode | Plan::Local(_) => Err(command.refusal(OUTSIDE)),
+        })
+    }
+
+    /// Queues a command for a node.
+    #[inline]
+    fn queue(
+        &self,
+        state: &mut State,
+        command: &Command,
+        request: &Request<'_>,
+        plan: Plan,
+    ) -> Result<(), String> {
+        let slot = match plan {
+            Plan::Slot(slot) => Some(slot),
+            Plan::AnyNode => None,
+            Plan::Refuse(text, _) => return Err(text),
+            _ => return Err(command.refusal(OUTSIDE)),
+        };
+        let (slots, limits) = (self.slots(), self.queue_limits());
+        let Some(queue) = &mut state.transaction else {
+            return Ok(());
+        };
+        match queue.send(request, slot, command.is_slow(), slots, &limits) {
+            Ok(()) => Ok(()),
+            Err(NotQueued::Full) => Err(self.full()),
+            Err(NotQueued::OtherSlot) => {
+                self.context
+                    .metrics
+                    .cross_slot(command.metric, CrossSlot::Refused);
+                let first = queue.first_keyed().unwrap_or_default();
+                Err(self.other_slot(first, command, request))
+            }
+        }
+    }
+
+    /// Queues a command that is answered here when EXEC comes.
+    fn queue_local(
+        &self,
+        state: &mut State,
+        command: &Command,
+        request: &Request<'_>,
+        local: Local,
+    ) -> Result<(), String> {
+        let proto = match state.client.proto() {
+            Proto::Resp2 => 2,
+            Proto::Resp3 => 3,
+        };
+        let version = request.get(1).and_then(strict_integer);
+        match local {
+            // Its reply would have two protocols.
+            Local::Hello if matches!(version, Some(2 | 3)) && version != Some(proto) => {
+                return Err(command
+                    .refusal("cannot switch the protocol inside MULTI; send it before MULTI"));
+            }
+            // CLIENT REPLY takes effect in the middle of EXEC's reply, and the others ask all workers.
+            Local::ClientReply | Local::ClientList | Local::ClientKill | Local::ClientUnblock => {
+                return Err(command.refusal(OUTSIDE));
+            }
+            _ => {}
+        }
+        let limits = self.queue_limits();
+        match &mut state.transaction {
+            Some(queue) => queue
+                .answer(Some(local), request, &limits)
+                .map_err(|_| self.full()),
+            None => Ok(()),
+        }
+    }
+
+    /// UNWATCH: the server says OK, and EXEC forgets all watches anyway.
+    fn queue_unwatch(
+        &self,
+        state: &mut State,
+        _command: &Command,
+        request: &Request<'_>,
+    ) -> Result<(), String> {
+        let limits = self.queue_limits();
+        match &mut state.transaction {
+            Some(queue) => queue
+                .answer(None, request, &limits)
+                .map_err(|_| self.full()),
+            None => Ok(()),
+        }
+    }
+
+    fn slots(&self) -> Slots {
+        match self.context.config.policy.cross_slot_transactions {
+            CrossSlotTransactions::Refuse => Slots::One,
+            CrossSlotTransactions::Split => Slots::Several,
+        }
+    }
+
+    fn queue_limits(&self) -> QueueLimits {
+        let limits = &self.context.config.limits;
+        QueueLimits {
+            commands: limits.transaction_commands,
+            bytes: limits.transaction_bytes,
+        }
+    }
+
+    #[cold]
+    fn full(&self) -> String {
+        let limits = self.queue_limits();
+        format!(
+            "ERR slotway: too much between MULTI and EXEC (limits.transaction_commands = {}, limits.transaction_bytes = \
+             {}); use smaller transactions",
+            limits.commands, limits.bytes
+        )
+    }
+
+    /// What a server says of a command that is not allowed inside MULTI at all.
+    #[cold]
+    fn not_allowed(&self, command: &Command) -> String {
+        let server = self.context.shared.server.load();
+        if server.name == "valkey" {
+            format!(
+                "ERR Command '{}' not allowed inside a transaction",
+                command.name
+            )
+        } else {
+            "ERR Command not allowed inside a transaction".to_owned()
+        }
+    }
+
+    #[cold]
+    fn other_slot(&self, first: &[u8], command: &Command, request: &Request<'_>) -> String {
+        let mut spans: Vec<Span> = Vec::new();
+        let table = self.context.table();
+        let earlier = parse_request(first, &mut spans);
+        let known = earlier.and_then(|r| first_key(table.lookup(&r).ok()?, &r));
+        let own = first_key(command, request);
+        let hint = "a transaction runs on one slot: give its keys one hash tag, as in {tag}key; \
+                    policy.cross_slot_transactions = \"split\" would make it one transaction per slot";
+        cross_slot(known.unwrap_or_default(), own.unwrap_or_default(), hint)
+    }
+}
+
+fn first_key<'a>(command: &Command, request: &Request<'a>) -> Option<&'a [u8]> {
+    let mut keys = Keys::new();
+    command.keys(request, &mut keys).ok()?;
+    keys.first().map(|&key| request.arg(key as usize))
+}
+
+/// The error for one command whose own keys are in several slots.
+#[cold]
+fn two_slots(command: &Command, request: &Request<'_>) -> String {
+    let mut keys = Keys::new();
+    let _ = command.keys(request, &mut keys);
+    let slot = |key: &u32| crate::cluster::Slot::of(request.arg(*key as usize));
+    let first = keys.first().copied().unwrap_or_default();
+    let other = keys.iter().find(|key| slot(key) != slot(&first));
+    let hint = "inside MULTI it is not split: give its keys one hash tag, as in {tag}key";
+    let other = request.arg(other.copied().unwrap_or(first) as usize);
+    cross_slot(request.arg(first as usize), other, hint)
+}
