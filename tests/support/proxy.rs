@@ -68,6 +68,7 @@ impl Proxy {
             words,
         };
         proxy.wait_listening();
+        proxy.wait_alone();
         proxy
     }
 
@@ -81,7 +82,8 @@ impl Proxy {
     }
 
     fn wait_listening(&mut self) {
-        let addrs = [self.addr(), self.admin_addr()];
+        // Clients last, so that this is one client.
+        let addrs = [self.admin_addr(), self.addr()];
         let process = &mut self.process;
         let mut ended = None;
         let result = wait_until("the proxy listens", PROXY_TIMEOUT, &Stop::default(), || {
@@ -103,6 +105,22 @@ impl Proxy {
             );
         }
         result.unwrap();
+    }
+
+    /// The client that [`Self::wait_listening`] was has come and gone: no test counts it.
+    fn wait_alone(&self) {
+        self.wait_for("no client is connected", PROXY_TIMEOUT, || {
+            let metrics = self.metrics();
+            let [came, there] = [
+                "slotway_client_connections_total",
+                "slotway_client_connections",
+            ]
+            .map(|name| metrics.sum(name, &[]));
+            match (came, there) {
+                (1.0.., 0.0) => Ok(()),
+                _ => Err(format!("{came} came, {there} are there")),
+            }
+        });
     }
 
     /// Waits until `/readyz` says 200.
