@@ -14,10 +14,11 @@ mod requests;
 #[path = "local_commands/same.rs"]
 mod same;
 
-use requests::{SESSIONS, args};
+use requests::{SESSIONS, Session, WITH_PASSWORD, args};
 use slotway::demo::Server;
+use std::net::SocketAddr;
 use std::time::Duration;
-use support::{Proxy, RawClient, ServerKind, boot_cluster, encode, show};
+use support::{Proxy, RawClient, ServerKind, boot_cluster, encode, servers, show};
 
 /// How long the nodes' own COMMAND may take to be heard.
 const TABLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -32,6 +33,22 @@ fn replies_are_those_of_a_plain_valkey() {
     replies_are_those_of_a_plain(&support::valkey());
 }
 
+/// The same with a password, which the clients of both must give.
+#[test]
+fn replies_are_those_of_a_plain_server_with_a_password() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("password");
+    std::fs::write(&file, "secret\n").unwrap();
+    let password = format!("auth.password_file={}", file.display());
+    for kind in servers() {
+        let settings = [("databases", "1"), ("requirepass", "secret")];
+        let plain = Server::boot(&kind.path, &settings).expect("a plain server");
+        let cluster = boot_cluster(&kind);
+        let proxy = Proxy::start(&cluster, &["--workers", "2", "--set", &password]);
+        compare(&kind, plain.addr(), &proxy, WITH_PASSWORD);
+    }
+}
+
 fn replies_are_those_of_a_plain(kind: &ServerKind) {
     let plain = Server::boot(&kind.path, &[("databases", "1")]).expect("a plain server");
     let cluster = boot_cluster(kind);
@@ -41,35 +58,25 @@ fn replies_are_those_of_a_plain(kind: &ServerKind) {
         let got = proxy.client().line("HTTL");
         (got == expected).then_some(()).ok_or_else(|| show(&got))
     });
+    compare(kind, plain.addr(), &proxy, SESSIONS);
+}
+
+fn compare(kind: &ServerKind, plain: SocketAddr, proxy: &Proxy, sessions: &[Session]) {
     let mut wrong = Vec::new();
-    for session in SESSIONS.iter().filter(|session| session.is_for(kind.name)) {
+    for session in sessions.iter().filter(|session| session.is_for(kind.name)) {
         for pipelined in [false, true] {
             let lines = session.lines();
-            let mut both = [RawClient::connect(plain.addr()), proxy.client()];
-            let mut replies = both
-                .iter_mut()
+            let mut both = [RawClient::connect(plain), proxy.client()];
+            let replies = both
+                .each_mut()
                 .map(|client| session_replies(client, &lines, pipelined));
-            let (theirs, ours) = (replies.next().unwrap(), replies.next().unwrap());
-            for (at, line) in lines.iter().enumerate() {
-                let (theirs, ours) = (theirs.get(at), ours.get(at));
+            let answered = lines.iter().filter(|line| !requests::is_silent(line));
+            for (at, line) in answered.enumerate() {
+                let [theirs, ours] = replies.each_ref().map(|replies| replies.get(at));
                 if !same::same(line, theirs, ours) {
-                    let shown =
-                        |reply: Option<&Vec<u8>>| reply.map_or("nothing".to_owned(), |r| show(r));
-                    wrong.push(format!(
-                        "{} (pipelined: {pipelined}): {line}\n  plain: {}\n  ours:  {}",
-                        session.name,
-                        shown(theirs),
-                        shown(ours)
-                    ));
-                    if let (Some(theirs), Some(ours)) = (theirs, ours)
-                        && let (Some(theirs), Some(ours)) = (same::info(theirs), same::info(ours))
-                    {
-                        let missing = theirs.iter().filter(|f| !ours.contains(f));
-                        let surplus = ours.iter().filter(|f| !theirs.contains(f));
-                        let (missing, surplus): (Vec<_>, Vec<_>) =
-                            (missing.collect(), surplus.collect());
-                        wrong.push(format!("  missing: {missing:?}\n  surplus: {surplus:?}"));
-                    }
+                    let name = session.name;
+                    let shown = difference(theirs, ours);
+                    wrong.push(format!("{name} (pipelined: {pipelined}): {line}\n{shown}"));
                 }
             }
         }
@@ -81,6 +88,20 @@ fn replies_are_those_of_a_plain(kind: &ServerKind) {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+fn difference(theirs: Option<&Vec<u8>>, ours: Option<&Vec<u8>>) -> String {
+    let shown = |reply: Option<&Vec<u8>>| reply.map_or("nothing".to_owned(), |r| show(r));
+    let mut text = format!("  plain: {}\n  ours:  {}", shown(theirs), shown(ours));
+    if let (Some(theirs), Some(ours)) = (
+        theirs.and_then(|r| same::info(r)),
+        ours.and_then(|r| same::info(r)),
+    ) {
+        let missing: Vec<_> = theirs.iter().filter(|f| !ours.contains(f)).collect();
+        let surplus: Vec<_> = ours.iter().filter(|f| !theirs.contains(f)).collect();
+        text += &format!("\n  missing: {missing:?}\n  surplus: {surplus:?}");
+    }
+    text
 }
 
 fn session_replies(client: &mut RawClient, lines: &[&str], pipelined: bool) -> Vec<Vec<u8>> {

@@ -1,8 +1,10 @@
 //! The README's tables are made from the code: options from the table of options, metrics from the table of
-//! metrics, and every query in `dashboards/` names metrics that exist. `SLOTWAY_WRITE_README=1 cargo test --test
+//! metrics, refused commands from the table of commands, and every query in `dashboards/` names metrics that exist. `SLOTWAY_WRITE_README=1 cargo test --test
 //! readme` writes the tables anew.
 
+use slotway::command::{CommandTable, Policy};
 use slotway::observe::{Kind, METRICS};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +30,37 @@ fn metrics_table() -> String {
     table
 }
 
+/// What is refused on purpose, with the reason and what to do instead. Containers without a subcommand, whose number
+/// of arguments is wrong, and what is not there yet are left out.
+fn refused_table() -> String {
+    let table = CommandTable::builtin();
+    let mut reasons: BTreeMap<(&str, bool), Vec<String>> = BTreeMap::new();
+    for command in table.iter() {
+        let is_container = table
+            .iter()
+            .any(|other| other.name.starts_with(&format!("{}|", command.name)));
+        if let Policy::Refused(why) = command.policy
+            && !is_container
+        {
+            let name = command.name.replace('|', " ").to_ascii_uppercase();
+            let names = reasons.entry((why, command.is_allowable())).or_default();
+            names.push(format!("`{name}`"));
+        }
+    }
+    let mut rows: Vec<_> = reasons
+        .into_iter()
+        .map(|((why, allowable), names)| (names.join(" "), why, allowable))
+        .collect();
+    rows.sort();
+    let mut text =
+        "| command | why, and what to do | `policy.allow` |\n| --- | --- | --- |\n".to_owned();
+    for (names, why, allowable) in rows {
+        let allowable = if allowable { "yes" } else { "" };
+        let _ = writeln!(text, "| {names} | {why} | {allowable} |");
+    }
+    text
+}
+
 /// The README with what is between the two marks of `name` replaced.
 fn with_table(readme: &str, name: &str, table: &str) -> String {
     let begin = format!("<!-- {name}: begin -->\n");
@@ -45,6 +78,7 @@ fn the_readmes_tables_are_those_of_the_code() {
     let readme = std::fs::read_to_string(&path).unwrap();
     let fresh = with_table(&readme, "options", &slotway::config::markdown());
     let fresh = with_table(&fresh, "metrics", &metrics_table());
+    let fresh = with_table(&fresh, "refused", &refused_table());
     if std::env::var_os("SLOTWAY_WRITE_README").is_some() {
         std::fs::write(&path, &fresh).unwrap();
         return;

@@ -155,6 +155,11 @@ impl Command {
         format!("ERR slotway: '{}' {why}", self.name.replace('|', " "))
     }
 
+    /// Whether `policy.allow` can have it served, where it is refused.
+    pub fn is_allowable(&self) -> bool {
+        self.allowed.is_some()
+    }
+
     /// Only reads: harmless to send again.
     #[inline]
     pub fn is_readonly(&self) -> bool {

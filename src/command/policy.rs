@@ -159,6 +159,8 @@ pub enum Local {
     ClientUnblock,
     /// CLIENT UNPAUSE: nobody is ever paused.
     ClientUnpause,
+    /// `CLIENT CAPA capability …`: what the client could do, if it were asked to.
+    ClientCapa,
     /// CLIENT NO-EVICT ON|OFF
     ClientNoEvict,
     /// CLIENT NO-TOUCH ON|OFF

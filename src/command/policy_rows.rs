@@ -175,6 +175,7 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("client|unblock",   Policy::Local(Local::ClientUnblock)),
     ("client|unpause",   Policy::Local(Local::ClientUnpause)),
     ("acl|whoami",       Policy::Local(Local::AclWhoami)),
+    ("client|capa",      Policy::Local(Local::ClientCapa)),
     ("client|no-evict",  Policy::Local(Local::ClientNoEvict)),
     ("client|no-touch",  Policy::Local(Local::ClientNoTouch)),
     ("client|reply",     Policy::Local(Local::ClientReply)),
@@ -212,7 +213,6 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("client|trackinginfo",  Refused(TRACKING)),
     ("client|caching",       Refused(TRACKING)),
     ("client|getredir",      Refused(TRACKING)),
-    ("client|capa",          Refused("is not supported: redirections never reach slotway's clients")),
     ("client|import-source", Refused("is not supported: it would change a connection that all clients share")),
 
     // Changes a server or the cluster.

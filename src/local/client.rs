@@ -18,6 +18,8 @@ pub struct Client {
     pub(super) replies: Replies,
     pub(super) no_evict: Switch,
     pub(super) no_touch: Switch,
+    /// It says that it understands redirections of a standalone Valkey.
+    pub(super) redirect: Switch,
     pub(super) name: Option<Box<str>>,
     pub(super) lib_name: Option<Box<str>>,
     pub(super) lib_version: Option<Box<str>>,
@@ -81,6 +83,7 @@ impl Client {
             replies: Replies::On,
             no_evict: Switch::Off,
             no_touch: Switch::Off,
+            redirect: Switch::Off,
             name: None,
             lib_name: None,
             lib_version: None,

@@ -1,6 +1,7 @@
 //! Which clients CLIENT LIST and CLIENT KILL mean: their options, checked in the servers' own words. Redis 7.0 takes
 //! one option where Valkey takes any number of them, so there are two grammars.
 
+use super::client::Switch;
 use super::portrait::{Kind, Portrait};
 use super::{Env, SYNTAX_ERROR, is_valkey};
 use crate::resp::{Request, strict_integer};
@@ -45,8 +46,8 @@ enum Test {
     Flags(Vec<u8>),
     /// All clients are in database 0, and no other number passes the check.
     Database,
-    /// No client has any of the capabilities.
-    Capability,
+    /// There is one: redirections.
+    Capability(Vec<u8>),
 }
 
 /// The error's text, without the leading `-`.
@@ -162,7 +163,7 @@ impl Test {
                 let own = portrait.flags();
                 flags.iter().all(|flag| own.as_bytes().contains(flag))
             }
-            Self::Capability => false,
+            Self::Capability(asked) => asked.is_empty() || client.redirect == Switch::On,
         }
     }
 }
@@ -243,7 +244,7 @@ fn test(option: &str, given: &str, sense: Sense, value: &[u8]) -> Result<Test, R
         "MAXAGE" if sense == Sense::Is => Test::Age(positive("maxage", value)?),
         "IDLE" if sense == Sense::Is => Test::Idle(positive("idle", value)?),
         "FLAGS" => letters(value, "flags", FLAGS, sense, given).map(Test::Flags)?,
-        "CAPA" => letters(value, "capa", b"r", sense, given).map(|_| Test::Capability)?,
+        "CAPA" => letters(value, "capa", b"r", sense, given).map(Test::Capability)?,
         "DB" => match strict_integer(value) {
             Some(0) => Test::Database,
             Some(_) => {

@@ -103,6 +103,7 @@ pub fn answer(
         }
         Local::ClientUnpause => encode::simple(out, "OK"),
         Local::AclWhoami => encode::bulk(out, access::DEFAULT_USER),
+        Local::ClientCapa => own::capabilities(request, client, out),
         Local::ClientNoEvict => own::switch(request.arg(2), &mut client.no_evict, out),
         Local::ClientNoTouch => own::switch(request.arg(2), &mut client.no_touch, out),
         Local::ClientReply => return own::replies(request.arg(2), client, out),

@@ -3,7 +3,7 @@
 use super::client::{Replies, Switch};
 use super::portrait::Portrait;
 use super::{Client, Effect, Env, SYNTAX_ERROR, quoting_error};
-use crate::resp::encode;
+use crate::resp::{Request, encode};
 
 /// CLIENT SETNAME. The empty name is none.
 pub(super) fn set_name(name: &[u8], client: &mut Client, out: &mut Vec<u8>) {
@@ -52,6 +52,18 @@ pub(super) fn switch(word: &[u8], switch: &mut Switch, out: &mut Vec<u8>) {
     } else {
         return encode::error(out, SYNTAX_ERROR);
     };
+    encode::simple(out, "OK");
+}
+
+/// `CLIENT CAPA capability …`: unknown ones do not matter. Nobody is ever redirected, so that nothing changes.
+pub(super) fn capabilities(request: &Request<'_>, client: &mut Client, out: &mut Vec<u8>) {
+    if request
+        .args()
+        .skip(2)
+        .any(|word| word.eq_ignore_ascii_case(b"redirect"))
+    {
+        client.redirect = Switch::On;
+    }
     encode::simple(out, "OK");
 }
 

@@ -120,7 +120,10 @@ impl<'a> Portrait<'a> {
             self.flags(),
         );
         if fields.capa {
-            out.push_str("capa= ");
+            out.push_str(match client.redirect {
+                Switch::On => "capa=r ",
+                Switch::Off => "capa= ",
+            });
         }
         let _ = write!(
             out,

@@ -69,13 +69,7 @@ impl Session {
         };
         let command = match batch.table.lookup(&request) {
             Ok(command) => command,
-            Err(unknown) => {
-                about.silent = state.client.begin_command() != Replies::On;
-                if let Some(queue) = &mut state.transaction {
-                    queue.abort();
-                }
-                return self.refuse_with(state, about, unknown.text());
-            }
+            Err(unknown) => return self.refuse_unknown(state, about, &unknown),
         };
         about.command = command.metric;
         state.last_command = command.metric;
@@ -94,7 +88,7 @@ impl Session {
             return Taken::NotYet;
         }
         about.silent = state.client.begin_command() != Replies::On;
-        if state.client.access() == Access::Asked && !allowed_before_auth(&plan) {
+        if state.client.access() == Access::Asked && !self.allowed_before_auth(command, &plan) {
             return self.refuse(state, about, local::NOAUTH);
         }
         if self.context.is_too_large_now(request.bytes().len()) {
@@ -338,14 +332,6 @@ pub(super) fn class(command: &Command) -> Class {
         Class::Slow
     } else {
         Class::Normal
-    }
-}
-
-fn allowed_before_auth(plan: &Plan) -> bool {
-    match plan {
-        Plan::Local(local) => local::before_auth(*local),
-        Plan::Refuse(_, by) => *by == RefusedBy::Arguments,
-        _ => false,
     }
 }
 

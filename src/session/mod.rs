@@ -4,6 +4,7 @@
 //! A session is driven from two sides: its task reads the client and dispatches commands; lanes deliver answers
 //! to it (`Requester`). Both run on the worker's thread, one at a time.
 
+mod admission;
 mod adrift;
 mod answer;
 mod backpressure;

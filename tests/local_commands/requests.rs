@@ -291,6 +291,13 @@ pub(crate) const SESSIONS: &[Session] = &[
         CLIENT NO-TOUCH on
         CLIENT INFO
         CLIENT NO-TOUCH off
+        CLIENT CAPA
+        CLIENT CAPA foo
+        CLIENT INFO
+        CLIENT CAPA foo REDIRECT
+        CLIENT INFO
+        CLIENT CAPA foo
+        CLIENT INFO
         RESET
         CLIENT INFO
     ",
@@ -557,3 +564,57 @@ pub(crate) const SESSIONS: &[Session] = &[
     ",
     ),
 ];
+
+/// To a server that wants the password `secret`, as long as the client may have no further access.
+pub(crate) const WITH_PASSWORD: &[Session] = &[both(
+    "before authentication",
+    "
+        PING
+        GET a
+        ECHO a
+        FOO
+        GET
+        CLIENT ID
+        CLIENT SETNAME a
+        INFO
+        COMMAND COUNT
+        CLUSTER NODES
+        SELECT 0
+        SELECT 1
+        MONITOR
+        READONLY
+        HELLO
+        HELLO 3
+        HELLO 2
+        HELLO 4
+        HELLO 3 SETNAME a
+        HELLO 3 AUTH default wrong
+        HELLO 3 AUTH other secret
+        HELLO 3 AUTH default
+        AUTH
+        AUTH wrong
+        AUTH default wrong
+        AUTH other secret
+        AUTH default secret more
+        RESET
+        GET a
+        AUTH secret
+        GET a
+        ACL WHOAMI
+        AUTH wrong
+        GET a
+        HELLO 3
+        HELLO 3 AUTH default wrong SETNAME b
+        CLIENT GETNAME
+        RESET
+        GET a
+        HELLO 3 AUTH default secret SETNAME c
+        CLIENT GETNAME
+        GET nokey
+        HELLO 2
+        GET nokey
+        RESET
+        PING
+        QUIT
+    ",
+)];
