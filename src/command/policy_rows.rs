@@ -65,7 +65,7 @@ pub(super) const BLOCKING: &str =
 const WATCHING: &str = "is not supported yet: WATCH is still to come; use a script with keys";
 const SUBSCRIBING: &str =
     "is not supported yet: subscriptions are still to come; subscribe at a node";
-const WAITING: &str = "is not supported yet: waiting for replicas is still to come";
+const WAITING_FOR_DISKS: &str = "needs to know what is on the disks of several nodes, and they do not show it; use WAIT, or ask the node";
 const TRACKING: &str = "is not supported: slotway has no client-side caching";
 const CONTAINER: &str = "needs a subcommand";
 const REPLICATION: &str = "belongs to the cluster's own replication; connect to the node";
@@ -204,8 +204,8 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("unsubscribe",    Later(SUBSCRIBING)),
     ("punsubscribe",   Later(SUBSCRIBING)),
     ("sunsubscribe",   Later(SUBSCRIBING)),
-    ("wait",           Later(WAITING)),
-    ("waitaof",        Later(WAITING)),
+    ("wait",           Policy::Mode(Mode::Wait)),
+    ("waitaof",        Refused(WAITING_FOR_DISKS)),
 
     // Changes the connection, which all clients share.
     ("client|pause",         Refused("would hold up the clients of all nodes; connect to the nodes")),

@@ -6,7 +6,9 @@ mod blocking;
 pub mod monitor;
 mod sweep;
 mod transaction;
+mod wait;
 
 pub use blocking::{Blocking, Patience};
 pub use sweep::{Found, Step, Sweep, Tail, undo};
 pub use transaction::{Assembly, Block, NotQueued, Queue, QueueLimits, Slots};
+pub use wait::{Replication, Wait};

@@ -119,6 +119,7 @@ impl Session {
         if taken.is_ok() {
             self.context.metrics.retry(reason(&adrift.why));
             self.mark(state, ticket, Some(lane.id()));
+            self.note_resent(state, ticket, &lane);
         }
         taken.is_ok()
     }

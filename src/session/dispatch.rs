@@ -3,7 +3,7 @@
 use super::replies::{About, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::command::{Command, CommandId, CommandTable, Local, Lookup, Mode, SCRIPT_WITHOUT_KEYS};
+use crate::command::{Command, CommandTable, Local, Lookup, Mode, SCRIPT_WITHOUT_KEYS};
 use crate::config::KeylessScripts;
 use crate::local::{self, Access, Effect, Replies};
 use crate::observe::{CrossSlot, ErrorSource};
@@ -60,18 +60,16 @@ impl Session {
         let state = &mut *self.state.borrow_mut();
         let mut about = About {
             started: self.context.clock.micros(),
-            command: CommandId::OTHER,
-            lookup: Lookup::None,
-            keys: 0,
             bytes: request.bytes().len() as u32,
             timed: self.context.config.observe.latency,
-            silent: false,
+            ..About::default()
         };
         let command = match batch.table.lookup(&request) {
             Ok(command) => command,
             Err(unknown) => return self.refuse_unknown(state, about, &unknown),
         };
         about.command = command.metric;
+        about.writes = command.is_write();
         state.last_command = command.metric;
         if state.transaction.is_some()
             && let Some(taken) = self.in_transaction(state, batch, command, about, &request)
@@ -164,6 +162,9 @@ impl Session {
             None => Stage::Held,
         };
         state.replies.push(about, stage);
+        if about.writes {
+            self.note_write(state);
+        }
         self.advance_if_closed(state, slot);
         Taken::Yes
     }
@@ -314,12 +315,7 @@ impl Session {
         self.context.metrics.error(ErrorSource::Proxy, reply);
         let about = About {
             started: self.context.clock.micros(),
-            command: CommandId::OTHER,
-            lookup: Lookup::None,
-            keys: 0,
-            bytes: 0,
-            timed: false,
-            silent: false,
+            ..About::default()
         };
         self.reply_in_turn(state, about, reply);
     }
@@ -340,7 +336,7 @@ pub(super) fn class(command: &Command) -> Class {
 fn must_wait(state: &State, plan: &Plan) -> bool {
     let concerned = match plan {
         Plan::Local(local) => changes_connection(*local),
-        Plan::Mode(Mode::Monitor) => true,
+        Plan::Mode(Mode::Monitor | Mode::Wait) => true,
         Plan::Gather(_) | Plan::Scan => state.fences.is_some(),
         Plan::Mode(mode) => super::modal::waits_its_turn(*mode),
         _ => false,

@@ -100,6 +100,7 @@ impl Session {
         assembly: Assembly,
     ) -> Taken {
         let about = About {
+            writes: true,
             bytes: block.bytes.len() as u32,
             ..about
         };
@@ -136,6 +137,7 @@ impl Session {
                 }
             }
         }
+        self.note_write(state);
         Taken::Yes
     }
 
@@ -153,6 +155,7 @@ impl Session {
             .metrics
             .cross_slot(about.command, CrossSlot::Split);
         let about = About {
+            writes: true,
             bytes: blocks.iter().map(|b| b.bytes.len() as u32).sum(),
             ..about
         };

@@ -197,6 +197,9 @@ impl Session {
                 self.not_taken_adrift(state, ticket, request, class, &not_taken);
             }
         }
+        if about.writes {
+            self.note_write(state);
+        }
         Taken::Yes
     }
 
@@ -251,6 +254,9 @@ impl Session {
             again: question.map(|question| (question, self.context.clock.now())),
         });
         state.replies.push(about, Stage::Fanout(fanout));
+        if about.writes {
+            self.note_write(state);
+        }
     }
 
     fn targets(&self, state: &State, map: &SlotMap, targets: Targets) -> Vec<NodeIndex> {

@@ -33,6 +33,7 @@ mod retry;
 mod scripts;
 mod transacting;
 mod verdict;
+mod waiting;
 mod worker_scripts;
 
 pub use context::{SessionContext, Shared};
@@ -92,6 +93,10 @@ struct State {
     lost_adrift: Vec<crate::upstream::Ticket>,
     /// EVALSHAs that were sent again with their script, which happens once.
     healed: Vec<crate::upstream::Ticket>,
+    /// Where its writes went, for WAIT.
+    written: Option<Box<waiting::Written>>,
+    /// The lane of the last write.
+    wrote_last: crate::upstream::LaneId,
     /// The command that a task carries out.
     driven: Option<Box<driven::Driven>>,
     /// It has said MONITOR.
@@ -142,6 +147,8 @@ impl Session {
                 adrift: Vec::new(),
                 lost_adrift: Vec::new(),
                 healed: Vec::new(),
+                written: None,
+                wrote_last: crate::upstream::LaneId::NONE,
                 driven: None,
                 monitor: None,
                 last_command: CommandId::OTHER,

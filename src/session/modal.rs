@@ -13,19 +13,20 @@ impl Session {
     pub(super) fn mode(
         self: &Rc<Self>,
         state: &mut State,
-        _batch: &Batch<'_>,
+        batch: &Batch<'_>,
         mode: Mode,
         command: &Command,
         about: About,
         request: &Request<'_>,
     ) -> Taken {
         match mode {
+            Mode::Wait => self.wait_for_replicas(state, batch, about, request),
             Mode::Monitor => self.begin_monitor(state, about),
             Mode::Blocking => self.block(state, command, about, request),
             Mode::Multi => self.begin_transaction(state, about),
             Mode::Exec => self.refuse(state, about, "ERR EXEC without MULTI"),
             Mode::Discard => self.refuse(state, about, "ERR DISCARD without MULTI"),
-            Mode::Watch | Mode::Unwatch | Mode::Subscription | Mode::Wait | Mode::Waitaof => {
+            Mode::Watch | Mode::Unwatch | Mode::Subscription | Mode::Waitaof => {
                 self.refuse(state, about, &command.refusal("is not supported yet"))
             }
         }

@@ -34,6 +34,23 @@ pub(super) struct About {
     pub(super) timed: bool,
     /// CLIENT REPLY OFF or SKIP: its reply is not written.
     pub(super) silent: bool,
+    /// May change data: WAIT wants to know where it went.
+    pub(super) writes: bool,
+}
+
+impl Default for About {
+    fn default() -> Self {
+        Self {
+            started: Micros::default(),
+            command: CommandId::OTHER,
+            lookup: Lookup::None,
+            keys: 0,
+            bytes: 0,
+            timed: false,
+            silent: false,
+            writes: false,
+        }
+    }
 }
 
 /// Where one command stands.
@@ -126,6 +143,12 @@ impl Replies {
     /// The sequence number the next command will get.
     pub(super) fn next_seq(&self) -> u64 {
         self.base + self.queue.len() as u64
+    }
+
+    /// Where the last command stands.
+    #[inline]
+    pub(super) fn newest(&self) -> Option<&Stage> {
+        self.queue.back().map(|pending| &pending.stage)
     }
 
     #[inline]

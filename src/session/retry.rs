@@ -105,6 +105,7 @@ impl Session {
                     Ok(()) => {
                         self.context.metrics.retry(reason(&refused.why));
                         self.mark(state, ticket, Some(lane.id()));
+                        self.note_resent(state, ticket, &lane);
                         if let Some(fences) = &mut state.fences {
                             fences.resend(slot, lane.id(), &refused);
                         }
@@ -143,6 +144,7 @@ impl Session {
             match lane.send(&held.request, false, held.ticket, me, held.class) {
                 Ok(()) => {
                     self.mark(state, held.ticket, Some(lane.id()));
+                    self.note_resent(state, held.ticket, &lane);
                     if let Some(fences) = &mut state.fences {
                         fences.sent(slot, lane.id());
                     }

@@ -123,10 +123,13 @@ impl Lane {
         self.id
     }
 
-    /// Which of its connections this is, in a row.
-    #[inline]
+    /// Which of its connections, in a row, the next request goes over.
     pub fn connection(&self) -> u32 {
-        self.state.borrow().connections
+        let state = self.state.borrow();
+        match state.link {
+            Link::Up(_) | Link::Blocked(_) => state.connections,
+            Link::Idle | Link::Connecting | Link::Down(..) => state.connections.wrapping_add(1),
+        }
     }
 
     /// The node it leads to.

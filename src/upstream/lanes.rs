@@ -197,6 +197,12 @@ impl Lanes {
         lane.clone()
     }
 
+    /// The lane with that identity, if it is still there.
+    pub fn by_id(&self, id: LaneId) -> Option<Rc<Lane>> {
+        let lanes = self.by_node.borrow();
+        lanes.values().find(|lane| lane.id() == id).cloned()
+    }
+
     /// Upkeep, about ten times a second.
     pub fn check(&self) {
         let lanes: Vec<_> = self.by_node.borrow().values().cloned().collect();

@@ -1,0 +1,112 @@
+//! WAIT over a cluster: what it was asked, and what a primary says of its replicas. Pure; `session::waiting` asks.
+
+use crate::resp::strict_integer;
+
+/// What a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// So many replicas have to have acknowledged.
+    pub replicas: i64,
+    /// Milliseconds; `None`: for ever.
+    pub timeout_ms: Option<u64>,
+}
+
+impl Wait {
+    /// `WAIT replicas timeout`, or the servers' own text for what is wrong with it.
+    pub fn parse(replicas: &[u8], timeout: &[u8]) -> Result<Self, &'static str> {
+        let replicas =
+            strict_integer(replicas).ok_or("ERR value is not an integer or out of range")?;
+        let timeout =
+            strict_integer(timeout).ok_or("ERR timeout is not an integer or out of range")?;
+        let timeout_ms = u64::try_from(timeout).map_err(|_| "ERR timeout is negative")?;
+        Ok(Self {
+            replicas,
+            timeout_ms: (timeout_ms > 0).then_some(timeout_ms),
+        })
+    }
+}
+
+/// What `INFO replication` says of a primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replication {
+    /// How far the primary itself is.
+    pub offset: u64,
+    /// How far its replicas that are online have acknowledged.
+    acknowledged: Vec<u64>,
+}
+
+impl Replication {
+    /// Reads the text; `None` if it is not a primary's.
+    pub fn parse(info: &[u8]) -> Option<Self> {
+        let info = std::str::from_utf8(info).ok()?;
+        let lines = || info.split("\r\n").filter_map(|line| line.split_once(':'));
+        let field = |name: &str| lines().find(|(n, _)| *n == name).map(|(_, value)| value);
+        if field("role")? != "master" {
+            return None;
+        }
+        let acknowledged = lines()
+            .filter(|(name, _)| {
+                let number = name.strip_prefix("slave");
+                number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+            })
+            .filter_map(|(_, replica)| online_offset(replica))
+            .collect();
+        Some(Self {
+            offset: field("master_repl_offset")?.parse().ok()?,
+            acknowledged,
+        })
+    }
+
+    /// How many replicas have acknowledged that offset.
+    pub fn at(&self, offset: u64) -> usize {
+        self.acknowledged.iter().filter(|&&at| at >= offset).count()
+    }
+}
+
+/// `ip=…,port=…,state=online,offset=…,lag=…`
+fn online_offset(replica: &str) -> Option<u64> {
+    let field = |name: &str| {
+        let mut fields = replica.split(',').filter_map(|f| f.split_once('='));
+        fields.find(|(n, _)| *n == name).map(|(_, value)| value)
+    };
+    (field("state")? == "online").then_some(())?;
+    field("offset")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_refused_in_the_servers_words() {
+        let ok = |replicas, timeout_ms| {
+            Ok(Wait {
+                replicas,
+                timeout_ms,
+            })
+        };
+        assert_eq!(Wait::parse(b"1", b"100"), ok(1, Some(100)));
+        assert_eq!(Wait::parse(b"-1", b"0"), ok(-1, None));
+        let value = Err("ERR value is not an integer or out of range");
+        assert_eq!(Wait::parse(b"x", b"y"), value);
+        assert_eq!(Wait::parse(b"99999999999999999999", b"1"), value);
+        let timeout = Err("ERR timeout is not an integer or out of range");
+        assert_eq!(Wait::parse(b"1", b"1.5"), timeout);
+        assert_eq!(Wait::parse(b"1", b"-1"), Err("ERR timeout is negative"));
+    }
+
+    #[test]
+    fn replicas_that_are_online_count_as_far_as_they_have_acknowledged() {
+        let info = "# Replication\r\nrole:master\r\nconnected_slaves:3\r\n\
+            slave0:ip=127.0.0.1,port=1,state=online,offset=120,lag=0\r\n\
+            slave1:ip=127.0.0.1,port=2,state=wait_bgsave,offset=0,lag=0\r\n\
+            slave2:ip=::1,port=3,state=online,offset=99,lag=1,type=replica\r\n\
+            slaves_waiting_psync:7\r\n\
+            master_repl_offset:121\r\n";
+        let said = Replication::parse(info.as_bytes()).unwrap();
+        assert_eq!(said.offset, 121);
+        assert_eq!([0, 99, 100, 120, 121].map(|o| said.at(o)), [2, 2, 1, 1, 0]);
+        let replica = info.replace("role:master", "role:slave");
+        assert_eq!(Replication::parse(replica.as_bytes()), None);
+    }
+}

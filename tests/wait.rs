@@ -1,0 +1,164 @@
+//! WAIT answers for all primaries that the client has written to, ends on time, and holds up nobody else.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use slotway::cluster::Slot;
+use slotway::demo::Cluster;
+use support::{Proxy, RawClient, ServerKind, boot_cluster, encode, redis, show, valkey};
+
+/// How long what must come may take.
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn wait_on_redis() {
+    all(&redis());
+}
+
+#[test]
+fn wait_on_valkey() {
+    all(&valkey());
+}
+
+fn all(kind: &ServerKind) {
+    let cluster = boot_cluster(kind);
+    let proxy = Proxy::start(&cluster, &["--workers", "1"]);
+    replicas_are_there(&proxy);
+    mistakes_are_told_as_the_server_does(&cluster, &proxy);
+    writes_are_waited_for(&proxy);
+    a_replica_that_is_late_is_missed(&cluster, &proxy);
+    a_lost_connection_proves_nothing(&cluster, &proxy);
+}
+
+/// Some key of each primary, by the primary's number.
+fn key_of(cluster: &Cluster, primary: usize) -> String {
+    let (first, last) = cluster.booted_slots(primary);
+    let mine = |key: &String| (first..=last).contains(&Slot::of(key.as_bytes()).number());
+    let key = (0..).map(|i| format!("key{i}")).find(mine);
+    key.expect("there is one")
+}
+
+/// Replicas connect after the cluster is up.
+fn replicas_are_there(proxy: &Proxy) {
+    proxy.wait_for("a replica of each primary", SOON, || {
+        // A client that has written nothing waits for nothing.
+        match &proxy.client().line("WAIT 0 0")[..] {
+            b":1\r\n" => Ok(()),
+            other => Err(show(other)),
+        }
+    });
+}
+
+fn mistakes_are_told_as_the_server_does(cluster: &Cluster, proxy: &Proxy) {
+    let mut server = RawClient::connect(cluster.addr(0));
+    let mut client = proxy.client();
+    for line in [
+        "WAIT x 1",
+        "WAIT 1 x",
+        "WAIT 1 -1",
+        "WAIT x -1",
+        "WAIT 1",
+        "WAIT 99999999999999999999 1",
+        "WAIT 1 99999999999999999999",
+    ] {
+        client.expect(line, &server.line(line));
+    }
+    let refused = client.line("WAITAOF 0 1 10");
+    assert!(refused.starts_with(b"-ERR "), "{}", show(&refused));
+}
+
+fn writes_are_waited_for(proxy: &Proxy) {
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let mut client = proxy.client();
+        client.line(hello);
+        let mut pipeline = Vec::new();
+        for key in ["a", "b", "c", "d"] {
+            pipeline.extend(encode(&["SET", key, "1"]));
+        }
+        pipeline.extend(encode(&["WAIT", "1", "20000"]));
+        pipeline.extend(encode(&["MGET", "a", "b"]));
+        pipeline.extend(encode(&["WAIT", "0", "0"]));
+        client.send(&pipeline);
+        let got = client.replies(7).concat();
+        let expected = b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n:1\r\n*2\r\n$1\r\n1\r\n$1\r\n1\r\n:1\r\n";
+        assert_eq!(show(&got), show(expected), "{hello}");
+        client.expect("MSET a 2 b 2 c 2", b"+OK\r\n");
+        client.expect("WAIT 1 0", b":1\r\n");
+    }
+}
+
+fn a_replica_that_is_late_is_missed(cluster: &Cluster, proxy: &Proxy) {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let late = key_of(cluster, 0);
+    let other = key_of(cluster, 1);
+    let replica = cluster.replica_of(0).expect("it has one");
+    cluster.pause(replica).expect("it runs");
+
+    let mut both = proxy.client();
+    both.expect(&format!("SET {late} 1"), b"+OK\r\n");
+    both.expect(&format!("SET {other} 1"), b"+OK\r\n");
+    let started = Instant::now();
+    both.expect(&format!("WAIT 1 {}", TIMEOUT.as_millis()), b":0\r\n");
+    assert!(started.elapsed() >= TIMEOUT, "{:?}", started.elapsed());
+    // What it wrote is as late as before.
+    both.expect("WAIT 0 0", b":0\r\n");
+
+    // Another shard's replica is not late, and who reads from the late shard has written nothing to it.
+    let mut one = proxy.client();
+    one.line(&format!("GET {late}"));
+    one.expect(&format!("SET {other} 2"), b"+OK\r\n");
+    one.expect("WAIT 1 0", b":1\r\n");
+
+    // Who waits for ever holds up nobody.
+    let mut patient = proxy.client();
+    patient.send(&[encode(&["SET", &late, "3"]), encode(&["WAIT", "1", "0"])].concat());
+    assert_eq!(patient.reply(), b"+OK\r\n");
+    let mut bystander = proxy.client();
+    for i in 0..200 {
+        bystander.expect(&format!("SET {late} {i}"), b"+OK\r\n");
+        bystander.expect(
+            &format!("STRLEN {late}"),
+            format!(":{}\r\n", i.to_string().len()).as_bytes(),
+        );
+    }
+    patient.wait_at_most(Duration::from_millis(1));
+    assert!(
+        patient.try_replies(1).is_empty(),
+        "nothing was acknowledged"
+    );
+    // Who hangs up waits no more.
+    let clients = || proxy.metrics().sum("slotway_client_connections", &[]);
+    let mut gone = proxy.client();
+    gone.send(&[encode(&["SET", &late, "4"]), encode(&["WAIT", "1", "0"])].concat());
+    assert_eq!(gone.reply(), b"+OK\r\n");
+    let before = clients();
+    drop(gone);
+    proxy.wait_for("the client is forgotten", SOON, || match clients() {
+        now if now < before => Ok(()),
+        now => Err(format!("{now} of {before} clients")),
+    });
+
+    cluster.resume(replica).expect("it runs");
+    patient.wait_at_most(SOON);
+    assert_eq!(patient.reply(), b":1\r\n");
+    both.expect("WAIT 1 0", b":1\r\n");
+}
+
+fn a_lost_connection_proves_nothing(cluster: &Cluster, proxy: &Proxy) {
+    let key = key_of(cluster, 0);
+    let mut client = proxy.client();
+    client.expect(&format!("SET {key} 1"), b"+OK\r\n");
+    // The proxy's connections are the only ones of this kind.
+    let killed = cluster.ask(0, &["CLIENT", "KILL", "TYPE", "normal"]);
+    assert!(killed.is_ok(), "{killed:?}");
+    proxy.wait_for("the node is reached again", SOON, || {
+        match &proxy.client().line(&format!("GET {key}"))[..] {
+            b"$1\r\n1\r\n" => Ok(()),
+            other => Err(show(other)),
+        }
+    });
+    client.expect("WAIT 1 0", b":0\r\n");
+    client.expect(&format!("SET {key} 2"), b"+OK\r\n");
+    client.expect("WAIT 1 0", b":1\r\n");
+}
