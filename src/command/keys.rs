@@ -39,6 +39,9 @@ pub(super) enum Rule {
     Pairs,
     /// JSON.MGET: all but the path at the end.
     AllButLast,
+    /// CMS.MERGE, TDIGEST.MERGE: the destination, and as many sources as the number behind it says. RedisBloom declares
+    /// the destination only, and a node would look for the sources among its own keys, whatever their slots.
+    Merge,
 }
 
 impl Rule {
@@ -52,13 +55,17 @@ impl Rule {
             "msetex" => Self::Msetex,
             "mset" | "msetnx" => Self::Pairs,
             "json.mget" => Self::AllButLast,
+            "cms.merge" | "tdigest.merge" => Self::Merge,
             _ => Self::None,
         }
     }
 
     /// Whether it finds the keys itself, instead of the key specifications.
     pub(super) fn finds_keys(self) -> bool {
-        matches!(self, Self::Sort | Self::Migrate | Self::AllButLast)
+        matches!(
+            self,
+            Self::Sort | Self::Migrate | Self::AllButLast | Self::Merge
+        )
     }
 }
 
@@ -98,11 +105,13 @@ impl Command {
         match self.rule {
             Rule::Sort => push(request, out, 1).map(|()| out.extend(sort_store(request))),
             Rule::Migrate => migrate(request, out),
-            Rule::AllButLast if request.len() < 3 => Err(KeyError::Malformed),
+            // Without a path: its node, which sees a key there, has an error for it.
+            Rule::AllButLast if request.len() < 3 => push(request, out, 1),
             Rule::AllButLast => {
                 out.extend(1..request.len() as u32 - 1);
                 Ok(())
             }
+            Rule::Merge => push(request, out, 1).map(|()| out.extend(merge_sources(request))),
             Rule::None | Rule::Stream | Rule::Script | Rule::Msetex | Rule::Pairs => Ok(()),
         }
     }
@@ -133,6 +142,14 @@ fn sort_store(request: &Request<'_>) -> Option<u32> {
         at += 1 + values;
     }
     store
+}
+
+/// The sources of `CMS.MERGE destination number source … [WEIGHTS …]`; none if there are not so many: the node refuses.
+fn merge_sources(request: &Request<'_>) -> std::ops::Range<u32> {
+    let sources = request.len().saturating_sub(3) as i64;
+    let number = request.get(2).and_then(strict_integer);
+    let number = number.filter(|n| (1..=sources).contains(n)).unwrap_or(0);
+    3..3 + number as u32
 }
 
 /// `MIGRATE host port key|"" db timeout [COPY] [REPLACE] [AUTH password] [AUTH2 user password] [KEYS key …]`
