@@ -45,11 +45,8 @@ const GROUPS: &[&str] = &[
 
 /// What does not pass through slotway yet, and why: client (`*`: any), group, reason. What is not here must pass.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("*", "transactions", "MULTI comes later"),
     ("*", "watch", "WATCH comes later"),
-    ("*", "blocking", "blocking commands come later"),
     ("*", "pubsub", "SUBSCRIBE comes later"),
-    ("*", "scripts", "scripts without keys come later"),
 ];
 
 /// Programs that run side by side: most of what they do is waiting.

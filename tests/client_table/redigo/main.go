@@ -219,6 +219,9 @@ var groups = []group{
 			equal("script", fmt.Sprintf("%v %v", plain(reply), err), fmt.Sprintf("[%s:e a %s] <nil>", p, p))
 		}
 		is(c, "x", "EVAL", "return ARGV[1]", 0, "x")
+		if err := script.Load(c); err != nil {
+			panic(err)
+		}
 		is(c, list(1), "SCRIPT", "EXISTS", script.Hash())
 		raises(c, "NOSCRIPT", "EVALSHA", strings.Repeat("0", 40), 1, p+":e")
 	}},
