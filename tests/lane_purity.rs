@@ -74,6 +74,10 @@ fn try_all(kind: &ServerKind) {
         for command in commands::variants(name, &lanes.ids) {
             for hello in ["HELLO 2", "HELLO 3"] {
                 try_one(&proxy, hello, &command);
+                let front = command[..command.len().min(2)].join(&b' ');
+                if front.eq_ignore_ascii_case(b"client kill") {
+                    lanes.reconnect(&proxy);
+                }
                 lanes.expect_same(&before, &command);
                 sent += 1;
             }
@@ -135,6 +139,12 @@ impl Lanes {
         let states = lanes.states();
         lanes.ids = states.into_values().flat_map(BTreeMap::into_keys).collect();
         lanes
+    }
+
+    /// The proxy closes its own clients when one of them wants it to; what they share stays.
+    fn reconnect(&mut self, proxy: &Proxy) {
+        self.clients = vec![proxy.client(), proxy.client()];
+        self.clients[1].line("HELLO 3");
     }
 
     /// For each node, its connections that are lanes: id, and everything that is state.
