@@ -3,10 +3,12 @@
 
 mod support;
 
+use std::time::Duration;
 use support::{Proxy, RawClient, boot_cluster, encode, redis, servers, show};
 
 const WORKERS: &str = "3";
 const CLIENTS: usize = 7;
+const SOON: Duration = Duration::from_secs(20);
 
 /// A client and its number.
 struct Named {
@@ -74,11 +76,42 @@ fn every_client_sees_all_of_them() {
         let all = list(&mut clients[0].client, "CLIENT LIST TYPE normal");
         assert_eq!(field(&all[3], "name"), "client-3");
         assert_eq!(field(&all[2], "resp"), "3");
+        what_they_are_doing_is_shown(&proxy, &mut clients);
         let two = format!("CLIENT LIST ID {} {}", ids[4], ids[1]);
         let two = list(&mut clients[0].client, &two);
         let names: Vec<&str> = two.iter().map(|line| field(line, "name")).collect();
         assert_eq!(names, ["client-1", "client-4"]);
     }
+}
+
+/// The sixth and seventh client: one in a transaction, one blocked, which is not released.
+fn what_they_are_doing_is_shown(proxy: &Proxy, clients: &mut [Named]) {
+    clients[5].client.expect("MULTI", b"+OK\r\n");
+    clients[5].client.expect("SET a 1", b"+QUEUED\r\n");
+    clients[6].client.send(&encode(&["BLPOP", "nolist", "0"]));
+    let id = clients[6].id.clone();
+    let asker = &mut clients[0].client;
+    proxy.wait_for("the blocked client", SOON, || {
+        let all = list(asker, "CLIENT LIST");
+        let (queuing, blocked) = (&all[5], &all[6]);
+        assert_eq!(
+            (field(queuing, "flags"), field(queuing, "multi")),
+            ("x", "1")
+        );
+        match (field(blocked, "flags"), field(blocked, "cmd")) {
+            ("b", "blpop") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    let refused = asker.line(&format!("CLIENT UNBLOCK {id}"));
+    assert!(
+        show(&refused).contains("slotway: a client that is blocked"),
+        "{}",
+        show(&refused)
+    );
+    asker.expect(&format!("CLIENT KILL ID {id}"), b":1\r\n");
+    clients[6].client.expect_close();
+    clients[5].client.expect("EXEC", b"*1\r\n+OK\r\n");
 }
 
 #[test]

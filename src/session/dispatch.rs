@@ -74,6 +74,9 @@ impl Session {
         if state.transaction.is_some()
             && let Some(taken) = self.in_transaction(state, batch, command, about, &request)
         {
+            if batch.monitored && taken == Taken::Yes {
+                self.show_queued(state, command, &request);
+            }
             return taken;
         }
         let split_writes = self.context.config.policy.split_writes;

@@ -26,6 +26,13 @@ pub(super) enum HangUp {
     Waits,
 }
 
+impl Driven {
+    /// Whether the command may wait for long, so that its client counts as blocked.
+    pub(super) fn is_blocking(&self) -> bool {
+        self.hang_up == HangUp::Ends
+    }
+}
+
 impl Drop for Driven {
     fn drop(&mut self) {
         self.task.abort();

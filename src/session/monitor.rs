@@ -194,6 +194,16 @@ impl Session {
         None
     }
 
+    /// Somebody watches: shows a command behind MULTI, when it is queued.
+    #[cold]
+    pub(super) fn show_queued(&self, state: &State, command: &Command, request: &Request<'_>) {
+        let hidden = command.flags.contains(Flags::ADMIN) || !command.arity_ok(request.len());
+        if !hidden {
+            let monitors = &self.context.shared.monitors;
+            monitors.show(state.client.address(), request);
+        }
+    }
+
     /// Hands lines to a client that watches, as long as it takes them. To be called behind `poll_blocked`.
     pub(super) fn poll_monitor(&self, cx: &mut Context<'_>) -> std::io::Result<()> {
         for _ in 0..ROUNDS_PER_TURN {

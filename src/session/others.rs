@@ -19,16 +19,7 @@ enum Question {
     Kill(ClientFilter),
     /// The old form, by one address: the answer is an error if there was none.
     KillOne(ClientFilter),
-    Unblock(u64, Unblock),
-}
-
-/// How a blocked client is released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unblock {
-    /// As if its time were up.
-    Timeout,
-    /// With an error.
-    Error,
+    Unblock(u64),
 }
 
 impl Session {
@@ -116,13 +107,16 @@ impl Session {
             input: self.input_held.get(),
             output: state.output.len(),
             monitor: state.monitor.is_some(),
+            queued: state.transaction.as_ref().map(|queue| queue.len()),
+            blocked: state.driven.as_ref().is_some_and(|d| d.is_blocking()),
             ..Activity::default()
         }
     }
 
-    /// Releases the client if it waits in a blocking command; says whether it did.
-    fn unblock(&self, _how: Unblock) -> bool {
-        false
+    /// Whether it waits in a blocking command.
+    fn is_blocked(&self) -> bool {
+        let state = self.state.borrow();
+        state.driven.as_ref().is_some_and(|d| d.is_blocking())
     }
 }
 
@@ -211,13 +205,16 @@ async fn answer(
             }
             Ok(asker_dies)
         }
-        Question::Unblock(id, how) => {
-            let unblocked = mailbox.ask(move |worker| {
+        Question::Unblock(id) => {
+            let blocked = mailbox.ask(move |worker| {
                 let session = worker.session(id);
-                session.is_some_and(|session| session.unblock(how))
+                session.is_some_and(|session| session.is_blocked())
             });
-            let found = unblocked.await?.contains(&true);
-            encode::integer(out, i64::from(found));
+            match blocked.await?.contains(&true) {
+                // To drop its command could lose what a node has just popped for it.
+                true => encode::error(out, CANNOT_UNBLOCK),
+                false => encode::integer(out, 0),
+            }
             Ok(false)
         }
     }
@@ -225,16 +222,16 @@ async fn answer(
 
 /// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`
 fn unblock(request: &Request<'_>, server: &str) -> Result<Question, Vec<u8>> {
-    let how = match (request.len(), request.get(3)) {
-        (4, Some(word)) if word.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,
-        (4, Some(word)) if word.eq_ignore_ascii_case(b"error") => Unblock::Error,
+    match (request.len(), request.get(3)) {
+        (4, Some(word))
+            if word.eq_ignore_ascii_case(b"timeout") || word.eq_ignore_ascii_case(b"error") => {}
         (4, _) => return Err(WRONG_REASON.into()),
         (5.., _) if server != "valkey" => return Err(WRONG_LENGTH.into()),
-        _ => Unblock::Timeout,
-    };
+        _ => {}
+    }
     match strict_integer(request.arg(2)) {
         // No client has a number below 1.
-        Some(id) => Ok(Question::Unblock(u64::try_from(id).unwrap_or(0), how)),
+        Some(id) => Ok(Question::Unblock(u64::try_from(id).unwrap_or(0))),
         None => Err(NOT_AN_INTEGER.into()),
     }
 }
@@ -256,6 +253,8 @@ fn name_of(table: &crate::command::CommandTable, id: crate::command::CommandId) 
     name.map_or("NULL", |name| name)
 }
 
+const CANNOT_UNBLOCK: &str =
+    "ERR slotway: a client that is blocked cannot be released yet; CLIENT KILL ends it";
 const WRONG_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
 const WRONG_LENGTH: &str =
     "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.";
