@@ -44,10 +44,7 @@ const GROUPS: &[&str] = &[
 ];
 
 /// What does not pass through slotway yet, and why: client (`*`: any), group, reason. What is not here must pass.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("*", "watch", "WATCH comes later"),
-    ("*", "pubsub", "SUBSCRIBE comes later"),
-];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[("*", "watch", "WATCH comes later")];
 
 /// Programs that run side by side: most of what they do is waiting.
 const SIDE_BY_SIDE: usize = 4;

@@ -63,8 +63,6 @@ pub const SCRIPT_WITHOUT_KEYS: &str = "without keys is refused by policy.keyless
 pub(super) const BLOCKING: &str =
     "may block without naming a key, so its node cannot be told; connect to the node";
 const WATCHING: &str = "is not supported yet: WATCH is still to come; use a script with keys";
-const SUBSCRIBING: &str =
-    "is not supported yet: subscriptions are still to come; subscribe at a node";
 const WAITING_FOR_DISKS: &str = "needs to know what is on the disks of several nodes, and they do not show it; use WAIT, or ask the node";
 const TRACKING: &str = "is not supported: slotway has no client-side caching";
 const CONTAINER: &str = "needs a subcommand";
@@ -143,7 +141,7 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("spublish",             Route),
     ("pubsub|channels",      to_all(Merge::Union)),
     ("pubsub|numsub",        to_all(Merge::NumSub)),
-    ("pubsub|numpat",        to_all(Merge::Sum)),
+    ("pubsub|numpat",        to_all(Merge::Max)),
     ("pubsub|shardchannels", to_all(Merge::Union)),
     ("pubsub|shardnumsub",   to_all(Merge::NumSub)),
 
@@ -198,14 +196,14 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     // Still to come.
     ("watch",          Later(WATCHING)),
     ("unwatch",        Later(WATCHING)),
-    ("subscribe",      Later(SUBSCRIBING)),
-    ("psubscribe",     Later(SUBSCRIBING)),
-    ("ssubscribe",     Later(SUBSCRIBING)),
-    ("unsubscribe",    Later(SUBSCRIBING)),
-    ("punsubscribe",   Later(SUBSCRIBING)),
-    ("sunsubscribe",   Later(SUBSCRIBING)),
     ("wait",           Policy::Mode(Mode::Wait)),
     ("waitaof",        Refused(WAITING_FOR_DISKS)),
+    ("subscribe",      Policy::Mode(Mode::Subscription)),
+    ("psubscribe",     Policy::Mode(Mode::Subscription)),
+    ("ssubscribe",     Policy::Mode(Mode::Subscription)),
+    ("unsubscribe",    Policy::Mode(Mode::Subscription)),
+    ("punsubscribe",   Policy::Mode(Mode::Subscription)),
+    ("sunsubscribe",   Policy::Mode(Mode::Subscription)),
 
     // Changes the connection, which all clients share.
     ("client|pause",         Refused("would hold up the clients of all nodes; connect to the nodes")),

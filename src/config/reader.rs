@@ -203,6 +203,8 @@ impl Reader<'_> {
             reply_depth: self.integer("limits.reply_depth"),
             lane_in_flight: self.integer("limits.lane_in_flight"),
             lane_in_flight_bytes: self.size("limits.lane_in_flight_bytes"),
+            subscribers: self.integer("limits.subscribers"),
+            subscriptions: self.integer("limits.subscriptions"),
             redirections: self.integer("limits.redirections"),
             monitors: self.integer("limits.monitors"),
             monitor_buffer: self.size("limits.monitor_buffer"),

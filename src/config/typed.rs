@@ -80,6 +80,8 @@ pub struct Limits {
     pub reply_depth: usize,
     pub lane_in_flight: usize,
     pub lane_in_flight_bytes: usize,
+    pub subscribers: usize,
+    pub subscriptions: usize,
     pub redirections: usize,
     pub monitors: usize,
     pub monitor_buffer: usize,

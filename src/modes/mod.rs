@@ -4,6 +4,7 @@
 
 mod blocking;
 pub mod monitor;
+pub mod pubsub;
 mod sweep;
 mod transaction;
 mod wait;

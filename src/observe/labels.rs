@@ -71,6 +71,8 @@ label! {
         ReadOnly = "read_only",
         /// The node did not know the script (`NOSCRIPT`) and was given it.
         Script = "script",
+        /// The connection of a subscription was lost, or its slot moved.
+        Resubscribed = "resubscribed",
     }
 }
 

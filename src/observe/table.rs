@@ -80,6 +80,8 @@ metrics! {
         "Requests that were sent again.";
     UnknownOutcomes Counter "slotway_unknown_outcomes_total" []
         "Commands of which nobody knows whether they were executed.";
+    PubsubClients Gauge "slotway_pubsub_clients" []
+        "Clients with subscriptions.";
     CrossSlots Counter "slotway_cross_slot_total" ["cmd", "outcome"]
         "Commands whose keys were in several slots.";
     TopologyRefreshes Counter "slotway_topology_refreshes_total" ["trigger", "result"]

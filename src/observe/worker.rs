@@ -26,6 +26,8 @@ pub struct WorkerMetrics {
     pub(super) redirections: [Cell64; Redirection::COUNT],
     pub(super) retries: [Cell64; RetryReason::COUNT],
     pub(super) unknown_outcomes: Cell64,
+    pub(super) subscribers_came: Cell64,
+    pub(super) subscribers_went: Cell64,
     pub(super) received_bytes: Cell64,
     pub(super) sent_bytes: Cell64,
     pub(super) backpressure_micros: Cell64,
@@ -67,6 +69,8 @@ impl WorkerMetrics {
             redirections: Default::default(),
             retries: Default::default(),
             unknown_outcomes: Cell64::default(),
+            subscribers_came: Cell64::default(),
+            subscribers_went: Cell64::default(),
             received_bytes: Cell64::default(),
             sent_bytes: Cell64::default(),
             backpressure_micros: Cell64::default(),
@@ -127,6 +131,16 @@ impl WorkerMetrics {
     /// A client was told that nobody knows whether its command was executed.
     pub fn unknown_outcome(&self) {
         self.unknown_outcomes.add(1);
+    }
+
+    /// A client has its first subscription.
+    pub fn subscriber_came(&self) {
+        self.subscribers_came.add(1);
+    }
+
+    /// A client that was counted by [`subscriber_came`](Self::subscriber_came) has none any more.
+    pub fn subscriber_went(&self) {
+        self.subscribers_went.add(1);
     }
 
     /// Bytes were read from clients.

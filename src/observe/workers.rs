@@ -153,6 +153,9 @@ fn refusals(families: &mut Families, writers: &[Arc<WorkerMetrics>]) {
     }
     let unknown = total(writers, |w| w.unknown_outcomes.value());
     families.add(Metric::UnknownOutcomes, &[], unknown as f64);
+    let came = total(writers, |w| w.subscribers_came.value());
+    let went = total(writers, |w| w.subscribers_went.value());
+    families.add(Metric::PubsubClients, &[], came.saturating_sub(went) as f64);
 }
 
 fn nodes(families: &mut Families, writers: &[Arc<WorkerMetrics>]) {

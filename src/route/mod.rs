@@ -2,6 +2,7 @@
 //! together (`merge`), how a SCAN goes through all shards (`scan`), and in which order refused requests go out
 //! again (`fences`). Pure: the session acts on it.
 
+pub mod events;
 mod fences;
 mod merge;
 mod plan;

@@ -18,6 +18,8 @@ pub enum Plan {
     Slot(Slot),
     /// Sent whole to any primary.
     AnyNode,
+    /// To the primary where everything is published and heard.
+    Home,
     /// Split into one command per slot, replies merged.
     Split(Split),
     /// Sent to several nodes, replies merged.
@@ -51,7 +53,8 @@ pub fn plan(command: &Command, request: &Request<'_>, split_writes: bool) -> Pla
         Policy::Route => route(command, request),
         Policy::Split(split) => self::split(split, command, request, split_writes),
         Policy::AllShards(gather) => Plan::Gather(gather),
-        Policy::AnyNode | Policy::OneNode => Plan::AnyNode,
+        Policy::AnyNode => Plan::AnyNode,
+        Policy::OneNode => Plan::Home,
         Policy::Scan => Plan::Scan,
         Policy::Local(local) => Plan::Local(local),
         Policy::Mode(mode) => Plan::Mode(mode),

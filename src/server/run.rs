@@ -123,6 +123,7 @@ impl Server {
             config: config.clone(),
             map: topology.shared_map(),
             clients: Arc::default(),
+            subscribers: Arc::default(),
             table: topology.table(),
             server: topology.server(),
             status: topology.status(),

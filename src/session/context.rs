@@ -41,6 +41,8 @@ pub struct Shared {
     pub server: Arc<ArcSwap<ServerInfo>>,
     /// How topology stands.
     pub status: Arc<ArcSwap<TopologyStatus>>,
+    /// Clients with subscriptions, of all workers.
+    pub subscribers: Arc<AtomicUsize>,
     /// Where trouble is reported.
     pub topology: Topology,
     /// Clients that watch what all others do.
@@ -70,6 +72,8 @@ pub struct SessionContext {
     pub(super) recent: RefCell<Recent>,
     pub(super) scripts: Rc<WorkerScripts>,
     sessions: RefCell<HashMap<u64, Weak<Session>>>,
+    /// Sessions with subscriptions: they follow the map.
+    subscribers: RefCell<HashMap<u64, Weak<Session>>>,
     /// Sessions with something to retry, and when.
     retries: RefCell<Vec<(Instant, Weak<Session>)>>,
     pub(super) retry_task: tokio::sync::Notify,
@@ -125,6 +129,7 @@ impl SessionContext {
             recent: RefCell::default(),
             scripts: WorkerScripts::new(shared.scripts.clone()),
             sessions: RefCell::default(),
+            subscribers: RefCell::default(),
             retries: RefCell::default(),
             retry_task: tokio::sync::Notify::new(),
             heirs: RefCell::default(),
@@ -159,6 +164,12 @@ impl SessionContext {
         let waiting = std::mem::take(&mut *self.retries.borrow_mut());
         for session in waiting.into_iter().filter_map(|(_, s)| s.upgrade()) {
             session.retry(true);
+        }
+        let subscribers = std::mem::take(&mut *self.subscribers.borrow_mut());
+        for (id, session) in subscribers {
+            if session.upgrade().is_some_and(|s| s.resubscribe()) {
+                self.subscribers.borrow_mut().insert(id, session);
+            }
         }
     }
 
@@ -251,8 +262,15 @@ impl SessionContext {
             .insert(id, Rc::downgrade(session));
     }
 
+    /// Has the session told when the map changes, as long as it is subscribed.
+    pub(super) fn subscribed(&self, id: u64, session: &Rc<Session>) {
+        let session = Rc::downgrade(session);
+        self.subscribers.borrow_mut().insert(id, session);
+    }
+
     pub(super) fn unregister(&self, id: u64) {
         self.sessions.borrow_mut().remove(&id);
+        self.subscribers.borrow_mut().remove(&id);
     }
 
     /// The session with this number, if it is one of this worker's.

@@ -3,8 +3,7 @@
 use super::replies::{About, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::command::{Command, CommandTable, Local, Lookup, Mode, SCRIPT_WITHOUT_KEYS};
-use crate::config::KeylessScripts;
+use crate::command::{Command, CommandTable, Local, Lookup, Mode};
 use crate::local::{self, Access, Effect, Replies};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::Request;
@@ -92,6 +91,11 @@ impl Session {
         if state.client.access() == Access::Asked && !self.allowed_before_auth(command, &plan) {
             return self.refuse(state, about, local::NOAUTH);
         }
+        if state.subscriptions.is_some()
+            && let Some(taken) = self.while_subscribed(state, command, &plan, about, &request)
+        {
+            return taken;
+        }
         if self.context.is_too_large_now(request.bytes().len()) {
             return self.refuse(state, about, SCARCE);
         }
@@ -118,6 +122,7 @@ impl Session {
                 self.gather(state, batch, gather, class(command), about, &request)
             }
             Plan::AnyNode => self.anywhere(state, batch, command, about, &request),
+            Plan::Home => self.send_home(state, batch, class(command), about, &request),
             Plan::Scan => self.scan(state, batch, class(command), about, &request),
             Plan::Mode(mode) => self.mode(state, batch, mode, command, about, &request),
             Plan::Refuse(text, by) => {
@@ -129,24 +134,6 @@ impl Session {
                 self.refuse(state, about, &text)
             }
         }
-    }
-
-    /// To any node, unless it is a script without keys and `policy.keyless_scripts` refuses those.
-    fn anywhere(
-        self: &Rc<Self>,
-        state: &mut State,
-        batch: &Batch<'_>,
-        command: &Command,
-        about: About,
-        request: &Request<'_>,
-    ) -> Taken {
-        if command.is_script()
-            && self.context.config.policy.keyless_scripts == KeylessScripts::Error
-            && command.is_keyless_script(request)
-        {
-            return self.refuse(state, about, &command.refusal(SCRIPT_WITHOUT_KEYS));
-        }
-        self.send_anywhere(state, batch, class(command), about, request)
     }
 
     #[inline]
@@ -224,7 +211,10 @@ impl Session {
     /// `timeouts.unavailable`.
     #[inline]
     fn lacks_map(&self, state: &mut State, batch: &Batch<'_>, plan: &Plan) -> bool {
-        let for_nodes = matches!(plan, Plan::AnyNode | Plan::Gather(_) | Plan::Scan);
+        let for_nodes = matches!(
+            plan,
+            Plan::AnyNode | Plan::Home | Plan::Gather(_) | Plan::Scan
+        );
         if !for_nodes || state.client.access() == Access::Asked {
             return false;
         }
@@ -270,6 +260,7 @@ impl Session {
         if local == Local::Reset {
             state.transaction = None;
             state.monitor = None;
+            state.subscriptions = None;
         }
         let effect = local::answer(local, request, &mut state.client, &env, &mut reply);
         if reply.first() == Some(&b'-') {

@@ -1,12 +1,13 @@
 //! Commands that become several requests: split by slot, or sent to several nodes; and those that any node may
 //! answer.
 
-use super::dispatch::{Batch, Taken};
+use super::dispatch::{Batch, Taken, class};
 use super::recent::Question;
 use super::replies::{About, Fanout, Part, Rest, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::command::{Gather, Lookup, Merge, Split, Targets};
+use crate::command::{Command, Gather, Lookup, Merge, SCRIPT_WITHOUT_KEYS, Split, Targets};
+use crate::config::KeylessScripts;
 use crate::resp::Request;
 use crate::route::{Gathering, INVALID_CURSOR, limit, scan_cursor, split};
 use crate::upstream::{Class, Ticket};
@@ -159,6 +160,24 @@ impl Session {
             self.not_taken_adrift(state, ticket, bytes, class, &not_taken);
         }
         Taken::Yes
+    }
+
+    /// To any node, unless it is a script without keys and `policy.keyless_scripts` refuses those.
+    pub(super) fn anywhere(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        command: &Command,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        if command.is_script()
+            && self.context.config.policy.keyless_scripts == KeylessScripts::Error
+            && command.is_keyless_script(request)
+        {
+            return self.refuse(state, about, &command.refusal(SCRIPT_WITHOUT_KEYS));
+        }
+        self.send_anywhere(state, batch, class(command), about, request)
     }
 
     /// The whole command to one primary, always the same for a session while the map stays.

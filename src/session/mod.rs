@@ -31,7 +31,12 @@ mod refusal;
 mod replies;
 mod retry;
 mod scripts;
+mod seat;
+mod subscribed;
+mod subscribing;
+mod subscriptions;
 mod transacting;
+mod troubles;
 mod verdict;
 mod waiting;
 mod worker_scripts;
@@ -105,6 +110,8 @@ struct State {
     last_command: CommandId,
     /// What is queued between MULTI and EXEC.
     transaction: Option<Box<crate::modes::Queue>>,
+    /// From its first to its last subscription.
+    subscriptions: Option<Box<subscriptions::Subscriptions>>,
     /// No further command is read before all in flight are answered (HELLO changes the lanes).
     barrier: bool,
     /// Until when a command that no slot decides waits for the first map.
@@ -153,6 +160,7 @@ impl Session {
                 monitor: None,
                 last_command: CommandId::OTHER,
                 transaction: None,
+                subscriptions: None,
                 barrier: false,
                 no_map_until: None,
                 paused: false,
@@ -217,7 +225,8 @@ impl Session {
                 .clock
                 .now()
                 .duration_since(self.last_read.get());
-            if state.monitor.is_none() && idle.is_some_and(|idle| silent > idle) {
+            let listens = state.monitor.is_some() || state.subscriptions.is_some();
+            if idle.is_some_and(|idle| silent > idle) && !listens {
                 tracing::debug!(
                     client = state.client.id(),
                     "closing an idle client (timeouts.idle)"
@@ -233,12 +242,14 @@ impl Session {
             .as_ref()
             .map_or(0, |monitor| monitor.waiting());
         let queued = state.transaction.as_ref().map_or(0, |queue| queue.held());
+        let listening = state.subscriptions.as_ref().map_or(0, |s| s.memory());
         state.output.len()
             + state.replies.bytes()
             + state.replies.kept()
             + self.input_held.get()
             + lines
             + queued
+            + listening
     }
 
     /// The client's number, as CLIENT ID says it.

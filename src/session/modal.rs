@@ -26,14 +26,16 @@ impl Session {
             Mode::Multi => self.begin_transaction(state, about),
             Mode::Exec => self.refuse(state, about, "ERR EXEC without MULTI"),
             Mode::Discard => self.refuse(state, about, "ERR DISCARD without MULTI"),
-            Mode::Watch | Mode::Unwatch | Mode::Subscription | Mode::Waitaof => {
+            Mode::Watch | Mode::Unwatch | Mode::Waitaof => {
                 self.refuse(state, about, &command.refusal("is not supported yet"))
             }
+            Mode::Subscription => self.subscription(state, command, about, request),
         }
     }
 }
 
-/// Whether a command is carried out only once everything before it is answered, because a task will do it (`driven`).
+/// Whether a command is carried out only once everything before it is answered, because a task will do it (`driven`), or
+/// because pushes come with it.
 pub(super) fn waits_its_turn(mode: Mode) -> bool {
-    matches!(mode, Mode::Blocking)
+    matches!(mode, Mode::Blocking | Mode::Subscription)
 }

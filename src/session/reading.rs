@@ -231,6 +231,7 @@ impl Session {
         state.monitor = None;
         state.lost_adrift = Vec::new();
         state.transaction = None;
+        state.subscriptions = None;
         state.output = Default::default();
         self.redirecting.set(false);
         self.waker.borrow_mut().take();

@@ -19,6 +19,9 @@ const CLIENT_NAME: &str = "slotway";
 /// The name of connections that one client has to itself.
 pub(super) const LEASE_NAME: &str = "slotway-lease";
 
+/// The name of connections that belong to one subscribed client.
+pub(super) const SUBSCRIBER_NAME: &str = "slotway-subscriber";
+
 /// With whom slotway signs in at the nodes.
 #[derive(Clone, Default)]
 pub struct Credentials {

@@ -203,6 +203,11 @@ impl Lanes {
         lanes.values().find(|lane| lane.id() == id).cloned()
     }
 
+    /// What they share, for connections that are no lanes.
+    pub fn context(&self) -> &Rc<UpstreamContext> {
+        &self.context
+    }
+
     /// Upkeep, about ten times a second.
     pub fn check(&self) {
         let lanes: Vec<_> = self.by_node.borrow().values().cloned().collect();

@@ -13,6 +13,7 @@ mod loss;
 mod outbox;
 mod refusal;
 mod serve;
+mod subscriber;
 mod upkeep;
 
 pub use connect::{Credentials, HandshakeError, dial};
@@ -22,3 +23,4 @@ pub use lanes::{LaneSettings, Lanes, NodeEvent, UpstreamContext};
 pub use lease::{Lease, Lost};
 pub use leases::{Leases, NoLease};
 pub use refusal::{Refusal, Target, classify};
+pub use subscriber::{Listener, Subscriber};

@@ -426,6 +426,16 @@ mod tests {
     }
 
     #[test]
+    fn who_listens_to_events_everywhere_is_one_subscriber() {
+        let event = "$16\r\n__keyevent@0__:x\r\n";
+        let replies = [3, 4].map(|n| format!("*2\r\n{event}:{n}\r\n"));
+        assert_eq!(
+            fan_out(Merge::NumSub, &[&replies[0], &replies[1]]),
+            replies[1]
+        );
+    }
+
+    #[test]
     fn the_first_reply_stands_for_all_when_all_succeed() {
         let replies = ["$2\r\nab\r\n", "$2\r\nab\r\n"];
         assert_eq!(fan_out(Merge::AllOk, &replies), replies[0]);

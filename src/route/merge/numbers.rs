@@ -3,6 +3,7 @@
 use super::elements::aggregate;
 use super::{Parts, Unexpected};
 use crate::resp::{self, encode};
+use crate::route::events;
 
 /// One integer out of one per part.
 pub(super) fn fold(
@@ -64,7 +65,8 @@ pub(super) fn ok(parts: &Parts<'_>, out: &mut Vec<u8>) -> Result<(), Unexpected>
     }
 }
 
-/// `name count name count …`: the counts of each place added. Every part has the names that were asked for.
+/// `name count name count …`: the counts of each place added. Every part has the names that were asked for. Whoever
+/// wants events is subscribed at every primary, and is one subscriber.
 pub(super) fn sum_per_name(parts: &Parts<'_>, out: &mut Vec<u8>) -> Result<(), Unexpected> {
     let all = parts.elements()?;
     let names = all.first().ok_or(Unexpected(0))?;
@@ -75,8 +77,12 @@ pub(super) fn sum_per_name(parts: &Parts<'_>, out: &mut Vec<u8>) -> Result<(), U
         }
         for (at, pair) in elements.chunks_exact(2).enumerate() {
             let count = resp::integer(pair[1]).filter(|_| pair[0] == names[at * 2]);
+            let everywhere = resp::bulk(pair[0]).is_some_and(events::is_event);
             counts[at] = count
-                .and_then(|count| counts[at].checked_add(count))
+                .and_then(|count| match everywhere {
+                    true => Some(counts[at].max(count)),
+                    false => counts[at].checked_add(count),
+                })
                 .ok_or(Unexpected(part))?;
         }
     }

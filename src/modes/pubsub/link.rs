@@ -1,0 +1,264 @@
+//! What one connection to a node was asked to subscribe to and what of it the node has confirmed. Confirmations come in
+//! the order of the commands; a node ends a sharded subscription by itself when it gives the slot away.
+
+use super::{Item, Kind, Message, Push, Verb, word};
+use crate::resp::encode;
+use std::collections::{HashMap, VecDeque};
+
+/// Names in one command to a node.
+const NAMES_PER_COMMAND: usize = 1000;
+
+/// See the module.
+#[derive(Default, Debug)]
+pub struct Link {
+    items: HashMap<Item, Standing>,
+    /// Commands without an answer to each of their names, oldest first.
+    unanswered: VecDeque<Asked>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    Asked,
+    Confirmed,
+    Leaving,
+}
+
+#[derive(Debug)]
+struct Asked {
+    verb: Verb,
+    items: Vec<Item>,
+    /// How many of them are answered.
+    answered: usize,
+}
+
+/// What a reply of the node means.
+#[derive(Debug)]
+pub enum Heard<'a> {
+    /// A message.
+    Message(Message<'a>),
+    /// A subscription began or ended as it was asked to.
+    Settled,
+    /// The node ended this subscription by itself.
+    Ended(Item),
+    /// It refused to begin these, with that reply.
+    Refused(Vec<Item>, &'a [u8]),
+    /// Nothing that belongs here: the connection is not to be trusted.
+    Odd,
+}
+
+impl Link {
+    /// Asks for subscriptions; the commands are appended.
+    pub fn subscribe(&mut self, items: &[Item], out: &mut Vec<u8>) {
+        for item in items {
+            self.items.insert(item.clone(), Standing::Asked);
+        }
+        self.ask(Verb::Subscribe, items, out);
+    }
+
+    /// Asks for their end.
+    pub fn unsubscribe(&mut self, items: &[Item], out: &mut Vec<u8>) {
+        for item in items {
+            self.items.insert(item.clone(), Standing::Leaving);
+        }
+        self.ask(Verb::Unsubscribe, items, out);
+    }
+
+    /// Whether it was asked for this subscription, and not for its end since.
+    pub fn wants(&self, item: &Item) -> bool {
+        matches!(
+            self.items.get(item),
+            Some(Standing::Asked | Standing::Confirmed)
+        )
+    }
+
+    /// Whether the node has confirmed it.
+    pub fn has(&self, item: &Item) -> bool {
+        self.items.get(item) == Some(&Standing::Confirmed)
+    }
+
+    /// Whether nothing is left of it.
+    pub fn lacks(&self, item: &Item) -> bool {
+        !self.items.contains_key(item)
+    }
+
+    /// What it was asked for.
+    pub fn wanted(&self) -> impl Iterator<Item = &Item> {
+        let all = self.items.iter();
+        all.filter(|(_, standing)| **standing != Standing::Leaving)
+            .map(|(item, _)| item)
+    }
+
+    /// How many there are, those that are to end included.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether nothing is on it, nor still to end.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Takes one reply.
+    pub fn hear<'a>(&mut self, reply: &'a [u8]) -> Heard<'a> {
+        if matches!(reply.first(), Some(b'-' | b'!')) {
+            return self.refused(reply);
+        }
+        match Push::read(reply) {
+            Push::Message(message) => Heard::Message(message),
+            Push::Confirmed(verb, item) => self.confirmed(verb, item),
+            Push::Nothing | Push::Odd => Heard::Odd,
+        }
+    }
+
+    fn ask(&mut self, verb: Verb, items: &[Item], out: &mut Vec<u8>) {
+        for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
+            let of_kind: Vec<&Item> = items.iter().filter(|item| item.kind == kind).collect();
+            // A node of a cluster takes sharded channels of one slot at a time.
+            let size = match kind {
+                Kind::Shard => 1,
+                Kind::Channel | Kind::Pattern => NAMES_PER_COMMAND,
+            };
+            for some in of_kind.chunks(size) {
+                let words = word(kind, verb).as_bytes();
+                let command: Vec<&[u8]> = [words]
+                    .into_iter()
+                    .chain(some.iter().map(|item| &*item.name))
+                    .collect();
+                encode::command(out, &command);
+                self.unanswered.push_back(Asked {
+                    verb,
+                    items: some.iter().map(|item| (*item).clone()).collect(),
+                    answered: 0,
+                });
+            }
+        }
+    }
+
+    fn confirmed(&mut self, verb: Verb, item: Item) -> Heard<'static> {
+        let answers = self
+            .unanswered
+            .front()
+            .is_some_and(|asked| asked.verb == verb && asked.items[asked.answered] == item);
+        if !answers {
+            // Only ends come unasked, and what is over may end once more.
+            return match (verb, self.items.remove(&item)) {
+                (Verb::Unsubscribe, Some(_)) => Heard::Ended(item),
+                (Verb::Unsubscribe, None) => Heard::Settled,
+                (Verb::Subscribe, _) => Heard::Odd,
+            };
+        }
+        if let Some(asked) = self.unanswered.front_mut() {
+            asked.answered += 1;
+            if asked.answered == asked.items.len() {
+                self.unanswered.pop_front();
+            }
+        }
+        match (verb, self.items.get(&item)) {
+            (Verb::Subscribe, Some(Standing::Asked)) => {
+                self.items.insert(item, Standing::Confirmed);
+            }
+            (Verb::Unsubscribe, Some(Standing::Leaving)) => {
+                self.items.remove(&item);
+            }
+            // It was asked for something else since.
+            _ => {}
+        }
+        Heard::Settled
+    }
+
+    /// An error is the answer to a whole command.
+    fn refused<'a>(&mut self, reply: &'a [u8]) -> Heard<'a> {
+        let Some(asked) = self.unanswered.pop_front() else {
+            return Heard::Odd;
+        };
+        match asked.verb {
+            Verb::Subscribe => {
+                for item in &asked.items {
+                    if self.items.get(item) == Some(&Standing::Asked) {
+                        self.items.remove(item);
+                    }
+                }
+                Heard::Refused(asked.items, reply)
+            }
+            // A connection that cannot be told to end a subscription is to be closed.
+            Verb::Unsubscribe => Heard::Odd,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(kind: Kind, name: &str) -> Item {
+        Item {
+            kind,
+            name: name.as_bytes().into(),
+        }
+    }
+
+    fn push(word: &str, name: &str) -> Vec<u8> {
+        format!(
+            ">3\r\n${}\r\n{word}\r\n${}\r\n{name}\r\n:1\r\n",
+            word.len(),
+            name.len()
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn confirmations_answer_the_oldest_command() {
+        let mut link = Link::default();
+        let (a, s, t) = (
+            item(Kind::Channel, "a"),
+            item(Kind::Shard, "s"),
+            item(Kind::Shard, "t"),
+        );
+        let mut out = Vec::new();
+        link.subscribe(&[a.clone(), s.clone(), t.clone()], &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches("ssubscribe").count(), 2, "one for each slot");
+        assert!(matches!(link.hear(&push("subscribe", "a")), Heard::Settled));
+        assert!(link.has(&a) && link.wants(&s) && !link.has(&s));
+        let Heard::Refused(items, _) = link.hear(b"-MOVED 1 127.0.0.1:1\r\n") else {
+            panic!("s was refused");
+        };
+        assert!(items == [s.clone()] && link.lacks(&s));
+        assert!(matches!(
+            link.hear(&push("ssubscribe", "t")),
+            Heard::Settled
+        ));
+        // Ended by the node, before and after it was asked to end it.
+        assert!(matches!(link.hear(&push("sunsubscribe", "t")), Heard::Ended(i) if i == t));
+        link.unsubscribe(std::slice::from_ref(&t), &mut Vec::new());
+        assert!(!link.lacks(&t) && !link.wants(&t));
+        assert!(matches!(
+            link.hear(&push("sunsubscribe", "t")),
+            Heard::Settled
+        ));
+        assert!(matches!(
+            link.hear(&push("sunsubscribe", "t")),
+            Heard::Settled
+        ));
+        assert!(link.lacks(&t) && !link.is_empty());
+    }
+
+    #[test]
+    fn asked_again_while_leaving_it_stays() {
+        let mut link = Link::default();
+        let a = item(Kind::Channel, "a");
+        for verb in [Verb::Subscribe, Verb::Unsubscribe, Verb::Subscribe] {
+            match verb {
+                Verb::Subscribe => link.subscribe(std::slice::from_ref(&a), &mut Vec::new()),
+                Verb::Unsubscribe => link.unsubscribe(std::slice::from_ref(&a), &mut Vec::new()),
+            }
+        }
+        link.hear(&push("subscribe", "a"));
+        link.hear(&push("unsubscribe", "a"));
+        assert!(link.wants(&a));
+        link.hear(&push("subscribe", "a"));
+        assert!(link.has(&a));
+        assert!(matches!(link.hear(b"-ERR what\r\n"), Heard::Odd));
+        assert!(matches!(link.hear(&push("subscribe", "b")), Heard::Odd));
+    }
+}

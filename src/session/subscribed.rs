@@ -1,0 +1,131 @@
+//! What nodes tell a subscribed client: messages, which go out between its replies; confirmations; refusals; the loss of
+//! a connection, which is made good without a word to the client.
+
+use super::{Life, Session, State};
+use crate::cluster::NodeAddr;
+use crate::modes::pubsub::{Heard, Item};
+use crate::observe::{ErrorSource, RetryReason};
+use crate::topology::{Report, Trigger};
+use crate::upstream::{Fault, FaultKind, Listener, Refusal, classify};
+use std::time::{Duration, Instant};
+
+/// After a node refused a subscription for now.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// After a node refused to take up a subscription that it or another one had accepted before.
+const DENIED_PAUSE: Duration = Duration::from_secs(1);
+
+impl Listener for Session {
+    fn heard(&self, link: u32, reply: &[u8]) {
+        let state = &mut *self.state.borrow_mut();
+        let Some(subscriptions) = &mut state.subscriptions else {
+            return;
+        };
+        if state.life == Life::Dead {
+            return;
+        }
+        let Some(connection) = subscriptions.connection(link) else {
+            return;
+        };
+        let node = connection.node.clone();
+        match connection.link.hear(reply) {
+            Heard::Message(message) => {
+                if !subscriptions.accepts(&node, &message) {
+                    return;
+                }
+                let (first, rest) = message.pieces(state.client.proto());
+                if !subscriptions.holds() {
+                    return self.push(state, first, rest);
+                }
+                let held = &mut subscriptions.held;
+                held.extend_from_slice(first);
+                held.extend_from_slice(rest);
+                if held.len() > self.context.config.limits.client_output_hard {
+                    self.die(state);
+                }
+                return;
+            }
+            Heard::Settled => subscriptions.works(link),
+            Heard::Ended(item) => self.subscription_ended(state, &item),
+            Heard::Refused(items, reply) => self.subscription_refused(state, &node, &items, reply),
+            Heard::Odd => {
+                let kind = FaultKind::Protocol("what no subscriber is sent");
+                let fault = Fault { node, kind };
+                tracing::warn!(%fault, "closing a subscriber's connection");
+                self.lose(state, link, &fault);
+            }
+        }
+        self.settle_subscriptions(state);
+    }
+
+    fn lost(&self, link: u32, fault: &Fault) {
+        let state = &mut *self.state.borrow_mut();
+        self.lose(state, link, fault);
+        self.settle_subscriptions(state);
+    }
+}
+
+impl Session {
+    /// What was subscribed there is subscribed again, where it belongs by now.
+    fn lose(&self, state: &mut State, link: u32, fault: &Fault) {
+        let map = self.context.map().clone();
+        let around = self.around(&map);
+        let Some(subscriptions) = &mut state.subscriptions else {
+            return;
+        };
+        if subscriptions.lost(link, fault, around.now) {
+            self.context.metrics.retry(RetryReason::Resubscribed);
+        }
+        subscriptions.follow(&around);
+    }
+
+    fn subscription_refused(
+        &self,
+        state: &mut State,
+        from: &NodeAddr,
+        items: &[Item],
+        reply: &[u8],
+    ) {
+        let Some(subscriptions) = &mut state.subscriptions else {
+            return;
+        };
+        let now = Instant::now();
+        match classify(reply) {
+            Some(Refusal::Moved(slot, target)) => {
+                let (to, from) = (self.reached(&target, from), from.clone());
+                self.context.report(Report::Moved { slot, to, from });
+                subscriptions.wake(now + REFUSED_PAUSE);
+            }
+            Some(_) => {
+                let (node, why) = (from.clone(), Trigger::ClusterDown);
+                self.context.report(Report::Suspect { node, why });
+                subscriptions.wake(now + REFUSED_PAUSE);
+            }
+            None => {
+                let pending = subscriptions.pending.as_ref();
+                if pending.is_some_and(|p| items.iter().any(|item| p.items.contains(item))) {
+                    return self.fail_subscribing(state, ErrorSource::Upstream, reply);
+                }
+                tracing::warn!(
+                    client = state.client.id(),
+                    node = %from,
+                    reply = %reply.escape_ascii(),
+                    "a node does not take up a subscription again"
+                );
+                subscriptions.wake(now + DENIED_PAUSE);
+            }
+        }
+    }
+
+    /// The node ended a subscription by itself: its slot has moved.
+    fn subscription_ended(&self, state: &mut State, item: &Item) {
+        self.context.metrics.retry(RetryReason::Resubscribed);
+        self.context.report(Report::Refresh(Trigger::Moved));
+        let map = self.context.map().clone();
+        if let Some(subscriptions) = &mut state.subscriptions
+            && subscriptions.book.has(item)
+        {
+            subscriptions.reach(std::slice::from_ref(item), &self.around(&map));
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A connection to one node that belongs to one subscribed client: what it is told goes out at once, and whatever the
+//! node sends is handed on as it comes, for as long as the connection lasts. It always speaks RESP3, in which messages
+//! cannot be taken for replies.
+//!
+//! Its task is spawned by [`Subscriber::open`] and ends when the connection is lost or the [`Subscriber`] is dropped.
+//! It keeps no queue: its listener takes every message at once, and is the one that bounds what waits.
+
+use super::connect::{SUBSCRIBER_NAME, dial_as};
+use super::{Fault, FaultKind, UpstreamContext};
+use crate::cluster::NodeAddr;
+use crate::observe::NodeMetrics;
+use crate::resp::{Proto, ReplyScanner};
+use bytes::{Buf, BytesMut};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+/// Room for the next read, in bytes.
+const READ_BYTES: usize = 4 * 1024;
+
+/// A large message gets so much room at once, in bytes; its announced length alone costs no memory.
+const READ_AHEAD_MAX: usize = 1024 * 1024;
+
+/// A read buffer larger than this, in bytes, is given back once it is empty.
+const KEEP_MAX: usize = 16 * 1024;
+
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// Who hears what a node says. `link` is the number the listener gave the connection.
+pub trait Listener {
+    /// One whole push or error.
+    fn heard(&self, link: u32, reply: &[u8]);
+
+    /// The connection is lost, or could not be made; nothing more will come.
+    fn lost(&self, link: u32, fault: &Fault);
+}
+
+/// See the module. Dropping it closes the connection.
+pub struct Subscriber {
+    out: Rc<Out>,
+    task: AbortHandle,
+}
+
+/// What is to be sent, shared with the task.
+#[derive(Default)]
+struct Out {
+    bytes: RefCell<Vec<u8>>,
+    probe: Cell<bool>,
+    notify: Notify,
+}
+
+impl Subscriber {
+    /// Dials; what is sent meanwhile waits for the connection.
+    pub fn open(
+        context: Rc<UpstreamContext>,
+        node: NodeAddr,
+        link: u32,
+        listener: Weak<dyn Listener>,
+    ) -> Self {
+        let out = Rc::<Out>::default();
+        let talk = Talk {
+            metrics: context.metrics.node(&node),
+            context,
+            out: out.clone(),
+            link,
+            listener,
+        };
+        let task = tokio::task::spawn_local(talk.run(node)).abort_handle();
+        Self { out, task }
+    }
+
+    /// Sends whole commands.
+    pub fn send(&self, commands: &[u8]) {
+        self.out.bytes.borrow_mut().extend_from_slice(commands);
+        self.out.notify.notify_one();
+    }
+
+    /// Finds out whether the node is alive: if it does not answer soon, the connection is lost.
+    pub fn probe(&self) {
+        self.out.probe.set(true);
+        self.out.notify.notify_one();
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What its task works with.
+struct Talk {
+    context: Rc<UpstreamContext>,
+    metrics: Arc<NodeMetrics>,
+    out: Rc<Out>,
+    link: u32,
+    listener: Weak<dyn Listener>,
+}
+
+/// Counts a connection as long as it is there, whoever ends it.
+struct Counted(Arc<NodeMetrics>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.disconnected();
+    }
+}
+
+impl Talk {
+    async fn run(self, node: NodeAddr) {
+        let settings = &self.context.settings;
+        let credentials = &self.context.credentials;
+        let (within, unacked) = (settings.connect, settings.unacked);
+        let dialled = dial_as(
+            SUBSCRIBER_NAME,
+            &node,
+            Proto::Resp3,
+            credentials,
+            within,
+            unacked,
+        )
+        .await;
+        let kind = match dialled {
+            Ok(stream) => {
+                self.metrics.connected();
+                let _counted = Counted(self.metrics.clone());
+                self.talk(stream).await
+            }
+            Err(kind) => kind,
+        };
+        self.context.clock.tick();
+        let fault = Fault { node, kind };
+        self.context.lost(&fault);
+        if let Some(listener) = self.listener.upgrade() {
+            listener.lost(self.link, &fault);
+        }
+    }
+
+    async fn talk(&self, stream: TcpStream) -> FaultKind {
+        let settings = &self.context.settings;
+        let (mut read, write) = stream.into_split();
+        let mut scanner = ReplyScanner::with_depth(settings.reply_depth);
+        let mut input = BytesMut::new();
+        let mut unsent = BytesMut::new();
+        let mut heard = Instant::now();
+        let mut probed: Option<Instant> = None;
+        loop {
+            if unsent.is_empty() {
+                unsent.extend_from_slice(&std::mem::take(&mut *self.out.bytes.borrow_mut()));
+            }
+            if self.out.probe.take() && probed.is_none() {
+                unsent.extend_from_slice(PING);
+                probed = Some(Instant::now());
+            }
+            let due = probed.map_or(heard + settings.heartbeat, |at| at + settings.probe);
+            input.reserve(scanner.wanted().clamp(READ_BYTES, READ_AHEAD_MAX));
+            tokio::select! {
+                read = read.read_buf(&mut input) => match read {
+                    Ok(0) => return FaultKind::Closed,
+                    Err(e) => return FaultKind::Io(e.to_string()),
+                    Ok(_) => {
+                        heard = Instant::now();
+                        probed = None;
+                        if let Err(kind) = self.deliver(&mut scanner, &mut input) {
+                            return kind;
+                        }
+                    }
+                },
+                ready = write.writable(), if !unsent.is_empty() => {
+                    let written = ready.and_then(|()| write.try_write(&unsent));
+                    match written {
+                        Ok(n) => unsent.advance(n),
+                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(e) => return FaultKind::Io(e.to_string()),
+                    }
+                }
+                () = self.out.notify.notified() => {}
+                () = tokio::time::sleep_until(due.into()) => match probed {
+                    Some(_) => return FaultKind::Silent,
+                    None => self.out.probe.set(true),
+                },
+            }
+        }
+    }
+
+    /// Hands on every whole reply.
+    fn deliver(&self, scanner: &mut ReplyScanner, input: &mut BytesMut) -> Result<(), FaultKind> {
+        self.context.clock.tick();
+        let Some(listener) = self.listener.upgrade() else {
+            return Err(FaultKind::Retired);
+        };
+        loop {
+            let whole = scanner
+                .scan(input)
+                .map_err(|_| FaultKind::Protocol("bytes that are not RESP"))?;
+            let Some(len) = whole else {
+                return Ok(());
+            };
+            match input[0] {
+                b'>' | b'-' | b'!' => listener.heard(self.link, &input[..len]),
+                // The answer to a PING.
+                b'+' => {}
+                _ => return Err(FaultKind::Protocol("a reply that nobody asked for")),
+            }
+            input.advance(len);
+            if input.is_empty() {
+                if input.capacity() > KEEP_MAX {
+                    *input = BytesMut::new();
+                }
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Subscriptions: what a subscriber is told, byte for byte as by one plain server; keyspace events of all primaries;
+//! sharded channels; what happens when nodes fail, slots move, clients hang up, do not read, or want too much.
+
+#[path = "pubsub/bounds.rs"]
+mod bounds;
+#[path = "pubsub/events.rs"]
+mod events;
+#[path = "pubsub/illusion.rs"]
+mod illusion;
+#[path = "pubsub/moves.rs"]
+mod moves;
+mod support;
+
+use slotway::demo::Cluster;
+use std::time::Duration;
+use support::{Proxy, RawClient, show};
+
+/// How long the proxy and the nodes may take to notice what has happened.
+const NOTICED_WITHIN: Duration = Duration::from_secs(30);
+
+/// A message as a RESP2 client gets it.
+fn message(channel: &str, text: &str) -> Vec<u8> {
+    support::encode(&["message", channel, text])
+}
+
+/// The connections of subscribers that the nodes see.
+fn subscribers(cluster: &Cluster) -> usize {
+    let nodes = (0..cluster.len()).filter(|&node| cluster.node(node).is_running());
+    nodes
+        .map(|node| {
+            let list = cluster.command(node, &["CLIENT", "LIST", "TYPE", "PUBSUB"]);
+            list.expect("a node answers").text().lines().count()
+        })
+        .sum()
+}
+
+/// Waits until the nodes see so many connections of subscribers.
+#[track_caller]
+fn wait_subscribers(proxy: &Proxy, cluster: &Cluster, expected: usize) {
+    proxy.wait_for(
+        "connections of subscribers",
+        NOTICED_WITHIN,
+        || match subscribers(cluster) {
+            n if n == expected => Ok(()),
+            n => Err(format!("{n}, not {expected}")),
+        },
+    );
+}
+
+/// Publishes until a subscriber gets it: the subscription is there again.
+#[track_caller]
+fn publish_until_heard(proxy: &Proxy, line: &str, subscriber: &mut RawClient, word: &str) {
+    let mut publisher = proxy.client();
+    subscriber.wait_at_most(Duration::from_millis(200));
+    proxy.wait_for("a message arrives", NOTICED_WITHIN, || {
+        publisher.line(line);
+        let got = subscriber.try_replies(1);
+        let got = got.first().ok_or("none")?;
+        let there = got.windows(word.len()).any(|w| w == word.as_bytes());
+        if there { Ok(()) } else { Err(show(got)) }
+    });
+    // What was published more than once may still be on its way.
+    while !subscriber.try_replies(1).is_empty() {}
+    subscriber.wait_at_most(Duration::from_secs(30));
+}
