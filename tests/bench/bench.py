@@ -19,6 +19,7 @@ from idle import raise_file_limit, resident_with_idle_clients
 from load import Sample, Shape, fill, measure
 from processes import BenchError
 from report import markdown, text_table, text_verdicts
+from several import several
 from stand import Programs, Stand, Target, http_get
 from targets import IDLE_RESIDENT_MAX, TITLES, Results, verdicts
 
@@ -26,7 +27,7 @@ from targets import IDLE_RESIDENT_MAX, TITLES, Results, verdicts
 SHAPES = [Shape(50, 1, 180_000), Shape(50, 16, 1_200_000), Shape(500, 1, 180_000)]
 LONG_SHAPES = [Shape(50, 64, 3_000_000)]
 ROUNDS = 5
-LONG_ROUNDS = 5
+LONG_ROUNDS = 9
 LONG_FACTOR = 2
 TESTS = ["get", "set"]
 # One thread of redis-benchmark is slower than the proxies at P=1: they would idle and be woken for every few requests,
@@ -63,6 +64,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, with --long {LONG_ROUNDS}")
     parser.add_argument("--load-threads", type=int, default=LOAD_THREADS, help="threads of the load generator")
     parser.add_argument("--long", action="store_true", help="more rounds, more requests, and P=64")
+    parser.add_argument("--no-several", action="store_true", help="leave out MGET and transactions")
     parser.add_argument("--no-idle", action="store_true", help="leave out the idle clients")
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="also write the README's tables to this file")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
@@ -90,8 +92,9 @@ def run(options: argparse.Namespace) -> int:
             if target.name in ("slotway", "haproxy", "direct"):
                 fill(programs.redis_benchmark, target)
         results = measure_all(programs, targets, options)
+        rounds = chosen_rounds(options)
+        found = verdicts(results) + ([] if options.no_several else several(programs.redis_benchmark, targets, rounds))
         idle = {} if options.no_idle else measure_idle(stand, targets)
-    found = verdicts(results)
     print("\n" + text_verdicts(found, idle))
     print(f"\ntook {time.monotonic() - started:.0f} s")
     if options.markdown:
@@ -114,7 +117,7 @@ def start_targets(stand: Stand, names: list[str]) -> list[Target]:
 
 def measure_all(programs: Programs, targets: list[Target], options: argparse.Namespace) -> Results:
     """All loads; within a load, round by round each target in turn. Prints each load's table when it is done."""
-    rounds = options.rounds or (LONG_ROUNDS if options.long else ROUNDS)
+    rounds = chosen_rounds(options)
     results: Results = {}
     for shape in chosen_shapes(options):
         for test in options.tests.split(","):
@@ -127,6 +130,11 @@ def measure_all(programs: Programs, targets: list[Target], options: argparse.Nam
             results[(shape.clients, shape.pipeline), test] = samples
             print("\n" + text_table(f"{test.upper()} 32 B, {shape.title}", samples))
     return results
+
+
+def chosen_rounds(options: argparse.Namespace) -> int:
+    """How often each load is repeated."""
+    return options.rounds or (LONG_ROUNDS if options.long else ROUNDS)
 
 
 def chosen_shapes(options: argparse.Namespace) -> list[Shape]:

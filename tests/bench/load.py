@@ -89,3 +89,12 @@ def benchmark(program: str, target: Target, shape: Shape, test: str) -> tuple[fl
     if done.returncode != 0 or len(rows) != 1 or "error" in done.stderr.lower():
         raise BenchError(f"{target.name}: {' '.join(command)} failed\n{done.stdout[-500:]}{done.stderr[-500:]}")
     return float(rows[0][1]), float(rows[0][4]), float(rows[0][6])
+
+
+def custom(program: str, target: Target, shape: Shape, words: list[str]) -> None:
+    """Runs redis-benchmark with a command of one's own; in its words `__rand_int__` is a random number."""
+    command = [program, "-h", "127.0.0.1", "-p", str(target.port), "-q", "--threads", str(shape.threads)]
+    command += ["-c", str(shape.clients), "-P", str(shape.pipeline), "-n", str(shape.requests), "-r", str(KEYS)]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=LOAD_TIMEOUT_S, check=False)
+    if done.returncode != 0 or "error" in done.stderr.lower():
+        raise BenchError(f"{target.name}: {' '.join(command)} failed\n{done.stdout[-500:]}{done.stderr[-500:]}")
