@@ -44,7 +44,7 @@ pub enum Why {
 }
 
 /// Plans one command. `split_writes` is `policy.split_writes`. Checks arity, not authentication.
-#[inline]
+#[inline(always)] // every request passes here, and the callers that are not in its way would keep it out of line
 pub fn plan(command: &Command, request: &Request<'_>, split_writes: bool) -> Plan {
     if !command.arity_ok(request.len()) {
         return Plan::Refuse(command.arity_error(), Why::Arguments);
@@ -54,6 +54,8 @@ pub fn plan(command: &Command, request: &Request<'_>, split_writes: bool) -> Pla
         Policy::Split(split) => self::split(split, command, request, split_writes),
         Policy::AllShards(gather) => Plan::Gather(gather),
         Policy::AnyNode => Plan::AnyNode,
+        // Each client's keyless scripts keep to one primary of its own choice; what is published has one for all.
+        Policy::OneNode if command.is_script() => Plan::AnyNode,
         Policy::OneNode => Plan::Home,
         Policy::Scan => Plan::Scan,
         Policy::Local(local) => Plan::Local(local),
@@ -65,7 +67,7 @@ pub fn plan(command: &Command, request: &Request<'_>, split_writes: bool) -> Pla
 }
 
 /// Where a request goes by its keys alone, whatever its command's policy.
-#[inline]
+#[inline(always)] // as above
 pub fn route(command: &Command, request: &Request<'_>) -> Plan {
     if let Some(key) = command.only_key() {
         return Plan::Slot(Slot::of(request.arg(key)));

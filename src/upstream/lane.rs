@@ -295,13 +295,16 @@ impl Lane {
                 return Err(FaultKind::Protocol("a reply before its request"));
             }
             state.failures = 0;
-            let cause = (entry.ticket.inner() > 0).then(|| state.progress.finish(reply));
+            let cause = match entry.ticket.inner() {
+                0 => None,
+                _ => state.progress.finish(reply),
+            };
             let keep = matches!(reply[0], b'-' | b'!')
                 || entry.requester.as_ref().is_some_and(|r| r.wants_requests());
             let request =
                 (keep && entry.own == Own::No).then(|| state.outbox.copy_front(entry.len as usize));
             state.outbox.release(entry.len as usize);
-            (entry, request, cause.flatten())
+            (entry, request, cause)
         };
         let Some(requester) = entry.requester else {
             return own_reply(entry.own, reply);

@@ -58,7 +58,8 @@ async function main() {
   assert.deepEqual(await scan(redis, 'io:k*'), [...keys].sort());
   assert.ok((await redis.dbsize()) >= keys.length);
   assert.equal(await redis.del(keys), keys.length);
-  await assert.rejects(redis.multi().set('a', 1).exec(), /MULTI|EXEC/);
+  assert.deepEqual(await redis.multi().set('{io}a', 1).incr('{io}a').del('{io}a').exec(), [[null, 'OK'], [null, 2], [null, 1]]);
+  await assert.rejects(redis.multi().set('a', 1).set('b', 1).exec(), /EXECABORT|CROSSSLOT/);
   await assert.rejects(redis.sinter('a', 'b', 'c'), /CROSSSLOT/);
   assert.equal(await redis.ping(), 'PONG');
   assert.deepEqual(trouble, []);

@@ -82,8 +82,10 @@ def pipelines(r, p):
     ok, error, value = pipe.execute(raise_on_error=False)
     equal((ok, value), (True, "text"))
     assert isinstance(error, redis.ResponseError), error
-    # Transactions come later: until then an error, never half a transaction that looks whole.
-    raises("MULTI", lambda: r.pipeline().set(f"{p}:t", 1).execute())
+    # A pipeline of redis-py is a transaction unless it says otherwise; one over several slots is refused whole.
+    equal(r.pipeline().set(f"{p}:t", 1).incr(f"{p}:t").execute(), [True, 2])
+    raises("same slot", lambda: r.pipeline().set(f"{p}:t", 5).set(f"{p}:u", 1).execute())
+    equal(r.get(f"{p}:t"), "2")
 
 
 def collections(r, p):
