@@ -3,7 +3,7 @@
 use super::replies::{About, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::command::{Command, CommandTable, Local, Lookup, Mode};
+use crate::command::{Command, CommandTable, Local, Lookup};
 use crate::local::{self, Access, Effect, Replies};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::Request;
@@ -330,7 +330,6 @@ pub(super) fn class(command: &Command) -> Class {
 fn must_wait(state: &State, plan: &Plan) -> bool {
     let concerned = match plan {
         Plan::Local(local) => changes_connection(*local),
-        Plan::Mode(Mode::Monitor | Mode::Wait) => true,
         Plan::Gather(_) | Plan::Scan => state.fences.is_some(),
         Plan::Mode(mode) => super::modal::waits_its_turn(*mode),
         _ => false,

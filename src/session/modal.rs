@@ -35,7 +35,10 @@ impl Session {
 }
 
 /// Whether a command is carried out only once everything before it is answered, because a task will do it (`driven`), or
-/// because pushes come with it.
+/// because other bytes than its reply come with it.
 pub(super) fn waits_its_turn(mode: Mode) -> bool {
-    matches!(mode, Mode::Blocking | Mode::Subscription)
+    matches!(
+        mode,
+        Mode::Blocking | Mode::Subscription | Mode::Wait | Mode::Monitor
+    )
 }
