@@ -13,6 +13,10 @@ use std::collections::HashMap;
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
+/// Room for so many bytes and commands is made with the first: most transactions are no longer.
+const EXPECTED_BYTES: usize = 1024;
+const EXPECTED_COMMANDS: usize = 16;
+
 /// How much one transaction may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueLimits {
@@ -161,6 +165,8 @@ impl Queue {
             }
         }
         if self.bytes.is_empty() {
+            self.bytes.reserve(EXPECTED_BYTES);
+            self.sent.reserve(EXPECTED_COMMANDS);
             self.bytes.extend_from_slice(MULTI);
         }
         self.bytes.extend_from_slice(request.bytes());

@@ -116,6 +116,10 @@ impl Session {
             }
         }
         decoder.shrink();
+        let state = self.state.borrow();
+        if state.transaction.is_some() {
+            self.tell_queued(&state);
+        }
         used
     }
 

@@ -4,7 +4,7 @@
 //! Invariant 6 is kept here for blocks: only commands with a plan for a node get into one.
 
 use super::dispatch::{Batch, Taken};
-use super::replies::About;
+use super::replies::{About, Stage};
 use super::{Session, State};
 use crate::command::{Command, Flags, Keys, Local, Mode, Policy};
 use crate::config::CrossSlotTransactions;
@@ -27,8 +27,26 @@ impl Session {
     /// MULTI
     pub(super) fn begin_transaction(&self, state: &mut State, about: About) -> Taken {
         state.transaction = Some(Box::default());
-        self.reply_in_turn(state, about, OK);
+        self.reply_later(state, about, OK);
         Taken::Yes
+    }
+
+    /// Gives a command its reply, which is written together with that to EXEC if that came with it, as a server does;
+    /// otherwise once all that was read is taken.
+    fn reply_later(&self, state: &mut State, about: About, reply: &[u8]) {
+        let seq = state.replies.next_seq();
+        state.replies.push(about, Stage::Held);
+        let (now, metrics) = (self.context.clock.micros(), &self.context.metrics);
+        let out = &mut state.output;
+        state.replies.complete(seq, reply, out, now, metrics);
+    }
+
+    /// All that was read has been taken, and EXEC was not in it.
+    #[cold]
+    pub(super) fn tell_queued(&self, state: &State) {
+        if !state.output.is_empty() {
+            self.list();
+        }
     }
 
     /// A command behind MULTI. `None`: it is carried out as if there were no transaction, which it ends.
@@ -75,7 +93,7 @@ impl Session {
             }
             return Some(self.refuse(state, about, &text));
         }
-        self.reply_in_turn(state, about, QUEUED);
+        self.reply_later(state, about, QUEUED);
         Some(Taken::Yes)
     }
 

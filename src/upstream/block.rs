@@ -10,6 +10,9 @@ use super::FaultKind;
 /// What the server says when EXEC finds that a command was refused as it was queued.
 const ABORTED: &[u8] = b"-EXECABORT ";
 
+/// What the server says to a command that it queues.
+const QUEUED: &[u8] = b"+QUEUED\r\n";
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Progress {
@@ -34,7 +37,7 @@ impl Progress {
         }
         match reply {
             b"+OK\r\n" if self.seen == 0 => self.opened = true,
-            b"+QUEUED\r\n" if self.opened => {}
+            QUEUED if self.opened => {}
             [b'-', ..] if self.cause.is_empty() => self.cause.extend_from_slice(reply),
             [b'-', ..] => {}
             _ => {
@@ -45,6 +48,22 @@ impl Progress {
         }
         self.seen += 1;
         Ok(())
+    }
+
+    /// As [`Self::take`], for as many of these bytes as are replies to queued commands of a block with `inner` replies
+    /// before EXEC's; says how many bytes that is. They need no scanner.
+    pub(super) fn take_queued(&mut self, bytes: &[u8], inner: u32) -> usize {
+        let most = inner.saturating_sub(self.seen) as usize;
+        let queued = match self.opened {
+            true => bytes
+                .chunks_exact(QUEUED.len())
+                .take(most)
+                .take_while(|r| *r == QUEUED)
+                .count(),
+            false => 0,
+        };
+        self.seen += queued as u32;
+        queued * QUEUED.len()
     }
 
     /// The reply to EXEC has come: what is to be delivered instead, because it says more, if anything. Ready for the
@@ -69,8 +88,6 @@ mod tests {
     }
 
     const OK: &[u8] = b"+OK\r\n";
-    const QUEUED: &[u8] = b"+QUEUED\r\n";
-
     #[test]
     fn the_first_refusal_says_why_exec_was_aborted() {
         let refusals: [&[u8]; 4] = [OK, b"-ASK 1 h:1\r\n", QUEUED, b"-OOM\r\n"];
@@ -84,6 +101,18 @@ mod tests {
         for reply in [&b"-MOVED 1 h:1\r\n"[..], b"*1\r\n-EXECABORT x\r\n"] {
             assert_eq!(after(&[OK, QUEUED]).ok().unwrap().finish(reply), None);
         }
+    }
+
+    #[test]
+    fn replies_to_queued_commands_are_taken_together_up_to_execs() {
+        let mut progress = after(&[OK]).ok().unwrap();
+        let bytes = [QUEUED, QUEUED, b"-ERR x\r\n", QUEUED].concat();
+        assert_eq!(progress.take_queued(&bytes, 9), 2 * QUEUED.len());
+        assert_eq!(progress.seen(), 3);
+        assert_eq!(progress.take_queued(&QUEUED[..5], 9), 0);
+        assert_eq!(progress.take_queued(&bytes, 4), QUEUED.len());
+        assert_eq!(progress.take_queued(&bytes, 4), 0);
+        assert_eq!(Progress::default().take_queued(&bytes, 9), 0);
     }
 
     #[test]

@@ -274,9 +274,11 @@ impl Lane {
         self.state.borrow_mut().heard = self.context.clock.micros();
     }
 
-    /// One whole reply has been read: it belongs to the oldest request in flight.
+    /// One whole reply has been read, the first `len` of these bytes: it belongs to the oldest request in flight. Says
+    /// how many bytes were used: more than `len` if what follows it was taken as well.
     #[inline]
-    pub(super) fn reply(&self, reply: &[u8]) -> Result<(), FaultKind> {
+    pub(super) fn reply(&self, bytes: &[u8], len: usize) -> Result<usize, FaultKind> {
+        let reply = &bytes[..len];
         if reply[0] == b'>' {
             return Err(FaultKind::Protocol("a push that nobody asked for"));
         }
@@ -286,16 +288,18 @@ impl Lane {
             let Some(entry) = state.queue.pop_front() else {
                 return Err(FaultKind::Protocol("a reply that nobody asked for"));
             };
-            if entry.ticket.inner() > state.progress.seen() {
+            let inner = entry.ticket.inner();
+            if inner > state.progress.seen() {
                 state.queue.push_front(entry);
-                return state.progress.take(reply, state.outbox.handed_over());
+                state.progress.take(reply, state.outbox.handed_over())?;
+                return Ok(len + state.progress.take_queued(&bytes[len..], inner));
             }
             if state.outbox.handed_over() < entry.len as usize {
                 state.queue.push_front(entry);
                 return Err(FaultKind::Protocol("a reply before its request"));
             }
             state.failures = 0;
-            let cause = match entry.ticket.inner() {
+            let cause = match inner {
                 0 => None,
                 _ => state.progress.finish(reply),
             };
@@ -307,7 +311,7 @@ impl Lane {
             (entry, request, cause)
         };
         let Some(requester) = entry.requester else {
-            return own_reply(entry.own, reply);
+            return own_reply(entry.own, reply).map(|()| len);
         };
         self.metrics
             .answered(self.context.clock.micros().since(entry.at));
@@ -319,7 +323,7 @@ impl Lane {
                 from: &self.node,
             },
         );
-        Ok(())
+        Ok(len)
     }
 }
 

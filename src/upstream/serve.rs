@@ -102,13 +102,13 @@ fn deliver(
     let mut used = 0;
     while used < bytes.len() {
         match scanner.scan(&bytes[used..]) {
-            Ok(Some(len)) => {
-                if let Err(why) = lane.reply(&bytes[used..used + len]) {
+            Ok(Some(len)) => match lane.reply(&bytes[used..], len) {
+                Ok(len) => used += len,
+                Err(why) => {
                     *broken = Some(why);
                     return used;
                 }
-                used += len;
-            }
+            },
             Ok(None) => break,
             Err(_) => {
                 *broken = Some(FaultKind::Protocol("bytes that are not RESP"));
