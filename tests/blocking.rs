@@ -17,4 +17,5 @@ mod blocking {
     pub(crate) mod queues;
     pub(crate) mod same;
     pub(crate) mod stage;
+    pub(crate) mod unblock;
 }

@@ -4,19 +4,20 @@
 use super::dispatch::Taken;
 use super::driven::HangUp;
 use super::errand::{Undo, ask};
-use super::pursuit::{Pursuit, Verdict};
 use super::replies::About;
-use super::{Session, SessionContext, State, errors};
+use super::unblock::Signal;
+use super::{Session, SessionContext, State};
 use crate::cluster::Slot;
 use crate::command::{Command, KeyError, Keys};
 use crate::modes::{Blocking, Found, Patience, undo};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::{Proto, Request};
 use crate::route::cross_slot;
-use crate::upstream::{Lease, Lost, NoLease};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::task::spawn_local;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Pause between the first two sweeps; the next ones are twice as long each.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -24,20 +25,19 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// The longest pause between two sweeps.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
-const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
-
 const TOGETHER: &str = "give keys that belong together one hash tag, as in {tag}key";
 
 const TOO_MANY: &str = "ERR slotway: too many blocked clients (limits.blocked_clients); raise it, or block with \
                         fewer clients";
 
 /// A blocking command that is being carried out.
-struct Wait {
-    session: Rc<Session>,
-    command: Rc<Blocking>,
-    proto: Proto,
-    readonly: bool,
-    deadline: Option<Instant>,
+pub(super) struct Wait {
+    pub(super) session: Rc<Session>,
+    pub(super) command: Rc<Blocking>,
+    pub(super) proto: Proto,
+    pub(super) readonly: bool,
+    pub(super) deadline: Option<Instant>,
+    pub(super) unblock: Rc<Signal>,
     _place: Place,
 }
 
@@ -80,15 +80,17 @@ impl Session {
                 Patience::For(time) => self.context.clock.now().checked_add(time),
                 Patience::Forever | Patience::Unreadable => None,
             },
+            unblock: Rc::default(),
             _place: place,
         };
+        let unblock = wait.unblock.clone();
         let first = keys.first().map(|&at| Slot::of(request.arg(at as usize)));
         let whole = slots.is_ok();
         if !whole {
             let metrics = &self.context.metrics;
             metrics.cross_slot(command.metric, CrossSlot::Split);
         }
-        self.drive(state, about, HangUp::Ends, async move {
+        let taken = self.drive(state, about, HangUp::Ends, async move {
             let session = wait.session.clone();
             let done = match (whole, patience) {
                 (false, Patience::Unreadable) => {
@@ -106,7 +108,11 @@ impl Session {
                 session.context.metrics.error(source, &reply);
             }
             reply
-        })
+        });
+        if let Some(driven) = &mut state.driven {
+            driven.unblock = Some(unblock);
+        }
+        taken
     }
 }
 
@@ -128,46 +134,6 @@ impl Wait {
             None => self.command.whole(),
         };
         self.park(slot, request).await
-    }
-
-    /// Waits at the node that serves the slot.
-    async fn park(self, slot: Option<Slot>, mut request: Bytes) -> Result<Bytes, Bytes> {
-        let context = &self.session.context;
-        let mut pursuit = Pursuit::new(self.session.clone(), slot);
-        loop {
-            let target = pursuit.target().await?;
-            match context.leases.take(&target.node, self.proto).await {
-                Err(NoLease::Limit) => return Err(errors::no_lease()),
-                Err(NoLease::Down(fault)) => {
-                    pursuit.failed(errors::unreachable_node(&fault)).await?;
-                }
-                Ok(mut lease) => match exchange(&mut lease, target.asking, &request).await {
-                    Ok(reply) => {
-                        lease.give_back();
-                        if pursuit.answered(&reply, &target.node).await == Verdict::Final {
-                            return Ok(reply);
-                        }
-                    }
-                    Err(Lost::NotSent(fault)) => {
-                        pursuit.failed(errors::unreachable_node(&fault)).await?;
-                    }
-                    Err(Lost::Unknown(fault)) if self.readonly => {
-                        pursuit.failed(errors::outcome_unknown(&fault)).await?;
-                    }
-                    Err(Lost::Unknown(fault)) => {
-                        context.metrics.unknown_outcome();
-                        return Err(errors::outcome_unknown(&fault));
-                    }
-                },
-            }
-            if let Some(deadline) = self.deadline {
-                let left = deadline.saturating_duration_since(context.clock.now());
-                if left.is_zero() {
-                    return Ok(self.command.nothing(self.proto));
-                }
-                request = self.command.with_time_left(left);
-            }
-        }
     }
 
     /// Looks again and again at all keys, in their order.
@@ -207,7 +173,11 @@ impl Wait {
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(self.command.nothing(self.proto));
             }
-            tokio::time::sleep(left.map_or(pause, |left| left.min(pause))).await;
+            let sleep = tokio::time::sleep(left.map_or(pause, |left| left.min(pause)));
+            tokio::select! {
+                () = sleep => {}
+                how = self.unblock.raised() => return Ok(self.release(how)),
+            }
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
@@ -215,8 +185,19 @@ impl Wait {
     /// Replaces "what comes from now on" by the last entry there is now: the command may be sent several times.
     /// `Some`: what is wrong with the command.
     async fn settle_tails(&mut self, keys: &[u32]) -> Result<Option<Bytes>, Bytes> {
-        for tail in self.command.tails(keys) {
-            let reply = ask(&self.session, tail.slot, &tail.request, None).await?;
+        // All are asked at once: "from now on" is from one moment on.
+        let asked: Vec<_> = (self.command.tails(keys).into_iter())
+            .map(|tail| {
+                let session = self.session.clone();
+                let (slot, request) = (tail.slot, tail.request.clone());
+                let asking = async move { ask(&session, slot, &request, None).await };
+                (tail, AbortOnDropHandle::new(spawn_local(asking)))
+            })
+            .collect();
+        for (tail, reply) in asked {
+            let reply = reply
+                .await
+                .expect("nobody ends it, and it does not panic")?;
             if reply.first() == Some(&b'-') {
                 return Ok(Some(reply));
             }
@@ -225,15 +206,6 @@ impl Wait {
         }
         Ok(None)
     }
-}
-
-async fn exchange(lease: &mut Lease, asking: bool, request: &[u8]) -> Result<Bytes, Lost> {
-    if asking {
-        lease.send(&[ASKING, request].concat(), 2).await?;
-        lease.reply().await?;
-        return lease.reply().await;
-    }
-    lease.exchange(request).await
 }
 
 impl Place {

@@ -4,6 +4,7 @@
 use super::dispatch::Taken;
 use super::reading::Reader;
 use super::replies::{About, Stage};
+use super::unblock::Signal;
 use super::{Life, Session, State};
 use bytes::Bytes;
 use std::future::Future;
@@ -15,6 +16,8 @@ use tokio::task::AbortHandle;
 pub(super) struct Driven {
     task: AbortHandle,
     hang_up: HangUp,
+    /// How CLIENT UNBLOCK reaches the task, if it is blocked.
+    pub(super) unblock: Option<Rc<Signal>>,
 }
 
 /// What it means for a driven command that its client sends no more.
@@ -64,6 +67,7 @@ impl Session {
         state.driven = Some(Box::new(Driven {
             task: handle.abort_handle(),
             hang_up,
+            unblock: None,
         }));
         // Its own place among the replies is what the barrier waits for.
         state.barrier = true;
@@ -76,8 +80,11 @@ impl Session {
         if state.life == Life::Dead {
             return;
         }
-        state.driven = None;
+        let driven = state.driven.take();
         self.complete(state, seq, reply);
+        if let Some(signal) = driven.and_then(|mut driven| driven.unblock.take()) {
+            signal.over();
+        }
         self.wake();
     }
 

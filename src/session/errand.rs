@@ -6,7 +6,7 @@
 use super::Session;
 use super::pursuit::{Pursuit, Target, Verdict};
 use super::{Life, errors};
-use crate::cluster::Slot;
+use crate::cluster::{NodeAddr, Slot};
 use crate::observe::ErrorSource;
 use crate::upstream::{Answer, Class, Fault, Requester, Ticket};
 use bytes::Bytes;
@@ -39,7 +39,7 @@ enum Outcome {
 /// The requester that the lane knows; lives until the lane has answered.
 struct Errand {
     session: Rc<Session>,
-    slot: Slot,
+    slot: Option<Slot>,
     undo: Option<Undo>,
     stage: RefCell<Stage>,
 }
@@ -59,7 +59,7 @@ pub(super) async fn ask(
     let mut lost = false;
     loop {
         let target = pursuit.target().await?;
-        let waiting = match send(session, &target, slot, request, undo.clone()) {
+        let waiting = match send(session, &target, Some(slot), request, undo.clone()) {
             Ok(waiting) => waiting,
             Err(reply) => {
                 pursuit.failed(reply).await?;
@@ -90,11 +90,27 @@ pub(super) async fn ask(
     }
 }
 
+/// Tells a node something over the session's lane, and waits for its reply. Without one nobody knows whether the node
+/// will do it.
+pub(super) async fn tell(session: &Rc<Session>, node: &NodeAddr, request: &[u8]) -> Option<Bytes> {
+    let target = Target {
+        node: node.clone(),
+        asking: false,
+    };
+    match send(session, &target, None, request, None) {
+        Ok(waiting) => match waiting.outcome().await {
+            Outcome::Reply(reply) => Some(reply),
+            _ => None,
+        },
+        Err(_) => None,
+    }
+}
+
 fn send(
     session: &Rc<Session>,
     target: &Target,
-    slot: Slot,
-    request: &Bytes,
+    slot: Option<Slot>,
+    request: &[u8],
     undo: Option<Undo>,
 ) -> Result<Waiting, Bytes> {
     let map = session.context.map().clone();
@@ -111,7 +127,7 @@ fn send(
         undo,
         stage: RefCell::new(Stage::Awaited(None)),
     });
-    let ticket = Ticket::new(0, 0, Some(slot));
+    let ticket = Ticket::new(0, 0, slot);
     match lane.send(
         request,
         target.asking,
@@ -183,7 +199,9 @@ impl Errand {
         let Some(request) = self.undo.as_ref().and_then(|undo| undo(reply)) else {
             return;
         };
-        let (session, slot) = (self.session.clone(), self.slot);
+        let (session, Some(slot)) = (self.session.clone(), self.slot) else {
+            return;
+        };
         tokio::task::spawn_local(async move {
             session.context.metrics.pushed_back();
             let undone = ask(&session, slot, &request, None).await;

@@ -5,12 +5,14 @@
 use super::dispatch::Taken;
 use super::driven::HangUp;
 use super::replies::About;
+use super::unblock::Unblock;
 use super::{Life, Mailbox, Session, SessionContext, State, Unanswered};
 use crate::command::Local;
 use crate::local::{Activity, ClientFilter, Portrait};
 use crate::observe::ErrorSource;
 use crate::resp::{Proto, Request, encode, strict_integer};
 use std::rc::Rc;
+use tokio::sync::oneshot;
 
 /// What all workers are asked.
 enum Question {
@@ -19,7 +21,7 @@ enum Question {
     Kill(ClientFilter),
     /// The old form, by one address: the answer is an error if there was none.
     KillOne(ClientFilter),
-    Unblock(u64),
+    Unblock(u64, Unblock),
 }
 
 impl Session {
@@ -113,10 +115,11 @@ impl Session {
         }
     }
 
-    /// Whether it waits in a blocking command.
-    fn is_blocked(&self) -> bool {
+    /// Releases the client if it waits in a blocking command; what comes of it is told when the command ends.
+    fn unblock(&self, how: Unblock) -> Option<oneshot::Receiver<bool>> {
         let state = self.state.borrow();
-        state.driven.as_ref().is_some_and(|d| d.is_blocking())
+        let signal = state.driven.as_ref()?.unblock.as_ref()?;
+        signal.raise(how)
     }
 }
 
@@ -205,16 +208,14 @@ async fn answer(
             }
             Ok(asker_dies)
         }
-        Question::Unblock(id) => {
-            let blocked = mailbox.ask(move |worker| {
-                let session = worker.session(id);
-                session.is_some_and(|session| session.is_blocked())
-            });
-            match blocked.await?.contains(&true) {
-                // To drop its command could lose what a node has just popped for it.
-                true => encode::error(out, CANNOT_UNBLOCK),
-                false => encode::integer(out, 0),
-            }
+        Question::Unblock(id, how) => {
+            let asked = mailbox.ask(move |worker| worker.session(id)?.unblock(how));
+            let released = match asked.await?.into_iter().flatten().next() {
+                // The command may have got its reply meanwhile, and its client may have hung up.
+                Some(answer) => answer.await.unwrap_or(false),
+                None => false,
+            };
+            encode::integer(out, i64::from(released));
             Ok(false)
         }
     }
@@ -222,16 +223,16 @@ async fn answer(
 
 /// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`
 fn unblock(request: &Request<'_>, server: &str) -> Result<Question, Vec<u8>> {
-    match (request.len(), request.get(3)) {
-        (4, Some(word))
-            if word.eq_ignore_ascii_case(b"timeout") || word.eq_ignore_ascii_case(b"error") => {}
+    let how = match (request.len(), request.get(3)) {
+        (4, Some(word)) if word.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,
+        (4, Some(word)) if word.eq_ignore_ascii_case(b"error") => Unblock::Error,
         (4, _) => return Err(WRONG_REASON.into()),
         (5.., _) if server != "valkey" => return Err(WRONG_LENGTH.into()),
-        _ => {}
-    }
+        _ => Unblock::Timeout,
+    };
     match strict_integer(request.arg(2)) {
         // No client has a number below 1.
-        Some(id) => Ok(Question::Unblock(u64::try_from(id).unwrap_or(0))),
+        Some(id) => Ok(Question::Unblock(u64::try_from(id).unwrap_or(0), how)),
         None => Err(NOT_AN_INTEGER.into()),
     }
 }
@@ -253,8 +254,6 @@ fn name_of(table: &crate::command::CommandTable, id: crate::command::CommandId) 
     name.map_or("NULL", |name| name)
 }
 
-const CANNOT_UNBLOCK: &str =
-    "ERR slotway: a client that is blocked cannot be released yet; CLIENT KILL ends it";
 const WRONG_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
 const WRONG_LENGTH: &str =
     "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.";

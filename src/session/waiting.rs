@@ -7,6 +7,7 @@
 use super::dispatch::{Batch, Taken};
 use super::driven::HangUp;
 use super::replies::{About, Stage};
+use super::unblock::{Signal, Unblock};
 use super::{Session, SessionContext, State};
 use crate::cluster::NodeAddr;
 use crate::modes::{Replication, Wait};
@@ -147,25 +148,50 @@ impl Session {
             }));
         }
         let context = self.context.clone();
-        self.drive(state, about, HangUp::Ends, run(context, wait, targets))
+        let patience = Patience::new(&wait);
+        let unblock = patience.unblock.clone();
+        let taken = self.drive(
+            state,
+            about,
+            HangUp::Ends,
+            run(context, wait, patience, targets),
+        );
+        if let Some(driven) = &mut state.driven {
+            driven.unblock = Some(unblock);
+        }
+        taken
     }
 }
 
-async fn run(context: Rc<SessionContext>, wait: Wait, targets: Vec<Target>) -> Bytes {
-    let timeout = wait
-        .timeout_ms
-        .map(|ms| Duration::from_millis(ms.min(TIMEOUT_MAX)));
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+/// What ends a WAIT, besides the replicas.
+struct Patience {
+    deadline: Option<Instant>,
+    unblock: Rc<Signal>,
+}
+
+enum End {
+    Counted,
+    TimeIsUp,
+    Unblocked(Unblock),
+}
+
+async fn run(
+    context: Rc<SessionContext>,
+    wait: Wait,
+    patience: Patience,
+    targets: Vec<Target>,
+) -> Bytes {
     let mut counted = 0;
     let mut pause = FIRST_LOOK;
     let mut asked: Option<Instant> = None;
-    loop {
-        let Some(look) = before(deadline, look(&targets)).await else {
-            break;
+    let end = loop {
+        let look = match patience.before_its_end(look(&targets)).await {
+            Ok(look) => look,
+            Err(end) => break end,
         };
         counted = look.unwrap_or(0);
         if counted as i64 >= wait.replicas || look.is_none() {
-            break;
+            break End::Counted;
         }
         if asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
             asked = Some(Instant::now());
@@ -173,24 +199,46 @@ async fn run(context: Rc<SessionContext>, wait: Wait, targets: Vec<Target>) -> B
                 tokio::task::spawn_local(ask_replicas(context.clone(), target.lane.node().clone()));
             }
         }
-        if before(deadline, sleep(pause)).await.is_none() {
-            break;
+        if let Err(end) = patience.before_its_end(sleep(pause)).await {
+            break end;
         }
         pause = (pause * 2).min(LOOK_EVERY);
+    };
+    if let End::Unblocked(how) = end {
+        patience.unblock.release();
+        if how == Unblock::Error {
+            return Bytes::from_static(Unblock::ERROR);
+        }
     }
     let mut reply = Vec::new();
     encode::integer(&mut reply, counted as i64);
     reply.into()
 }
 
-/// What a future comes to, unless the time is up before.
-async fn before<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
-    let Some(deadline) = deadline else {
-        return Some(future.await);
-    };
-    tokio::select! {
-        done = future => Some(done),
-        () = sleep_until(deadline) => None,
+impl Patience {
+    fn new(wait: &Wait) -> Self {
+        let timeout = wait
+            .timeout_ms
+            .map(|ms| Duration::from_millis(ms.min(TIMEOUT_MAX)));
+        Self {
+            deadline: timeout.map(|timeout| Instant::now() + timeout),
+            unblock: Rc::default(),
+        }
+    }
+
+    /// What a future comes to, unless the end comes before.
+    async fn before_its_end<T>(&self, future: impl Future<Output = T>) -> Result<T, End> {
+        let time_is_up = async {
+            match self.deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            done = future => Ok(done),
+            () = time_is_up => Err(End::TimeIsUp),
+            how = self.unblock.raised() => Err(End::Unblocked(how)),
+        }
     }
 }
 

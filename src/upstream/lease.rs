@@ -43,6 +43,8 @@ pub(super) struct Link {
     pub(super) stream: TcpStream,
     input: BytesMut,
     scanner: ReplyScanner,
+    /// By which the node knows it; asked for when it is needed first.
+    number: Option<i64>,
 }
 
 impl Lease {
@@ -57,6 +59,16 @@ impl Lease {
     /// The node it leads to.
     pub fn node(&self) -> &NodeAddr {
         &self.place.key().0
+    }
+
+    /// The number that the node's CLIENT ID gives it, if anybody has asked.
+    pub fn number(&self) -> Option<i64> {
+        self.link.number
+    }
+
+    /// The node has said its number.
+    pub fn set_number(&mut self, number: Option<i64>) {
+        self.link.number = number;
     }
 
     /// The RESP version it speaks.
@@ -132,6 +144,7 @@ impl Link {
             stream,
             input: BytesMut::new(),
             scanner: ReplyScanner::with_depth(depth),
+            number: None,
         }
     }
 

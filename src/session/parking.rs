@@ -1,0 +1,173 @@
+//! A blocking command whose keys are in one slot: it waits at the node that serves the slot, on a lease, for as long
+//! as it takes, and follows the slot.
+
+use super::blocking::Wait;
+use super::errand::tell;
+use super::errors;
+use super::pursuit::{Pursuit, Target, Verdict};
+use super::unblock::Unblock;
+use crate::cluster::Slot;
+use crate::resp::{self, encode};
+use crate::upstream::{Lease, Lost, NoLease};
+use bytes::Bytes;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+/// Its reply says by which number CLIENT UNBLOCK knows the lease.
+const CLIENT_ID: &[u8] = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";
+
+/// Pause before a node that has not come to the blocking command yet is told again that it ends.
+const TELL_AGAIN: Duration = Duration::from_millis(5);
+
+/// With an answer, or to be sent again.
+type Turn = ControlFlow<Result<Bytes, Bytes>>;
+
+impl Wait {
+    /// Waits at the node that serves the slot.
+    pub(super) async fn park(self, slot: Option<Slot>, mut request: Bytes) -> Result<Bytes, Bytes> {
+        let clock = self.session.context.clock.clone();
+        let mut pursuit = Pursuit::new(self.session.clone(), slot);
+        loop {
+            // Only while it is at no node may it be released here.
+            let (target, lease) = tokio::select! {
+                biased;
+                how = self.unblock.raised() => return Ok(self.release(how)),
+                found = self.lease(&mut pursuit) => found?,
+            };
+            let outcome = self.at(lease, target.asking, &request).await;
+            let turn = tokio::select! {
+                biased;
+                turn = self.turn(&mut pursuit, &target, outcome) => turn,
+                how = self.unblock.raised() => return Ok(self.release(how)),
+            };
+            if let ControlFlow::Break(answer) = turn {
+                return answer;
+            }
+            if let Some(deadline) = self.deadline {
+                let left = deadline.saturating_duration_since(clock.now());
+                if left.is_zero() {
+                    return Ok(self.command.nothing(self.proto));
+                }
+                request = self.command.with_time_left(left);
+            }
+        }
+    }
+
+    /// A connection to whoever serves the slot now.
+    async fn lease(&self, pursuit: &mut Pursuit) -> Result<(Target, Lease), Bytes> {
+        loop {
+            let target = pursuit.target().await?;
+            let leases = &self.session.context.leases;
+            match leases.take(&target.node, self.proto).await {
+                Ok(lease) => return Ok((target, lease)),
+                Err(NoLease::Limit) => return Err(errors::no_lease()),
+                Err(NoLease::Down(fault)) => {
+                    pursuit.failed(errors::unreachable_node(&fault)).await?;
+                }
+            }
+        }
+    }
+
+    /// What follows from what became of it at a node.
+    async fn turn(
+        &self,
+        pursuit: &mut Pursuit,
+        target: &Target,
+        outcome: Result<Bytes, Lost>,
+    ) -> Turn {
+        let failure = match outcome {
+            Ok(reply) => match pursuit.answered(&reply, &target.node).await {
+                Verdict::Final => return Turn::Break(Ok(reply)),
+                Verdict::Again => return Turn::Continue(()),
+            },
+            Err(Lost::NotSent(fault)) => errors::unreachable_node(&fault),
+            Err(Lost::Unknown(fault)) if self.readonly => errors::outcome_unknown(&fault),
+            Err(Lost::Unknown(fault)) => {
+                self.session.context.metrics.unknown_outcome();
+                return Turn::Break(Err(errors::outcome_unknown(&fault)));
+            }
+        };
+        match pursuit.failed(failure).await {
+            Ok(()) => Turn::Continue(()),
+            Err(reply) => Turn::Break(Err(reply)),
+        }
+    }
+
+    /// Blocks on a lease. Whoever unblocks the client does so at the node, which answers for the command in any case:
+    /// an element that it has popped is not lost.
+    async fn at(&self, mut lease: Lease, asking: bool, request: &[u8]) -> Result<Bytes, Lost> {
+        let ask_number = lease.number().is_none();
+        let mut requests = Vec::with_capacity(CLIENT_ID.len() + ASKING.len() + request.len());
+        requests.extend_from_slice(if ask_number { CLIENT_ID } else { b"" });
+        requests.extend_from_slice(if asking { ASKING } else { b"" });
+        requests.extend_from_slice(request);
+        let replies = 1 + usize::from(ask_number) + usize::from(asking);
+        lease.send(&requests, replies).await?;
+        if ask_number {
+            let number = resp::integer(&lease.reply().await?);
+            lease.set_number(number);
+        }
+        if asking {
+            lease.reply().await?;
+        }
+        let how = tokio::select! {
+            biased;
+            reply = lease.reply() => {
+                lease.give_back();
+                return reply;
+            }
+            how = self.unblock.raised() => how,
+        };
+        self.unblock_at(lease, how).await
+    }
+
+    /// Has the node unblock its client, which is the lease, until it says that it has, or the command has its reply.
+    async fn unblock_at(&self, mut lease: Lease, how: Unblock) -> Result<Bytes, Lost> {
+        let Some(number) = lease.number() else {
+            // The node does not tell: it may not be allowed to us. The command stays as it is.
+            return lease.reply().await;
+        };
+        let number = number.to_string();
+        let mut words = vec!["CLIENT", "UNBLOCK", &number];
+        words.extend((how == Unblock::Error).then_some("ERROR"));
+        let mut request = Vec::new();
+        encode::command(&mut request, &words);
+        loop {
+            // To the end: one that came to the node later would unblock the lease's next user.
+            match tell(&self.session, lease.node(), &request).await.as_deref() {
+                Some(b":1\r\n") => {
+                    self.unblock.release();
+                    let reply = lease.reply().await;
+                    lease.give_back();
+                    return reply;
+                }
+                // It may not have come to the command yet, or has answered it.
+                Some(b":0\r\n") => {}
+                Some(error) => {
+                    tracing::warn!(error = %error.escape_ascii(), "a node refused CLIENT UNBLOCK");
+                    return lease.reply().await;
+                }
+                None => return lease.reply().await,
+            }
+            tokio::select! {
+                biased;
+                reply = lease.reply() => {
+                    lease.give_back();
+                    return reply;
+                }
+                () = tokio::time::sleep(TELL_AGAIN) => {}
+            }
+        }
+    }
+
+    /// What a client gets that is released while its command is at no node.
+    pub(super) fn release(&self, how: Unblock) -> Bytes {
+        self.unblock.release();
+        match how {
+            Unblock::Timeout => self.command.nothing(self.proto),
+            Unblock::Error => Bytes::from_static(Unblock::ERROR),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! How CLIENT UNBLOCK reaches a blocked client's command, and how whoever said it learns what came of it.
+//!
+//! The command itself decides: one that has got its reply meanwhile keeps it, so that nothing popped is lost.
+
+use std::cell::{Cell, RefCell};
+use tokio::sync::{Notify, oneshot};
+
+/// Between a blocked client's task and whoever releases it. One per command.
+#[derive(Default)]
+pub(super) struct Signal {
+    how: Cell<Option<Unblock>>,
+    raised: Notify,
+    released: Cell<bool>,
+    asker: RefCell<Option<oneshot::Sender<bool>>>,
+}
+
+/// How a blocked client is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unblock {
+    /// As if its time were up.
+    Timeout,
+    /// With an error.
+    Error,
+}
+
+impl Unblock {
+    /// What a server says to a client that was unblocked with `ERROR`.
+    pub(super) const ERROR: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+}
+
+impl Signal {
+    /// Asks the command to end. The answer comes with the command's end: whether it was released by this. `None` if
+    /// another client has asked before.
+    pub(super) fn raise(&self, how: Unblock) -> Option<oneshot::Receiver<bool>> {
+        if self.how.get().is_some() {
+            return None;
+        }
+        let (asker, answer) = oneshot::channel();
+        *self.asker.borrow_mut() = Some(asker);
+        self.how.set(Some(how));
+        self.raised.notify_one();
+        Some(answer)
+    }
+
+    /// How it was raised, once it is.
+    pub(super) async fn raised(&self) -> Unblock {
+        loop {
+            match self.how.get() {
+                Some(how) => return how,
+                None => self.raised.notified().await,
+            }
+        }
+    }
+
+    /// The command ends because of it, and with no other reply.
+    pub(super) fn release(&self) {
+        self.released.set(true);
+    }
+
+    /// The command has ended.
+    pub(super) fn over(&self) {
+        if let Some(asker) = self.asker.take() {
+            // Whoever asked may be gone.
+            let _ = asker.send(self.released.get());
+        }
+    }
+}
