@@ -396,7 +396,7 @@ fn an_argument_may_decide() {
             table.lookup(request).unwrap().policy_for(request)
         })
     };
-    assert!(matches!(policy("EVAL s 0"), Policy::OneNode));
+    assert!(matches!(policy("EVAL s 0"), Policy::KeylessScript));
     assert_eq!(policy("EVAL s 1 a"), Policy::Route);
     assert!(matches!(
         policy("XREAD BLOCK 0 STREAMS a 0"),

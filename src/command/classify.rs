@@ -3,7 +3,7 @@
 use super::facts::{Facts, Flags};
 use super::policy::{Mode, Policy};
 use super::policy_rows::{BLOCKING, FAMILIES, ON_REQUEST, ROWS};
-use Policy::{AnyNode, OneNode, Refused, Route};
+use Policy::{AnyNode, Home, Refused, Route};
 
 /// What is done with a command, and what `policy.allow` makes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ fn by_flags(facts: &Facts) -> Row {
             None,
         )
     } else if is(Flags::NOSCRIPT) {
-        let allowed = if keys { Route } else { OneNode };
+        let allowed = if keys { Route } else { Home };
         (
             Refused(
                 "may change its connection, and slotway does not know it; if it does not, add it to policy.allow",
@@ -69,7 +69,7 @@ fn by_flags(facts: &Facts) -> Row {
             Refused(
                 "names no key and may change data, so its node cannot be told; policy.allow sends it to one node",
             ),
-            Some(OneNode),
+            Some(Home),
         )
     };
     Row { policy, allowed }

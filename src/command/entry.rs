@@ -139,7 +139,7 @@ impl Command {
         match (self.rule, self.policy) {
             (Rule::Stream, Policy::Route) if has_block(request) => Policy::Mode(Mode::Blocking),
             (Rule::Script, Policy::Route) if request.get(2).and_then(strict_integer) == Some(0) => {
-                Policy::OneNode
+                Policy::KeylessScript
             }
             (Rule::Msetex, Policy::Split(Split::Msetex)) if msetex_is_conditional(request) => {
                 Policy::Route
@@ -176,11 +176,6 @@ impl Command {
     #[inline]
     pub fn is_slow(&self) -> bool {
         self.speed == Speed::Slow
-    }
-
-    /// Whether this request calls a script or function without keys.
-    pub fn is_keyless_script(&self, request: &Request<'_>) -> bool {
-        self.rule == Rule::Script && self.policy_for(request) == Policy::OneNode
     }
 
     /// Runs a client's script, which may return any error text: redirections need confirmation.

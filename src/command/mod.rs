@@ -24,7 +24,7 @@ pub use entry::{COMMANDS_MAX, Command, CommandId, Lookup};
 pub use facts::Flags;
 pub use keys::{KeyError, Keys};
 pub use node_commands::OverlayError;
-pub use policy::{Gather, Local, Merge, Mode, Policy, Split, Targets};
+pub use policy::{Gather, Local, Merge, Mode, Over, Policy, Split, Targets};
 pub use policy_rows::SCRIPT_WITHOUT_KEYS;
 pub use snapshot::render as render_snapshot;
 pub use table::CommandTable;

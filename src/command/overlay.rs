@@ -146,7 +146,7 @@ mod tests {
         let again = table.overlay(&[&node]).unwrap();
         assert_eq!(
             policy(&again, "x.write"),
-            Policy::OneNode,
+            Policy::Home,
             "an overlay keeps what the operator allows"
         );
         let number = |table: &CommandTable| table.by_name("x.write").unwrap().metric;

@@ -14,9 +14,12 @@ pub enum Policy {
     AllShards(Gather),
     /// Keyless and without effect: any primary, whole. May be sent again to another one.
     AnyNode,
-    /// Keyless but with an effect (PUBLISH): one primary, always the same while it is there, so that one client's
-    /// order is kept. Not to be sent again once its bytes may have been read.
-    OneNode,
+    /// Keyless but with an effect (PUBLISH, and what `policy.allow` adds): one primary, the same for all clients while
+    /// it is there. Not to be sent again once its bytes may have been read.
+    Home,
+    /// A script or function that is called without keys: one primary, always the same for a client, so that its order
+    /// is kept; or refused (`policy.keyless_scripts`). Not to be sent again either.
+    KeylessScript,
     /// Cursor over all shards.
     Scan,
     /// Answered by slotway itself; nothing is sent.
@@ -76,6 +79,18 @@ pub struct Gather {
     pub to: Targets,
     /// How the replies are merged. Unless it says otherwise, an error of any node is the error of the command.
     pub merge: Merge,
+    /// Which connections it takes.
+    pub over: Over,
+}
+
+/// Which connections a gathered command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The client's lanes, in its order.
+    Lanes,
+    /// A connection of its own to each node: for what a node does while a script keeps it busy. On a lane it would
+    /// wait behind that script.
+    OwnConnections,
 }
 
 /// Which nodes a gathered command is sent to.
@@ -85,6 +100,8 @@ pub enum Targets {
     Primaries,
     /// Every primary and every replica.
     AllNodes,
+    /// Every primary, and the replicas that can be reached.
+    ReachableNodes,
     /// Any one primary: the reply is still changed on its way (CONFIG GET).
     One,
 }
@@ -108,12 +125,16 @@ pub enum Merge {
     Min,
     /// The largest integer.
     Max,
-    /// The first reply that is not an error; if all are errors, the first of them (SCRIPT KILL, SCRIPT SHOW).
+    /// The first reply that is not an error; if all are errors, the first of them (SCRIPT SHOW), SCRIPT KILL: the most
+    /// telling of them.
     First,
     /// RANDOMKEY: from a shard chosen by its size, nil only if all are empty.
     RandomKey,
-    /// Arrays of integers of the same length: per element, 1 if all are 1.
+    /// Arrays of integers of the same length: per element, 1 if all are 1, or if slotway itself can give every node
+    /// that script.
     ScriptExists,
+    /// FUNCTION STATS: the script of the node that runs one, and the engines of the first node.
+    FunctionStats,
     /// PUBSUB NUMSUB: `[name, count, …]` in the same order everywhere; counts are added.
     NumSub,
     /// SLOWLOG GET, COMMANDLOG GET: entries ordered by time, newest first, cut to the number asked for.

@@ -2,8 +2,8 @@
 //! is refused. The only place where slotway's opinion about a command is written down.
 
 use super::facts::Facts;
-use super::policy::{Gather, Local, Merge, Mode, Policy, Split, Targets};
-use Policy::{AnyNode, Later, OneNode, Refused, Route, Scan};
+use super::policy::{Gather, Local, Merge, Mode, Over, Policy, Split, Targets};
+use Policy::{AnyNode, Home, Later, Refused, Route, Scan};
 
 /// All subcommands of a container, or one subcommand of all containers, at once.
 pub(super) struct Family {
@@ -43,17 +43,24 @@ pub(super) const FAMILIES: [Family; 3] = [
 ];
 
 const fn to_primaries(merge: Merge) -> Policy {
-    Policy::AllShards(Gather {
-        to: Targets::Primaries,
-        merge,
-    })
+    gather(Targets::Primaries, merge, Over::Lanes)
 }
 
 const fn to_all(merge: Merge) -> Policy {
-    Policy::AllShards(Gather {
-        to: Targets::AllNodes,
-        merge,
-    })
+    gather(Targets::AllNodes, merge, Over::Lanes)
+}
+
+const fn to_reachable(merge: Merge) -> Policy {
+    gather(Targets::ReachableNodes, merge, Over::Lanes)
+}
+
+/// What a node does while a script keeps it busy.
+const fn past_scripts(merge: Merge) -> Policy {
+    gather(Targets::ReachableNodes, merge, Over::OwnConnections)
+}
+
+const fn gather(to: Targets, merge: Merge, over: Over) -> Policy {
+    Policy::AllShards(Gather { to, merge, over })
 }
 
 pub(super) const DENIED: &str = "is denied by policy.deny";
@@ -96,7 +103,7 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
 
     // The server as a whole.
     ("info",             to_primaries(Merge::Info)),
-    ("config|get",       Policy::AllShards(Gather { to: Targets::One, merge: Merge::ConfigGet })),
+    ("config|get",       gather(Targets::One, Merge::ConfigGet, Over::Lanes)),
     // Whoever polls it after a save wants to know that all shards have saved.
     ("lastsave",         to_primaries(Merge::Min)),
     ("slowlog|get",      to_all(Merge::Slowlog)),
@@ -113,17 +120,19 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("lolwut",           AnyNode),
     ("acl|genpass",      AnyNode),
 
-    // Scripts. SCRIPT LOAD is not replicated, and a replica may become a primary: it goes to all nodes.
+    // Scripts. SCRIPT LOAD is not replicated, and a replica may become a primary: it goes to all nodes. One that is not
+    // reachable is given the script when it needs it.
     ("eval",             Route),
     ("eval_ro",          Route),
     ("evalsha",          Route),
     ("evalsha_ro",       Route),
     ("fcall",            Route),
     ("fcall_ro",         Route),
-    ("script|load",      to_all(Merge::AllOk)),
-    ("script|flush",     to_all(Merge::AllOk)),
+    ("script|load",      to_reachable(Merge::AllOk)),
+    ("script|flush",     to_reachable(Merge::AllOk)),
+    // One that only some nodes have, and slotway does not, is said not to exist: the client then loads it.
     ("script|exists",    to_primaries(Merge::ScriptExists)),
-    ("script|kill",      to_primaries(Merge::First)),
+    ("script|kill",      past_scripts(Merge::First)),
     // A script that came with EVAL is known to one node only.
     ("script|show",      to_primaries(Merge::First)),
     ("script|debug",     Refused(DEBUGGING)),
@@ -131,13 +140,13 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("function|delete",  to_primaries(Merge::AllOk)),
     ("function|flush",   to_primaries(Merge::AllOk)),
     ("function|restore", to_primaries(Merge::AllOk)),
-    ("function|kill",    to_primaries(Merge::First)),
+    ("function|kill",    past_scripts(Merge::First)),
     ("function|dump",    AnyNode),
     ("function|list",    AnyNode),
-    ("function|stats",   Refused(ONE_NODE_ONLY)),
+    ("function|stats",   past_scripts(Merge::FunctionStats)),
 
     // Publishing. The nodes pass messages on to each other; sharded channels have a slot.
-    ("publish",              OneNode),
+    ("publish",              Home),
     ("spublish",             Route),
     ("pubsub|channels",      to_all(Merge::Union)),
     ("pubsub|numsub",        to_all(Merge::NumSub)),

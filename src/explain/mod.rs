@@ -11,7 +11,7 @@ pub use cluster::Known;
 
 use crate::cluster::{NodeIndex, Slot};
 use crate::command::{
-    Command, Gather, KeyError, Keys, Mode, Policy, SCRIPT_WITHOUT_KEYS, Split, Targets,
+    Command, Gather, KeyError, Keys, Mode, Over, Policy, SCRIPT_WITHOUT_KEYS, Split, Targets,
 };
 use crate::config::{Config, KeylessScripts};
 use crate::resp::{Decoded, Request, RequestDecoder, RequestLimits, encode, parse_request};
@@ -107,11 +107,12 @@ impl<'a> Explanation<'a> {
             Policy::Split(split) => self.route(command, Some(split)),
             Policy::AllShards(gather) => self.gather(command, gather),
             Policy::AnyNode => self.anywhere(command, "any primary, as it has no key"),
-            Policy::OneNode if self.config.policy.keyless_scripts == KeylessScripts::Error && command.is_script() => {
+            Policy::KeylessScript if self.config.policy.keyless_scripts == KeylessScripts::Error => {
                 let refusal = command.refusal(SCRIPT_WITHOUT_KEYS);
                 self.line("refused", &refusal);
             }
-            Policy::OneNode => self.anywhere(command, "one primary, always the same, so that one client's order is kept"),
+            Policy::KeylessScript => self.anywhere(command, "one primary, always the same for a client, so that its order is kept"),
+            Policy::Home => self.anywhere(command, "one primary, the same for all clients"),
             Policy::Scan => self.line(
                 "plan",
                 "one request to one primary per call; the cursor says which, and they follow in the order of their slots",
@@ -236,9 +237,16 @@ impl<'a> Explanation<'a> {
         let targets = match gather.to {
             Targets::Primaries => "one request to each primary",
             Targets::AllNodes => "one request to each node, replicas included",
+            Targets::ReachableNodes => {
+                "one request to each node, replicas that cannot be reached left out"
+            }
             Targets::One => "one request to any primary",
         };
-        self.line("plan", &format!("{targets}; {merged}"));
+        let past = match gather.over {
+            Over::Lanes => "",
+            Over::OwnConnections => ", on connections of their own, past any script that runs",
+        };
+        self.line("plan", &format!("{targets}{past}; {merged}"));
         if gather.to != Targets::One {
             self.nodes(gather.to);
         }
@@ -256,7 +264,7 @@ impl<'a> Explanation<'a> {
             return;
         };
         let mut nodes = map.primaries();
-        if targets == Targets::AllNodes {
+        if matches!(targets, Targets::AllNodes | Targets::ReachableNodes) {
             let replicas: Vec<NodeIndex> = nodes.iter().flat_map(|p| map.replicas(*p)).collect();
             nodes.extend(replicas);
         }

@@ -56,7 +56,10 @@ pub(super) fn merge(merge: Merge) -> &'static str {
         Merge::Max => "the largest number is the answer",
         Merge::First => "the first that succeeds is the answer",
         Merge::RandomKey => "a shard is chosen by its size, so that every key is as likely",
-        Merge::ScriptExists => "a script exists if it does on all of them",
+        Merge::ScriptExists => "a script exists if it does on all of them, or slotway keeps it",
+        Merge::FunctionStats => {
+            "the script of the node that runs one, the engines of the first node"
+        }
         Merge::NumSub => "the numbers of each channel are added",
         Merge::Slowlog => "entries are put in the order of time, newest first",
         Merge::Info => "put together as one standalone server would answer",

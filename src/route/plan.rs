@@ -20,6 +20,8 @@ pub enum Plan {
     AnyNode,
     /// To the primary where everything is published and heard.
     Home,
+    /// Sent whole to the primary of the client's own choice, unless `policy.keyless_scripts` refuses it.
+    KeylessScript,
     /// Split into one command per slot, replies merged.
     Split(Split),
     /// Sent to several nodes, replies merged.
@@ -54,9 +56,8 @@ pub fn plan(command: &Command, request: &Request<'_>, split_writes: bool) -> Pla
         Policy::Split(split) => self::split(split, command, request, split_writes),
         Policy::AllShards(gather) => Plan::Gather(gather),
         Policy::AnyNode => Plan::AnyNode,
-        // Each client's keyless scripts keep to one primary of its own choice; what is published has one for all.
-        Policy::OneNode if command.is_script() => Plan::AnyNode,
-        Policy::OneNode => Plan::Home,
+        Policy::Home => Plan::Home,
+        Policy::KeylessScript => Plan::KeylessScript,
         Policy::Scan => Plan::Scan,
         Policy::Local(local) => Plan::Local(local),
         Policy::Mode(mode) => Plan::Mode(mode),

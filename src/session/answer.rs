@@ -2,7 +2,7 @@
 //! redirecting — is a copy into the output; everything else is looked at.
 
 use super::replies::{About, Rest, Stage};
-use super::{Life, Session, State};
+use super::{Life, Session, State, errors};
 use crate::command::Lookup;
 use crate::local::Address;
 use crate::observe::{ErrorSource, WorkerMetrics};
@@ -128,7 +128,7 @@ impl Session {
         }
     }
 
-    fn complete_fanout(&self, state: &mut State, seq: u64) {
+    pub(super) fn complete_fanout(&self, state: &mut State, seq: u64) {
         let facts = self.facts(state);
         let Some(pending) = state.replies.get_mut(seq) else {
             return;
@@ -136,7 +136,14 @@ impl Session {
         let rest = pending.rest.take();
         if let Stage::Fanout(fanout) = std::mem::replace(&mut pending.stage, Stage::Held) {
             let mut reply = Vec::new();
+            let partial = fanout.gathering.partial();
             fanout.gathering.finish(&facts, &mut reply);
+            if let Some((part, done)) = partial
+                && reply[0] == b'-'
+                && let Some(node) = &fanout.parts[part].node
+            {
+                reply = errors::partly_done(&reply, node, done);
+            }
             if let Some(Rest::Exec(assembly)) = rest.as_deref() {
                 let parts = resp::elements(&reply).unwrap_or_default();
                 let parts: Vec<&[u8]> = parts.into_iter().map(|part| &reply[part]).collect();

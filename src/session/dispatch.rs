@@ -3,7 +3,7 @@
 use super::replies::{About, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::command::{Command, CommandTable, Local, Lookup};
+use crate::command::{Command, CommandTable, Local, Lookup, Over};
 use crate::local::{self, Access, Effect, Replies};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::Request;
@@ -121,7 +121,8 @@ impl Session {
             Plan::Gather(gather) => {
                 self.gather(state, batch, gather, class(command), about, &request)
             }
-            Plan::AnyNode => self.anywhere(state, batch, command, about, &request),
+            Plan::AnyNode => self.send_anywhere(state, batch, class(command), about, &request),
+            Plan::KeylessScript => self.keyless_script(state, batch, command, about, &request),
             Plan::Home => self.send_home(state, batch, class(command), about, &request),
             Plan::Scan => self.scan(state, batch, class(command), about, &request),
             Plan::Mode(mode) => self.mode(state, batch, mode, command, about, &request),
@@ -213,7 +214,7 @@ impl Session {
     fn lacks_map(&self, state: &mut State, batch: &Batch<'_>, plan: &Plan) -> bool {
         let for_nodes = matches!(
             plan,
-            Plan::AnyNode | Plan::Home | Plan::Gather(_) | Plan::Scan
+            Plan::AnyNode | Plan::Home | Plan::KeylessScript | Plan::Gather(_) | Plan::Scan
         );
         if !for_nodes || state.client.access() == Access::Asked {
             return false;
@@ -330,6 +331,7 @@ pub(super) fn class(command: &Command) -> Class {
 fn must_wait(state: &State, plan: &Plan) -> bool {
     let concerned = match plan {
         Plan::Local(local) => changes_connection(*local),
+        Plan::Gather(gather) if gather.over == Over::OwnConnections => true,
         Plan::Gather(_) | Plan::Scan => state.fences.is_some(),
         Plan::Mode(mode) => super::modal::waits_its_turn(*mode),
         _ => false,

@@ -1,6 +1,6 @@
 //! What clients are told when a node could not be asked. Every text says what to do.
 
-use crate::cluster::{Slot, SlotMap};
+use crate::cluster::{NodeAddr, Slot, SlotMap};
 use crate::resp::encode;
 use crate::topology::TopologyStatus;
 use crate::upstream::{Fault, NotTaken};
@@ -70,6 +70,23 @@ pub(super) fn late() -> Bytes {
         "ERR slotway: no reply in time (timeouts.command, or timeouts.slow_command for O(N) commands and \
          scripts); outcome unknown, check before you repeat it",
     )
+}
+
+/// What a client gets whose command all nodes have to do, and only some have done: the node's own error, and what helps.
+pub(super) fn partly_done(error: &[u8], node: &NodeAddr, done: usize) -> Vec<u8> {
+    let text = error.strip_suffix(b"\r\n").unwrap_or(error);
+    let nodes = if done == 1 { "node has" } else { "nodes have" };
+    let hint = format!(
+        " (slotway: {node} has failed, {done} {nodes} done it; repeat it, FUNCTION LOAD and FUNCTION RESTORE with REPLACE)\r\n"
+    );
+    [text, hint.as_bytes()].concat()
+}
+
+/// What a client gets whose command for several nodes waits for that one.
+pub(super) fn no_answer(node: &NodeAddr) -> Bytes {
+    error_reply(&format!(
+        "ERR slotway: {node} has not answered in time (timeouts.slow_command); outcome unknown, check before you repeat it"
+    ))
 }
 
 /// What a client gets who needs a connection of its own.

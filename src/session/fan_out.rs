@@ -3,10 +3,10 @@
 
 use super::dispatch::{Batch, Taken, class};
 use super::recent::Question;
-use super::replies::{About, Fanout, Part, Rest, Stage};
+use super::replies::{About, Duty, Fanout, Part, Rest, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::command::{Command, Gather, Lookup, Merge, SCRIPT_WITHOUT_KEYS, Split, Targets};
+use crate::command::{Command, Gather, Lookup, Merge, Over, SCRIPT_WITHOUT_KEYS, Split, Targets};
 use crate::config::KeylessScripts;
 use crate::resp::Request;
 use crate::route::{Gathering, INVALID_CURSOR, limit, scan_cursor, split};
@@ -91,6 +91,7 @@ impl Session {
                 lane,
                 node: None,
                 keys: one.keys,
+                duty: Duty::Required,
             });
         }
         if let Some(fences) = &mut state.fences {
@@ -112,6 +113,9 @@ impl Session {
         about: About,
         request: &Request<'_>,
     ) -> Taken {
+        if gather.over == Over::OwnConnections {
+            return self.gather_past_scripts(state, batch, gather, about, request);
+        }
         let map = &batch.map;
         if gather.merge == Merge::AllOk {
             self.note_script_command(request);
@@ -130,8 +134,12 @@ impl Session {
             self.reply_in_turn(state, about, &reply);
             return Taken::Yes;
         }
-        let limit = limit(gather.merge, request);
-        let gathering = Gathering::of_fan_out(gather.merge, nodes.len(), limit);
+        let mut gathering = match gather.merge {
+            Merge::ScriptExists => {
+                Gathering::of_script_exists(nodes.len(), self.known_scripts(request))
+            }
+            merge => Gathering::of_fan_out(merge, nodes.len(), limit(merge, request)),
+        };
         let mut requests = vec![request.bytes()];
         if gather.merge == Merge::RandomKey {
             requests.insert(0, DBSIZE);
@@ -139,19 +147,24 @@ impl Session {
         let seq = state.replies.next_seq();
         let mut parts = Vec::new();
         let mut failed = Vec::new();
-        for &node in &nodes {
+        for &(node, duty) in &nodes {
             let lane = self.lane_to(state, map, node);
             for bytes in &requests {
                 let ticket = Ticket::new(seq, parts.len() as u16, None);
                 let taken = lane.send(bytes, false, ticket, self.clone(), class);
-                if let Err(not_taken) = &taken {
-                    failed.push((ticket, *bytes, not_taken.clone()));
+                match &taken {
+                    Err(_) if duty == Duty::Optional => {
+                        gathering.skip(parts.len());
+                    }
+                    Err(not_taken) => failed.push((ticket, *bytes, not_taken.clone())),
+                    Ok(()) => {}
                 }
                 parts.push(Part {
                     slot: None,
                     lane: taken.is_ok().then(|| lane.id()),
                     node: Some(map.node(node).addr.clone()),
                     keys: 0,
+                    duty,
                 });
             }
         }
@@ -162,8 +175,8 @@ impl Session {
         Taken::Yes
     }
 
-    /// To any node, unless it is a script without keys and `policy.keyless_scripts` refuses those.
-    pub(super) fn anywhere(
+    /// A script or function without keys: to the client's own primary, unless `policy.keyless_scripts` refuses it.
+    pub(super) fn keyless_script(
         self: &Rc<Self>,
         state: &mut State,
         batch: &Batch<'_>,
@@ -171,10 +184,7 @@ impl Session {
         about: About,
         request: &Request<'_>,
     ) -> Taken {
-        if command.is_script()
-            && self.context.config.policy.keyless_scripts == KeylessScripts::Error
-            && command.is_keyless_script(request)
-        {
+        if self.context.config.policy.keyless_scripts == KeylessScripts::Error {
             return self.refuse(state, about, &command.refusal(SCRIPT_WITHOUT_KEYS));
         }
         self.send_anywhere(state, batch, class(command), about, request)
@@ -278,16 +288,25 @@ impl Session {
         }
     }
 
-    fn targets(&self, state: &State, map: &SlotMap, targets: Targets) -> Vec<NodeIndex> {
+    /// The nodes that a command goes to, primaries first, and whether each of them has to answer.
+    pub(super) fn targets(
+        &self,
+        state: &State,
+        map: &SlotMap,
+        targets: Targets,
+    ) -> Vec<(NodeIndex, Duty)> {
+        let required = |nodes: Vec<NodeIndex>| nodes.into_iter().map(|n| (n, Duty::Required));
+        let replicas = |duty| {
+            let primaries = map.primaries();
+            let all = primaries.into_iter().flat_map(|p| map.replicas(p));
+            all.map(move |node| (node, duty)).collect::<Vec<_>>()
+        };
+        let primaries = required(map.primaries());
         match targets {
-            Targets::Primaries => map.primaries(),
-            Targets::AllNodes => {
-                let mut nodes = map.primaries();
-                let replicas: Vec<_> = nodes.iter().flat_map(|&p| map.replicas(p)).collect();
-                nodes.extend(replicas);
-                nodes
-            }
-            Targets::One => self.home(state, map).into_iter().collect(),
+            Targets::Primaries => primaries.collect(),
+            Targets::AllNodes => primaries.chain(replicas(Duty::Required)).collect(),
+            Targets::ReachableNodes => primaries.chain(replicas(Duty::Optional)).collect(),
+            Targets::One => required(self.home(state, map).into_iter().collect()).collect(),
         }
     }
 

@@ -75,6 +75,14 @@ impl Session {
         }
     }
 
+    /// Which of the scripts that SCRIPT EXISTS asks for can be given to every node: EVALSHA will find them.
+    pub(super) fn known_scripts(&self, request: &Request<'_>) -> Vec<bool> {
+        let shas = request.args().skip(2);
+        let is_known = |sha: Sha| self.context.scripts.body(&sha).is_some();
+        shas.map(|sha| sha_from(sha).is_some_and(is_known))
+            .collect()
+    }
+
     /// An error reply: if it is a node's NOSCRIPT for a script that is known, the request is sent again with the
     /// script in front. `false`: it is passed on.
     pub(super) fn heal(

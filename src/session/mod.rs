@@ -24,6 +24,7 @@ mod modal;
 mod monitor;
 mod others;
 mod parking;
+mod past_scripts;
 mod pursuit;
 mod reading;
 mod recent;

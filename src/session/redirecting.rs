@@ -4,7 +4,7 @@
 use super::errors::{outcome_unknown, unreachable_node};
 use super::executing::cause;
 use super::refusal::{concerns, kind};
-use super::replies::Stage;
+use super::replies::{Duty, Stage};
 use super::retry::{held, held_bytes};
 use super::{Session, State};
 use crate::cluster::{NodeAddr, Slot};
@@ -43,6 +43,9 @@ impl Session {
         } else {
             classify(reply)
         };
+        if refusal.is_some() && self.skip_optional(state, ticket) {
+            return;
+        }
         if let Some(refusal) = refusal.filter(|r| concerns(r, ticket))
             && self.refused(state, ticket, reply, &request, from, refusal)
         {
@@ -137,6 +140,9 @@ impl Session {
         if !self.is_awaited(state, ticket) {
             return self.landed_late(state, ticket, request);
         }
+        if self.skip_optional(state, ticket) {
+            return;
+        }
         let info = self.inspect(ticket, &request);
         let reply = unreachable_node(fault);
         if !self.fence(
@@ -156,6 +162,9 @@ impl Session {
     pub(super) fn unknown(&self, state: &mut State, ticket: Ticket, request: Bytes, fault: &Fault) {
         if !self.is_awaited(state, ticket) {
             return self.landed_late(state, ticket, request);
+        }
+        if self.skip_optional(state, ticket) {
+            return;
         }
         let info = self.inspect(ticket, &request);
         let reply = outcome_unknown(fault);
@@ -200,6 +209,12 @@ impl Session {
         if state.fences.is_none() {
             self.redirect(state);
         }
+        if self.skip_optional(state, ticket) {
+            if let Some(fences) = &mut state.fences {
+                fences.expire();
+            }
+            return;
+        }
         let Some(pending) = state.replies.get_mut(ticket.seq) else {
             return;
         };
@@ -215,6 +230,26 @@ impl Session {
         let reply = super::errors::late();
         self.context.metrics.error(ErrorSource::Proxy, &reply);
         self.complete(state, ticket.seq, &reply);
+    }
+
+    /// A part that its command can do without could not be asked: it is left out. `false`: it cannot do without it.
+    fn skip_optional(&self, state: &mut State, ticket: Ticket) -> bool {
+        let Some(pending) = state.replies.get_mut(ticket.seq) else {
+            return false;
+        };
+        let Stage::Fanout(fanout) = &mut pending.stage else {
+            return false;
+        };
+        let part = &mut fanout.parts[usize::from(ticket.part)];
+        if part.duty == Duty::Required {
+            return false;
+        }
+        part.lane = None;
+        if fanout.gathering.skip(usize::from(ticket.part)) {
+            self.complete_fanout(state, ticket.seq);
+        }
+        self.forget_if_over(state);
+        true
     }
 
     /// Whether the client still waits for that part.

@@ -99,6 +99,15 @@ pub(super) struct Part {
     /// The node it is for, if that is not its slot's owner.
     pub(super) node: Option<NodeAddr>,
     pub(super) keys: u32,
+    pub(super) duty: Duty,
+}
+
+/// Whether a part's node has to answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Duty {
+    Required,
+    /// It is left out of the reply if it cannot be asked.
+    Optional,
 }
 
 /// See the module.

@@ -80,7 +80,9 @@ impl Session {
                 return Some(Taken::Yes);
             }
             _ if too_large => Err(super::dispatch::SCARCE.to_owned()),
-            Plan::Slot(_) | Plan::AnyNode | Plan::Home => self.queue(state, command, request, plan),
+            Plan::Slot(_) | Plan::AnyNode | Plan::Home | Plan::KeylessScript => {
+                self.queue(state, command, request, plan)
+            }
             Plan::Local(local) => self.queue_local(state, command, request, local),
             other => match self.queue_rare(state, command, request, other) {
                 Ok(queued) => queued,
@@ -143,7 +145,7 @@ impl Session {
                     Err(text)
                 }
             },
-            Plan::Slot(_) | Plan::AnyNode | Plan::Home | Plan::Local(_) => {
+            Plan::Slot(_) | Plan::AnyNode | Plan::Home | Plan::KeylessScript | Plan::Local(_) => {
                 Err(command.refusal(OUTSIDE))
             }
         })
@@ -160,7 +162,7 @@ impl Session {
     ) -> Result<(), String> {
         let slot = match plan {
             Plan::Slot(slot) => Some(slot),
-            Plan::AnyNode | Plan::Home => None,
+            Plan::AnyNode | Plan::Home | Plan::KeylessScript => None,
             Plan::Refuse(text, _) => return Err(text),
             _ => return Err(command.refusal(OUTSIDE)),
         };

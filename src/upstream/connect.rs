@@ -45,13 +45,32 @@ pub enum HandshakeError {
     NotResp,
 }
 
+/// How long a new connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Within {
+    /// Until the node's host has accepted it.
+    pub connect: Duration,
+    /// All of it. A node that a script keeps busy accepts at once, and answers when the script is over, or is slow in
+    /// the node's own eyes.
+    pub ready: Duration,
+}
+
+impl From<Duration> for Within {
+    fn from(all: Duration) -> Self {
+        Self {
+            connect: all,
+            ready: all,
+        }
+    }
+}
+
 /// Opens a connection that is ready for requests. The name is resolved anew each time, so a node that moved is
-/// found. `within` bounds all of it; `unacked` is the connection's TCP_USER_TIMEOUT.
+/// found. `unacked` is the connection's TCP_USER_TIMEOUT.
 pub async fn dial(
     node: &NodeAddr,
     proto: Proto,
     credentials: &Credentials,
-    within: Duration,
+    within: impl Into<Within>,
     unacked: Duration,
 ) -> Result<TcpStream, FaultKind> {
     dial_as(CLIENT_NAME, node, proto, credentials, within, unacked).await
@@ -63,13 +82,19 @@ pub(super) async fn dial_as(
     node: &NodeAddr,
     proto: Proto,
     credentials: &Credentials,
-    within: Duration,
+    within: impl Into<Within>,
     unacked: Duration,
 ) -> Result<TcpStream, FaultKind> {
+    let within = within.into();
+    let late = |within: Duration| FaultKind::Connect(format!("no answer within {within:?}"));
     let connecting = async {
-        let mut stream = TcpStream::connect((node.host(), node.port()))
-            .await
-            .map_err(|e| FaultKind::Connect(e.to_string()))?;
+        let mut stream = timeout(
+            within.connect,
+            TcpStream::connect((node.host(), node.port())),
+        )
+        .await
+        .map_err(|_| late(within.connect))?
+        .map_err(|e| FaultKind::Connect(e.to_string()))?;
         tune_tcp(&stream, unacked).map_err(|e| FaultKind::Io(e.to_string()))?;
         handshake(&mut stream, name, proto, credentials)
             .await
@@ -79,9 +104,9 @@ pub(super) async fn dial_as(
             })?;
         Ok(stream)
     };
-    match timeout(within, connecting).await {
+    match timeout(within.ready, connecting).await {
         Ok(result) => result,
-        Err(_) => Err(FaultKind::Connect(format!("no answer within {within:?}"))),
+        Err(_) => Err(late(within.ready)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The leases of a worker: how many there may be, and the idle ones that wait for their next client.
 
-use super::connect::{LEASE_NAME, dial_as};
+use super::connect::{LEASE_NAME, Within, dial_as};
 use super::lanes::{LaneSettings, UpstreamContext};
 use super::lease::{Lease, Link};
 use super::{Fault, FaultKind};
@@ -66,6 +66,30 @@ impl Leases {
 
     /// A connection for the caller alone: an idle one, or a new one.
     pub async fn take(self: &Rc<Self>, node: &NodeAddr, proto: Proto) -> Result<Lease, NoLease> {
+        let within = self.context.settings.connect.into();
+        self.take_within(node, proto, within).await
+    }
+
+    /// The same, for a node that may be busy for longer than `timeouts.connect`.
+    pub async fn take_from_busy(
+        self: &Rc<Self>,
+        node: &NodeAddr,
+        proto: Proto,
+    ) -> Result<Lease, NoLease> {
+        let settings = &self.context.settings;
+        let within = Within {
+            connect: settings.connect,
+            ready: settings.slow_command.max(settings.connect),
+        };
+        self.take_within(node, proto, within).await
+    }
+
+    async fn take_within(
+        self: &Rc<Self>,
+        node: &NodeAddr,
+        proto: Proto,
+        within: Within,
+    ) -> Result<Lease, NoLease> {
         let key = (node.clone(), proto);
         let limit = self.context.settings.leases;
         if self.in_use.get() >= limit {
@@ -85,7 +109,7 @@ impl Leases {
             node,
             proto,
             &self.context.credentials,
-            settings.connect,
+            within,
             settings.unacked,
         )
         .await;

@@ -16,7 +16,7 @@ mod serve;
 mod subscriber;
 mod upkeep;
 
-pub use connect::{Credentials, HandshakeError, dial};
+pub use connect::{Credentials, HandshakeError, Within, dial};
 pub use in_flight::{Answer, Class, Fault, FaultKind, Requester, Ticket};
 pub use lane::{Lane, LaneId, NotTaken};
 pub use lanes::{LaneSettings, Lanes, NodeEvent, UpstreamContext};

@@ -35,11 +35,23 @@ pub(super) fn random_key(
 }
 
 /// The first success; if there is none, the error that says most: where SCRIPT KILL and FUNCTION KILL
-/// find nothing to kill on the other nodes, the one that has a script and will not kill it.
+/// find nothing to kill on the other nodes, the one that has a script and will not kill it, or else one that is
+/// busy with something else or could not be asked.
 pub(super) fn first_success(parts: &Parts<'_>, out: &mut Vec<u8>) -> Result<(), Unexpected> {
     let success = parts.iter().find(|reply| !is_error(reply));
-    let telling = || parts.iter().find(|reply| !reply.starts_with(b"-NOTBUSY"));
-    let reply = success.or_else(telling).unwrap_or(parts.get(0));
+    let reply = match success {
+        Some(reply) => reply,
+        None => parts.iter().min_by_key(rank).unwrap_or(parts.get(0)),
+    };
     out.extend_from_slice(reply);
     Ok(())
+}
+
+/// How much an error says; the least number says most.
+fn rank(reply: &&[u8]) -> u8 {
+    match reply {
+        reply if reply.starts_with(b"-UNKILLABLE") => 0,
+        reply if reply.starts_with(b"-NOTBUSY") => 2,
+        _ => 1,
+    }
 }

@@ -11,13 +11,14 @@ mod elements;
 mod info;
 mod info_fields;
 mod numbers;
+mod running;
 
 use super::split::SplitPlan;
 use crate::command::{Merge, Split};
 use crate::resp::{self, Request, encode};
 use choice::{first_success, random_key};
 use elements::{Duplicates, concat, newest, splice};
-use numbers::{each, fold, ok, sum_per_name};
+use numbers::{each, existing, fold, ok, sum_per_name};
 use std::ops::Range;
 
 /// The replies of one command's parts, until all are there.
@@ -64,6 +65,11 @@ impl Gathering {
         Self::new(Rule::Keep, parts)
     }
 
+    /// For SCRIPT EXISTS: `known` are the scripts that slotway itself can give every node.
+    pub fn of_script_exists(targets: usize, known: Vec<bool>) -> Self {
+        Self::new(Rule::ScriptExists { known }, targets)
+    }
+
     fn new(rule: Rule, parts: usize) -> Self {
         Self {
             rule,
@@ -77,7 +83,7 @@ impl Gathering {
     pub fn plan(&self) -> Option<&SplitPlan> {
         match &self.rule {
             Rule::Split(plan) => Some(plan),
-            Rule::FanOut { .. } | Rule::Keep => None,
+            Rule::FanOut { .. } | Rule::ScriptExists { .. } | Rule::Keep => None,
         }
     }
 
@@ -100,9 +106,41 @@ impl Gathering {
         self.missing == 0
     }
 
+    /// A part that the merged reply can do without, and that will have no reply; true when all others are there.
+    pub fn skip(&mut self, part: usize) -> bool {
+        debug_assert!(
+            Range::is_empty(&self.replies[part]),
+            "part {part} was already answered"
+        );
+        self.missing -= 1;
+        self.missing == 0
+    }
+
+    /// Where all must succeed and only some parts have: the first that has not, and how many have.
+    pub fn partial(&self) -> Option<(usize, usize)> {
+        let all_must = matches!(
+            self.rule,
+            Rule::FanOut {
+                merge: Merge::AllOk,
+                ..
+            }
+        );
+        let failed = |reply: &Range<usize>| is_error(&self.bytes[reply.clone()]);
+        let mut answered = self.replies.iter().filter(|r| !Range::is_empty(r));
+        let done = answered.clone().filter(|reply| !failed(reply)).count();
+        if !all_must || done == 0 {
+            return None;
+        }
+        answered.find(|reply| failed(reply))?;
+        let part = self.replies.iter().position(failed)?;
+        Some((part, done))
+    }
+
     /// Appends the command's one reply. Call it when [`put`](Self::put) has said that all are there.
-    pub fn finish(self, facts: &Facts, out: &mut Vec<u8>) {
+    pub fn finish(mut self, facts: &Facts, out: &mut Vec<u8>) {
         debug_assert_eq!(self.missing, 0, "a part has not been answered");
+        // Those that were skipped.
+        self.replies.retain(|reply| !Range::is_empty(reply));
         let parts = Parts {
             bytes: &self.bytes,
             ranges: &self.replies,
@@ -128,6 +166,7 @@ impl Gathering {
                 Split::Count => fold(&parts, out, i64::checked_add),
                 Split::Msetex => fold(&parts, out, |a, b| Some(a.min(b))),
             },
+            Rule::ScriptExists { known } => existing(&parts, known, out),
             Rule::FanOut { merge, limit } => fan_in(*merge, *limit, &parts, facts, out),
         };
         if let Err(Unexpected(part)) = merged {
@@ -171,6 +210,7 @@ const SLOWLOG_COUNT: usize = 10;
 enum Rule {
     Split(SplitPlan),
     FanOut { merge: Merge, limit: usize },
+    ScriptExists { known: Vec<bool> },
     Keep,
 }
 
@@ -230,7 +270,9 @@ fn fan_in(
         Merge::Sum => fold(parts, out, i64::checked_add),
         Merge::Min => fold(parts, out, |a, b| Some(a.min(b))),
         Merge::Max => fold(parts, out, |a, b| Some(a.max(b))),
-        Merge::And | Merge::ScriptExists => each(parts, out, |a, b| i64::from(a != 0 && b != 0)),
+        Merge::And => each(parts, out, |a, b| i64::from(a != 0 && b != 0)),
+        Merge::ScriptExists => existing(parts, &[], out),
+        Merge::FunctionStats => running::stats(parts, out),
         Merge::Or => each(parts, out, |a, b| i64::from(a != 0 || b != 0)),
         Merge::Concat => concat(parts, out, Duplicates::Kept),
         Merge::Union => concat(parts, out, Duplicates::Dropped),
@@ -380,6 +422,19 @@ mod tests {
             fan_out(Merge::ScriptExists, &["*1\r\n:1\r\n", "*2\r\n:1\r\n:1\r\n"])
                 .starts_with("-ERR slotway")
         );
+        let known = Gathering::of_script_exists(2, vec![false, false, true]);
+        assert_eq!(gathered(known, &replies), "*3\r\n:1\r\n:0\r\n:1\r\n");
+    }
+
+    #[test]
+    fn what_was_skipped_has_no_part_in_the_reply() {
+        let mut gathering = Gathering::of_fan_out(Merge::AllOk, 3, 0);
+        assert!(!gathering.skip(0));
+        assert!(!gathering.put(1, b"+OK\r\n"));
+        assert!(gathering.skip(2));
+        let mut out = Vec::new();
+        gathering.finish(&Facts::default(), &mut out);
+        assert_eq!(out, b"+OK\r\n");
     }
 
     #[test]
@@ -493,6 +548,9 @@ mod tests {
         let stubborn = "-UNKILLABLE Sorry\r\n";
         assert_eq!(fan_out(Merge::First, &[idle, "+OK\r\n"]), "+OK\r\n");
         assert_eq!(fan_out(Merge::First, &[idle, stubborn]), stubborn);
+        let down = "-CLUSTERDOWN slotway: not sent\r\n";
+        assert_eq!(fan_out(Merge::First, &[idle, down, stubborn]), stubborn);
+        assert_eq!(fan_out(Merge::First, &[idle, down]), down);
         assert_eq!(fan_out(Merge::First, &[idle, idle]), idle);
     }
 }

@@ -32,6 +32,33 @@ pub(super) fn each(
     if resp::integer(parts.get(0)).is_some() {
         return fold(parts, out, |a, b| Some(combine(a, b)));
     }
+    let totals = place_by_place(parts, combine)?;
+    encode::array(out, totals.len());
+    totals
+        .into_iter()
+        .for_each(|value| encode::integer(out, value));
+    Ok(())
+}
+
+/// SCRIPT EXISTS: a script exists if it does on all nodes, or is known here.
+pub(super) fn existing(
+    parts: &Parts<'_>,
+    known: &[bool],
+    out: &mut Vec<u8>,
+) -> Result<(), Unexpected> {
+    let everywhere = place_by_place(parts, |a, b| i64::from(a != 0 && b != 0))?;
+    encode::array(out, everywhere.len());
+    for (at, everywhere) in everywhere.into_iter().enumerate() {
+        let known = known.get(at).copied().unwrap_or(false);
+        encode::integer(out, everywhere.max(i64::from(known)));
+    }
+    Ok(())
+}
+
+fn place_by_place(
+    parts: &Parts<'_>,
+    combine: impl Fn(i64, i64) -> i64,
+) -> Result<Vec<i64>, Unexpected> {
     let mut totals: Option<Vec<i64>> = None;
     for (part, elements) in parts.elements()?.into_iter().enumerate() {
         let values: Option<Vec<i64>> = elements.into_iter().map(resp::integer).collect();
@@ -46,12 +73,7 @@ pub(super) fn each(
                 .collect(),
         });
     }
-    let totals = totals.unwrap_or_default();
-    encode::array(out, totals.len());
-    totals
-        .into_iter()
-        .for_each(|value| encode::integer(out, value));
-    Ok(())
+    Ok(totals.unwrap_or_default())
 }
 
 /// `+OK` if every part said so.
