@@ -102,6 +102,8 @@ metrics! {
         "Elements that were popped for a blocked client that was gone by then, and pushed back to the same end.";
     Leases Gauge "slotway_leases" []
         "Connections to nodes that one client has to itself.";
+    Memory Gauge "slotway_memory_bytes" []
+        "Memory that limits.memory bounds: what is kept for clients and on its way to nodes.";
     BuildInfo Gauge "slotway_build_info" ["version"]
         "Always 1; the version is in the label.";
     ProcessCpu Counter "process_cpu_seconds_total" []

@@ -33,6 +33,8 @@ pub struct WorkerMetrics {
     pub(super) backpressure_micros: Cell64,
     /// In use now.
     pub(super) leases: Cell64,
+    /// Kept now, in bytes.
+    pub(super) memory: Cell64,
     /// Blocked now.
     pub(super) blocked_clients: Cell64,
     pub(super) pushed_back: Cell64,
@@ -75,6 +77,7 @@ impl WorkerMetrics {
             sent_bytes: Cell64::default(),
             backpressure_micros: Cell64::default(),
             leases: Cell64::default(),
+            memory: Cell64::default(),
             blocked_clients: Cell64::default(),
             pushed_back: Cell64::default(),
             rejected: Default::default(),
@@ -163,6 +166,11 @@ impl WorkerMetrics {
     /// How many leases are in use now.
     pub fn set_leases(&self, n: usize) {
         self.leases.set(n as u64);
+    }
+
+    /// How much memory is kept for clients and nodes now, in bytes.
+    pub fn set_memory(&self, bytes: usize) {
+        self.memory.set(bytes as u64);
     }
 
     /// How many clients are blocked now.

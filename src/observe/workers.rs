@@ -115,6 +115,8 @@ impl Workers {
         families.add(Metric::BlockedPushedBack, &[], pushed_back as f64);
         let leases = total(writers, |w| w.leases.value());
         families.add(Metric::Leases, &[], leases as f64);
+        let memory = total(writers, |w| w.memory.value());
+        families.add(Metric::Memory, &[], memory as f64);
     }
 
     fn commands(&self, families: &mut Families, writers: &[Arc<WorkerMetrics>]) {

@@ -207,6 +207,7 @@ impl Worker {
         }
         let memory = &self.setup.memory;
         memory.used[self.setup.index].store(used, Ordering::Relaxed);
+        self.setup.metrics.set_memory(used);
         let total: usize = memory.used.iter().map(|m| m.load(Ordering::Relaxed)).sum();
         self.context.set_scarce(total > memory.limit / 10 * 9);
         if total > memory.limit
