@@ -3,6 +3,7 @@
 
 mod support;
 
+use slotway::demo::{Server, Stop, wait_until};
 use std::time::Duration;
 use support::{Proxy, RawClient, boot_cluster, encode, redis, servers, show};
 
@@ -111,6 +112,83 @@ fn what_they_are_doing_is_shown(proxy: &Proxy, clients: &mut [Named]) {
     asker.expect(&format!("CLIENT KILL ID {id}"), b":1\r\n");
     clients[6].client.expect_close();
     clients[5].client.expect("EXEC", b"*1\r\n+OK\r\n");
+}
+
+/// What a client does before it is looked at. (After its first EXEC or DISCARD, valkey shows `multi=0`.)
+const DOINGS: &[&[&str]] = &[
+    &["PING"],
+    &["HELLO 3", "CLIENT SETNAME three", "GET a"],
+    &[
+        "CLIENT SETINFO LIB-NAME lib",
+        "CLIENT SETINFO LIB-VER 1.2",
+        "PING",
+    ],
+    &["SUBSCRIBE a", "PSUBSCRIBE p*", "PSUBSCRIBE q*"],
+    &["SSUBSCRIBE a"],
+    &["HELLO 3", "SUBSCRIBE a", "SSUBSCRIBE b", "GET a"],
+    &["SUBSCRIBE a", "UNSUBSCRIBE a"],
+    &["MULTI"],
+    &["MULTI", "GET a", "GET a"],
+    &["BLPOP nolist 0"],
+    &["BLPOP nolist other 0"],
+    &["WAIT 9 0"],
+    &["CLIENT NO-EVICT ON"],
+    &["CLIENT NO-TOUCH ON"],
+    &["MONITOR"],
+    &["NOSUCHCOMMAND"],
+    &["CONFIG GET maxmemory"],
+];
+
+#[test]
+fn a_client_is_shown_as_a_plain_server_shows_it() {
+    const FIELDS: [&str; 13] = [
+        "name", "flags", "capa", "db", "sub", "psub", "ssub", "multi", "watch", "cmd", "user",
+        "redir", "resp",
+    ];
+    for kind in servers() {
+        let cluster = boot_cluster(&kind);
+        let args = ["--workers", "2", "--set", r#"policy.allow=["monitor"]"#];
+        let proxy = Proxy::start(&cluster, &args);
+        let plain = Server::boot(&kind.path, &[]).expect("a server");
+        for doing in DOINGS {
+            if *doing == ["CLIENT NO-TOUCH ON"] && kind.name == "redis" {
+                // It has no such command; slotway does.
+                continue;
+            }
+            let got = portrait(&|| proxy.client(), doing, &FIELDS);
+            let expected = portrait(&|| RawClient::connect(plain.addr()), doing, &FIELDS);
+            assert_eq!(got, expected, "{}: {doing:?}", kind.name);
+        }
+    }
+}
+
+/// The fields of a client's line that are there, once it has come to its last command.
+fn portrait(connect: &dyn Fn() -> RawClient, doing: &[&str], fields: &[&str]) -> Vec<String> {
+    let (mut client, mut other) = (connect(), connect());
+    let id = text(&client.line("CLIENT ID"));
+    let id = id.trim_matches([':', '\r', '\n']);
+    for line in doing {
+        let words: Vec<&str> = line.split(' ').collect();
+        client.send(&encode(&words));
+        if !matches!(words[0], "BLPOP" | "WAIT") {
+            client.reply();
+            continue;
+        }
+        wait_until(line, SOON, &Stop::default(), || {
+            let all = list(&mut other, &format!("CLIENT LIST ID {id}"));
+            match field(&all[0], "flags") {
+                "b" => Ok(()),
+                other => Err(other.to_owned()),
+            }
+        })
+        .expect("blocked");
+    }
+    let all = list(&mut other, &format!("CLIENT LIST ID {id}"));
+    let shown = |name: &&str| all[0].contains(&format!(" {name}="));
+    let shown = fields.iter().filter(|name| shown(name));
+    shown
+        .map(|name| format!("{name}={}", field(&all[0], name)))
+        .collect()
 }
 
 #[test]

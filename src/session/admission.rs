@@ -3,7 +3,7 @@
 use super::dispatch::Taken;
 use super::replies::About;
 use super::{Session, State};
-use crate::command::{Command, Flags, Unknown};
+use crate::command::{Command, CommandId, Flags, Unknown};
 use crate::local::{self, Access, Replies};
 use crate::route::{Plan, RefusedBy};
 
@@ -19,6 +19,7 @@ impl Session {
             silent: state.client.begin_command() != Replies::On,
             ..about
         };
+        state.last_command = CommandId::OTHER;
         if let Some(queue) = &mut state.transaction {
             queue.abort();
         }

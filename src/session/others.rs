@@ -7,8 +7,9 @@ use super::driven::HangUp;
 use super::replies::About;
 use super::unblock::Unblock;
 use super::{Life, Mailbox, Session, SessionContext, State, Unanswered};
-use crate::command::Local;
+use crate::command::{CommandId, CommandTable, Local};
 use crate::local::{Activity, ClientFilter, Portrait};
+use crate::modes::pubsub::Kind;
 use crate::observe::ErrorSource;
 use crate::resp::{Proto, Request, encode, strict_integer};
 use std::rc::Rc;
@@ -108,9 +109,14 @@ impl Session {
             sent,
             input: self.input_held.get(),
             output: state.output.len(),
+            subscribed: [Kind::Channel, Kind::Pattern, Kind::Shard].map(|kind| {
+                let subscriptions = state.subscriptions.as_ref();
+                subscriptions.map_or(0, |s| s.book.of_kind(kind))
+            }),
             monitor: state.monitor.is_some(),
             queued: state.transaction.as_ref().map(|queue| queue.len()),
             blocked: state.driven.as_ref().is_some_and(|d| d.is_blocking()),
+            // `watched`: nothing is watched yet.
             ..Activity::default()
         }
     }
@@ -249,9 +255,11 @@ fn sum(killed: &[(usize, bool)]) -> (usize, bool) {
     (count, killed.iter().any(|(_, me)| *me))
 }
 
-fn name_of(table: &crate::command::CommandTable, id: crate::command::CommandId) -> &str {
-    let name = table.metric_names().get(id.index());
-    name.map_or("NULL", |name| name)
+fn name_of(table: &CommandTable, id: CommandId) -> &str {
+    match table.metric_names().get(id.index()) {
+        Some(name) if id != CommandId::OTHER => name,
+        _ => "NULL",
+    }
 }
 
 const WRONG_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";

@@ -111,6 +111,11 @@ impl Book {
         there
     }
 
+    /// How many there are of one kind.
+    pub fn of_kind(&self, kind: Kind) -> usize {
+        self.items.iter().filter(|item| item.kind == kind).count()
+    }
+
     /// What confirmations count: sharded channels for themselves, the others together.
     fn count(&self, kind: Kind) -> usize {
         match kind {
