@@ -12,6 +12,7 @@ mod support;
 )]
 mod blocking {
     pub(crate) mod changes;
+    pub(crate) mod drain;
     pub(crate) mod gone;
     pub(crate) mod limits;
     pub(crate) mod queues;

@@ -226,7 +226,7 @@ impl Worker {
 
     fn drain(&self) {
         for session in self.context.sessions() {
-            session.finish();
+            session.drain();
         }
     }
 

@@ -81,8 +81,11 @@ impl Session {
             return;
         }
         let driven = state.driven.take();
-        self.complete(state, seq, reply);
-        if let Some(signal) = driven.and_then(|mut driven| driven.unblock.take()) {
+        let signal = driven.and_then(|mut driven| driven.unblock.take());
+        let swept_away = signal.as_ref().is_some_and(|signal| signal.is_swept_away());
+        // Replies in front of it are still written.
+        self.complete(state, seq, if swept_away { b"" } else { reply });
+        if let Some(signal) = signal {
             signal.over();
         }
         self.wake();
@@ -123,6 +126,16 @@ impl Session {
     fn end_driven(&self) -> Poll<()> {
         let _ = self.write_out(&mut self.state.borrow_mut());
         Poll::Ready(())
+    }
+
+    /// The proxy is going down: no more commands are taken, and a blocking one is not waited for.
+    pub fn drain(&self) {
+        self.finish();
+        if let Some(driven) = &self.state.borrow().driven
+            && let Some(signal) = &driven.unblock
+        {
+            signal.drain();
+        }
     }
 
     /// Has the session's task look whether a client that has sent much is still there.

@@ -12,6 +12,8 @@ pub(super) struct Signal {
     raised: Notify,
     released: Cell<bool>,
     asker: RefCell<Option<oneshot::Sender<bool>>>,
+    /// The proxy is going down: the client gets no reply of ours any more.
+    draining: Cell<bool>,
 }
 
 /// How a blocked client is released.
@@ -52,9 +54,28 @@ impl Signal {
         }
     }
 
+    /// Asks the command to end because the proxy does. What it has got already is still delivered; otherwise the
+    /// connection ends without a reply, as that to a server that shuts down.
+    pub(super) fn drain(&self) {
+        if self.raise(Unblock::Timeout).is_some() {
+            self.draining.set(true);
+        }
+    }
+
+    /// Whether the client is to be gone instead of getting the reply.
+    pub(super) fn is_swept_away(&self) -> bool {
+        self.draining.get() && self.released.get()
+    }
+
     /// The command ends because of it, and with no other reply.
     pub(super) fn release(&self) {
         self.released.set(true);
+    }
+
+    /// The command ends because of it, with a reply that is right at any time.
+    pub(super) fn release_with_answer(&self) {
+        self.release();
+        self.draining.set(false);
     }
 
     /// The command has ended.
