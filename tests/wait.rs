@@ -28,7 +28,9 @@ fn all(kind: &ServerKind) {
     mistakes_are_told_as_the_server_does(&cluster, &proxy);
     writes_are_waited_for(&proxy);
     a_replica_that_is_late_is_missed(&cluster, &proxy);
+    what_was_popped_is_waited_for(&cluster, &proxy);
     a_lost_connection_proves_nothing(&cluster, &proxy);
+    an_idle_connection_that_was_closed_was_not_lost(&cluster);
 }
 
 /// Some key of each primary, by the primary's number.
@@ -143,6 +145,48 @@ fn a_replica_that_is_late_is_missed(cluster: &Cluster, proxy: &Proxy) {
     patient.wait_at_most(SOON);
     assert_eq!(patient.reply(), b":1\r\n");
     both.expect("WAIT 1 0", b":1\r\n");
+}
+
+/// Pops that wait write too, at a node on a connection of their own, and over several slots.
+fn what_was_popped_is_waited_for(cluster: &Cluster, proxy: &Proxy) {
+    let late = format!("{{{}}}", key_of(cluster, 0));
+    let other = format!("{{{}}}", key_of(cluster, 1));
+    let replica = cluster.replica_of(0).expect("it has one");
+    for (pop, waits) in [
+        (format!("BLPOP {late}l 0"), true),
+        (format!("BRPOP {other} {late}l 0"), true),
+        (format!("BLMPOP 0 2 {other} {late}l LEFT"), true),
+        (format!("BLPOP {late}m 0.01"), false),
+        (format!("XREAD BLOCK 0 STREAMS {late}s 0"), false),
+    ] {
+        let mut pusher = proxy.client();
+        pusher.line(&format!("RPUSH {late}l x"));
+        pusher.line(&format!("XADD {late}s * f v"));
+        cluster.pause(replica).expect("it runs");
+        let mut client = proxy.client();
+        client.expect(&format!("SET {other}o 1"), b"+OK\r\n");
+        client.line(&pop);
+        let expected: &[u8] = if waits { b":0\r\n" } else { b":1\r\n" };
+        let got = client.line("WAIT 1 300");
+        assert_eq!(show(&got), show(expected), "{pop}");
+        cluster.resume(replica).expect("it runs");
+        client.expect("WAIT 1 0", b":1\r\n");
+    }
+}
+
+/// Connections that nobody uses are closed in order: nothing that went over them is in doubt.
+fn an_idle_connection_that_was_closed_was_not_lost(cluster: &Cluster) {
+    let args = ["--workers", "1", "--set", "upstream.idle_close=1s"];
+    let proxy = Proxy::start(cluster, &args);
+    replicas_are_there(&proxy);
+    let mut client = proxy.client();
+    client.expect(&format!("SET {} 1", key_of(cluster, 0)), b"+OK\r\n");
+    let open = || proxy.metrics().sum("slotway_upstream_connections", &[]);
+    proxy.wait_for("no connection to a node", SOON, || match open() {
+        0.0 => Ok(()),
+        n => Err(format!("{n} connections")),
+    });
+    client.expect("WAIT 1 0", b":1\r\n");
 }
 
 fn a_lost_connection_proves_nothing(cluster: &Cluster, proxy: &Proxy) {

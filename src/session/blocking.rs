@@ -7,9 +7,9 @@ use super::errand::{Undo, ask};
 use super::replies::About;
 use super::unblock::Signal;
 use super::{Session, SessionContext, State};
-use crate::cluster::Slot;
+use crate::cluster::{NodeAddr, Slot};
 use crate::command::{Command, KeyError, Keys};
-use crate::modes::{Blocking, Found, Patience, undo};
+use crate::modes::{Blocking, Found, Patience, Step, undo};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::{Proto, Request};
 use crate::route::cross_slot;
@@ -152,6 +152,7 @@ impl Wait {
                 match ask(&self.session, step.slot, &step.request, Some(undo)).await {
                     Ok(reply) => {
                         if let Found::Reply(reply) = sweep.put(at, &reply) {
+                            self.note_writes(&steps[at..=at], &reply);
                             return Ok(reply);
                         }
                     }
@@ -164,6 +165,7 @@ impl Wait {
                 }
             }
             if let Found::Reply(reply) = sweep.end() {
+                self.note_writes(&steps, &reply);
                 return Ok(reply);
             }
             let left = self.deadline.map(|deadline| {
@@ -179,6 +181,23 @@ impl Wait {
                 how = self.unblock.raised() => return Ok(self.release(how)),
             }
             pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// For WAIT: what was popped was written.
+    fn note_writes(&self, steps: &[Step], reply: &[u8]) {
+        for step in steps {
+            let map = self.session.context.map().clone();
+            if let Some(owner) = map.owner(step.slot) {
+                self.note_write_at(&map.node(owner).addr, reply);
+            }
+        }
+    }
+
+    pub(super) fn note_write_at(&self, node: &NodeAddr, reply: &[u8]) {
+        let nothing = reply.starts_with(b"-") || *reply == self.command.nothing(self.proto);
+        if !self.readonly && !nothing {
+            self.session.note_write_at(node);
         }
     }
 

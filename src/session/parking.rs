@@ -79,7 +79,10 @@ impl Wait {
     ) -> Turn {
         let failure = match outcome {
             Ok(reply) => match pursuit.answered(&reply, &target.node).await {
-                Verdict::Final => return Turn::Break(Ok(reply)),
+                Verdict::Final => {
+                    self.note_write_at(&target.node, &reply);
+                    return Turn::Break(Ok(reply));
+                }
                 Verdict::Again => return Turn::Continue(()),
             },
             Err(Lost::NotSent(fault)) => errors::unreachable_node(&fault),

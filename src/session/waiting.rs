@@ -43,8 +43,8 @@ pub(super) struct Written {
 
 struct WrittenLane {
     lane: Rc<Lane>,
-    /// The connection of the lane that the first write went over.
-    connection: u32,
+    /// How many connections the lane had lost at the first write.
+    losses: u32,
     offset: Rc<Offset>,
 }
 
@@ -54,8 +54,8 @@ type Offset = Cell<Option<u64>>;
 /// One primary that is waited for.
 struct Target {
     lane: Rc<Lane>,
-    /// The connection that the writes went over, if there were any.
-    connection: Option<u32>,
+    /// How many connections the lane had lost at the writes, if there were any.
+    losses: Option<u32>,
     offset: Rc<Offset>,
 }
 
@@ -91,6 +91,16 @@ impl Session {
         }
     }
 
+    /// What a task sent to that node has written.
+    pub(super) fn note_write_at(&self, node: &NodeAddr) {
+        let map = self.context.map().clone();
+        if let Some(node) = map.find(node) {
+            let state = &mut *self.state.borrow_mut();
+            let lane = self.lane_to(state, &map, node);
+            self.note_write_on(state, &lane);
+        }
+    }
+
     /// A command that writes is sent on that lane.
     pub(super) fn note_write_on(&self, state: &mut State, lane: &Rc<Lane>) {
         state.wrote_last = lane.id();
@@ -100,7 +110,7 @@ impl Session {
             Some(known) => known.offset.set(None),
             None => written.lanes.push(WrittenLane {
                 lane: lane.clone(),
-                connection: lane.connection(),
+                losses: lane.losses(),
                 offset: Rc::default(),
             }),
         }
@@ -124,13 +134,13 @@ impl Session {
         let mut targets = Vec::new();
         if let Some(written) = &mut state.written {
             written.lanes.retain(|w| {
-                let same = w.lane.connection() == w.connection;
+                let same = w.lane.losses() == w.losses;
                 lost |= !same;
                 same
             });
             targets.extend(written.lanes.iter().map(|w| Target {
                 lane: w.lane.clone(),
-                connection: Some(w.connection),
+                losses: Some(w.losses),
                 offset: w.offset.clone(),
             }));
         }
@@ -143,7 +153,7 @@ impl Session {
             let primaries = batch.map.primaries();
             targets.extend(primaries.into_iter().map(|node| Target {
                 lane: self.lane_to(state, &batch.map, node),
-                connection: None,
+                losses: None,
                 offset: Rc::new(Cell::new(Some(0))),
             }));
         }
@@ -205,7 +215,7 @@ async fn run(
         pause = (pause * 2).min(LOOK_EVERY);
     };
     if let End::Unblocked(how) = end {
-        patience.unblock.release();
+        patience.unblock.release_with_answer();
         if how == Unblock::Error {
             return Bytes::from_static(Unblock::ERROR);
         }
@@ -253,8 +263,8 @@ async fn look(targets: &[Target]) -> Option<usize> {
             None => None,
         };
         if target
-            .connection
-            .is_some_and(|connection| connection != target.lane.connection())
+            .losses
+            .is_some_and(|losses| losses != target.lane.losses())
         {
             return None;
         }

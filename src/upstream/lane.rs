@@ -71,6 +71,8 @@ pub(super) struct State {
     pub(super) probing: bool,
     /// How many connections it has had.
     connections: u32,
+    /// How many of them were lost: not those that were closed in order, with everything answered.
+    pub(super) losses: u32,
 }
 
 pub(super) enum Link {
@@ -110,6 +112,7 @@ impl Lane {
                 used: now,
                 probing: false,
                 connections: 0,
+                losses: 0,
             }),
             listed: Cell::new(false),
             waker: RefCell::new(None),
@@ -130,6 +133,12 @@ impl Lane {
             Link::Up(_) | Link::Blocked(_) => state.connections,
             Link::Idle | Link::Connecting | Link::Down(..) => state.connections.wrapping_add(1),
         }
+    }
+
+    /// How many connections it has lost, idle ones that were retired not counted: as long as that stays the same, what
+    /// was answered came from one node that never went away.
+    pub fn losses(&self) -> u32 {
+        self.state.borrow().losses
     }
 
     /// The node it leads to.

@@ -23,6 +23,9 @@ impl Lane {
             let state = &mut *state;
             if matches!(state.link, Link::Up(_) | Link::Blocked(_)) {
                 self.metrics.disconnected();
+                if fault.kind != FaultKind::Retired {
+                    state.losses = state.losses.wrapping_add(1);
+                }
             }
             self.count_loss(&fault.kind, &state.queue);
             for entry in state.queue.drain(..) {
