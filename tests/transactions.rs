@@ -1,9 +1,16 @@
 //! MULTI, EXEC and DISCARD. The oracle is a plain server: the same bytes get the same replies (`oracle`). Redirections in
-//! every place of a block come from scripted nodes (`scripted`). What is
+//! every place of a block come from scripted nodes (`scripted`), users who may not use MULTI are in `permitted`. What is
 //! slotway's own is in this file: cross-slot transactions, what is refused in one, limits, and clients that leave.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a helper of a test, too, to fail is to panic"
+)]
 
 #[path = "transactions/oracle.rs"]
 mod oracle;
+#[path = "transactions/permitted.rs"]
+mod permitted;
 #[path = "transactions/scripted.rs"]
 mod scripted;
 mod support;

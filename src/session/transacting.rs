@@ -72,7 +72,9 @@ impl Session {
                 }
                 Err(text)
             }
-            _ if command.flags.contains(Flags::NO_MULTI) => Err(self.not_allowed(command)),
+            _ if command.flags.contains(Flags::NO_MULTI) && !self.may_nest(command) => {
+                Err(self.not_allowed(command))
+            }
             Plan::Mode(Mode::Exec) => return Some(self.exec(state, batch, about)),
             Plan::Mode(Mode::Discard) => {
                 state.transaction = None;
@@ -256,6 +258,14 @@ impl Session {
              {}); use smaller transactions",
             limits.commands, limits.bytes
         )
+    }
+
+    /// Whether MULTI or WATCH inside MULTI leaves the transaction as it is, as in Redis: the table may be the built-in
+    /// one, which has it from Valkey that it does not.
+    #[cold]
+    fn may_nest(&self, command: &Command) -> bool {
+        matches!(&*command.name, "multi" | "watch")
+            && self.context.shared.server.load().name != "valkey"
     }
 
     /// What a server says of a command that is not allowed inside MULTI at all.

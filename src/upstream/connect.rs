@@ -1,7 +1,9 @@
 //! Opens a connection to a node and prepares it: resolve, connect, AUTH or HELLO, one name. What is set here is
-//! all the state a shared connection ever has (invariant 6).
+//! all the state a shared connection ever has (invariant 6). Lanes have it proven that a transaction is one there
+//! (`prove`).
 
 use super::FaultKind;
+use super::prove::{PROOF, PROOF_REPLIES, Proof, Transactions, conclude};
 use crate::cluster::NodeAddr;
 use crate::io::tune_tcp;
 use crate::resp::{Proto, ReplyScanner, encode};
@@ -76,16 +78,61 @@ pub async fn dial(
     dial_as(CLIENT_NAME, node, proto, credentials, within, unacked).await
 }
 
+/// As [`dial`], and says whether the node would run transactions as such.
+pub(super) async fn dial_lane(
+    node: &NodeAddr,
+    proto: Proto,
+    credentials: &Credentials,
+    within: impl Into<Within>,
+    unacked: Duration,
+) -> Result<(TcpStream, Transactions), FaultKind> {
+    let within = within.into();
+    let own = |proof| Own {
+        name: CLIENT_NAME,
+        proof,
+    };
+    let to = (node, proto, credentials);
+    let (stream, transactions) = open(own(Proof::Wanted), to, within, unacked).await?;
+    match transactions {
+        // It is inside MULTI and cannot get out.
+        Transactions::Stuck(refusal) => {
+            let (stream, _) = open(own(Proof::Spared), to, within, unacked).await?;
+            Ok((stream, Transactions::Refused(refusal)))
+        }
+        known => Ok((stream, known)),
+    }
+}
+
 /// As [`dial`], under a name of the caller's.
 pub(super) async fn dial_as(
-    name: &str,
+    name: &'static str,
     node: &NodeAddr,
     proto: Proto,
     credentials: &Credentials,
     within: impl Into<Within>,
     unacked: Duration,
 ) -> Result<TcpStream, FaultKind> {
-    let within = within.into();
+    let own = Own {
+        name,
+        proof: Proof::Spared,
+    };
+    let (stream, _) = open(own, (node, proto, credentials), within.into(), unacked).await?;
+    Ok(stream)
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy)]
+struct Own {
+    name: &'static str,
+    proof: Proof,
+}
+
+async fn open(
+    own: Own,
+    (node, proto, credentials): (&NodeAddr, Proto, &Credentials),
+    within: Within,
+    unacked: Duration,
+) -> Result<(TcpStream, Transactions), FaultKind> {
     let late = |within: Duration| FaultKind::Connect(format!("no answer within {within:?}"));
     let connecting = async {
         let mut stream = timeout(
@@ -96,13 +143,13 @@ pub(super) async fn dial_as(
         .map_err(|_| late(within.connect))?
         .map_err(|e| FaultKind::Connect(e.to_string()))?;
         tune_tcp(&stream, unacked).map_err(|e| FaultKind::Io(e.to_string()))?;
-        handshake(&mut stream, name, proto, credentials)
+        let transactions = handshake(&mut stream, own, proto, credentials)
             .await
             .map_err(|e| match e {
                 HandshakeError::Io(e) => FaultKind::Io(e.to_string()),
                 refused => FaultKind::Handshake(refused.to_string()),
             })?;
-        Ok(stream)
+        Ok((stream, transactions))
     };
     match timeout(within.ready, connecting).await {
         Ok(result) => result,
@@ -112,38 +159,17 @@ pub(super) async fn dial_as(
 
 async fn handshake(
     stream: &mut TcpStream,
-    name: &str,
+    own: Own,
     proto: Proto,
     credentials: &Credentials,
-) -> Result<(), HandshakeError> {
+) -> Result<Transactions, HandshakeError> {
     let mut out = Vec::new();
-    let user = credentials.username.as_deref().unwrap_or("default");
-    let password = credentials.password.as_ref().map(|p| p.reveal());
-    let mut must_succeed = 0;
-    match (proto, password) {
-        (Proto::Resp3, Some(password)) => {
-            encode::command(
-                &mut out,
-                &[&b"HELLO"[..], b"3", b"AUTH", user.as_bytes(), password],
-            );
-            must_succeed += 1;
-        }
-        (Proto::Resp3, None) => {
-            encode::command(&mut out, &[&b"HELLO"[..], b"3"]);
-            must_succeed += 1;
-        }
-        (Proto::Resp2, Some(password)) if credentials.username.is_some() => {
-            encode::command(&mut out, &[&b"AUTH"[..], user.as_bytes(), password]);
-            must_succeed += 1;
-        }
-        (Proto::Resp2, Some(password)) => {
-            encode::command(&mut out, &[&b"AUTH"[..], password]);
-            must_succeed += 1;
-        }
-        (Proto::Resp2, None) => {}
-    }
+    let must_succeed = sign_in(&mut out, proto, credentials);
     // A node that demands a password answers even this with NOAUTH, so the error is found before any request.
-    encode::command(&mut out, &[&b"CLIENT"[..], b"SETNAME", name.as_bytes()]);
+    encode::command(&mut out, &[&b"CLIENT"[..], b"SETNAME", own.name.as_bytes()]);
+    if own.proof == Proof::Wanted {
+        out.extend_from_slice(PROOF);
+    }
     stream.write_all(&out).await?;
     let mut answers = Answers::default();
     for _ in 0..must_succeed {
@@ -152,12 +178,43 @@ async fn handshake(
             return Err(HandshakeError::Refused(error));
         }
     }
-    match error_text(&answers.next(stream).await?) {
-        // A user that may not use CLIENT SETNAME still may do everything else.
-        Some(error) if error.starts_with("NOAUTH") => Err(HandshakeError::Refused(error)),
-        _ if !answers.buffer.is_empty() => Err(HandshakeError::NotResp),
-        _ => Ok(()),
+    // A user that may not use CLIENT SETNAME still may do everything else.
+    if let Some(error) = error_text(&answers.next(stream).await?)
+        && error.starts_with("NOAUTH")
+    {
+        return Err(HandshakeError::Refused(error));
     }
+    let mut transactions = Transactions::Possible;
+    if own.proof == Proof::Wanted {
+        let mut replies: [Vec<u8>; PROOF_REPLIES] = Default::default();
+        for reply in &mut replies {
+            *reply = answers.next(stream).await?;
+        }
+        transactions = conclude(&replies);
+    }
+    match answers.buffer.is_empty() {
+        true => Ok(transactions),
+        false => Err(HandshakeError::NotResp),
+    }
+}
+
+/// Says who slotway is; returns how many replies there are to it, which must not be errors.
+fn sign_in(out: &mut Vec<u8>, proto: Proto, credentials: &Credentials) -> usize {
+    let user = credentials.username.as_deref().unwrap_or("default");
+    let password = credentials.password.as_ref().map(|p| p.reveal());
+    match (proto, password) {
+        (Proto::Resp3, Some(password)) => encode::command(
+            out,
+            &[&b"HELLO"[..], b"3", b"AUTH", user.as_bytes(), password],
+        ),
+        (Proto::Resp3, None) => encode::command(out, &[&b"HELLO"[..], b"3"]),
+        (Proto::Resp2, Some(password)) if credentials.username.is_some() => {
+            encode::command(out, &[&b"AUTH"[..], user.as_bytes(), password]);
+        }
+        (Proto::Resp2, Some(password)) => encode::command(out, &[&b"AUTH"[..], password]),
+        (Proto::Resp2, None) => return 0,
+    }
+    1
 }
 
 fn error_text(reply: &[u8]) -> Option<String> {

@@ -8,11 +8,13 @@ use super::block::Progress;
 use super::in_flight::{InFlight, Own};
 use super::lanes::UpstreamContext;
 use super::outbox::Outbox;
+use super::prove::Withheld;
 use super::{Answer, Class, Fault, FaultKind, Requester, Ticket, serve};
 use crate::cluster::NodeAddr;
 use crate::io::{Flush, Micros, WriteHalf};
 use crate::observe::NodeMetrics;
 use crate::resp::Proto;
+use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -62,6 +64,8 @@ pub(super) struct State {
     pub(super) outbox: Outbox,
     /// Of the block at the front of the queue, if it is one.
     pub(super) progress: Progress,
+    /// Blocks of this connection, if the node refuses transactions.
+    pub(super) withheld: Option<Box<Withheld>>,
     /// Connections in a row that brought no reply.
     pub(super) failures: u32,
     /// When the last bytes came, or the connection was made.
@@ -107,6 +111,7 @@ impl Lane {
                 queue: VecDeque::new(),
                 outbox: Outbox::default(),
                 progress: Progress::default(),
+                withheld: None,
                 failures: 0,
                 heard: now,
                 used: now,
@@ -182,6 +187,13 @@ impl Lane {
                 return Err(NotTaken::Down(fault.clone()));
             }
             Link::Idle | Link::Down(..) => self.open(&mut state.link),
+        }
+        if ticket.inner() > 0
+            && let Some(withheld) = &mut state.withheld
+        {
+            withheld.withhold(requester, ticket, Bytes::copy_from_slice(request));
+            self.wake();
+            return Ok(());
         }
         let at = self.context.clock.micros();
         if asking {

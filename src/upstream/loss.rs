@@ -16,6 +16,7 @@ impl Lane {
             node: self.node().clone(),
             kind,
         };
+        self.tell_withheld();
         self.ending.borrow_mut().take();
         let mut told = Vec::new();
         {
@@ -37,6 +38,7 @@ impl Lane {
             }
             state.outbox.clear();
             state.progress = Default::default();
+            state.withheld = None;
             state.link = if fault.kind == FaultKind::Retired {
                 Link::Idle
             } else {

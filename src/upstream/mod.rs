@@ -11,6 +11,7 @@ mod lease;
 mod leases;
 mod loss;
 mod outbox;
+mod prove;
 mod refusal;
 mod serve;
 mod subscriber;

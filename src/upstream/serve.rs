@@ -2,6 +2,7 @@
 //!
 //! Spawned by the lane when a request needs it; ends when the connection is lost or the lane is closed.
 
+use super::prove::Transactions;
 use super::upkeep::PING;
 use super::{FaultKind, Lane, connect};
 use crate::io::{Input, ReadHalf, split_tcp};
@@ -18,7 +19,7 @@ const READS_PER_TURN: usize = 16;
 /// The life of one connection.
 pub(super) async fn run(lane: Rc<Lane>) {
     let settings = &lane.context.settings;
-    let dialled = connect::dial(
+    let dialled = connect::dial_lane(
         lane.node(),
         lane.proto,
         &lane.context.credentials,
@@ -28,7 +29,10 @@ pub(super) async fn run(lane: Rc<Lane>) {
     .await;
     lane.context.clock.tick();
     let why = match dialled {
-        Ok(stream) => {
+        Ok((stream, transactions)) => {
+            if let Transactions::Refused(refusal) = transactions {
+                lane.refuses_transactions(refusal);
+            }
             let (read, write) = split_tcp(stream);
             lane.connected(write);
             serve(&lane, read).await
@@ -46,6 +50,7 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
     };
     poll_fn(|cx| {
         lane.set_waker(cx.waker());
+        lane.tell_withheld();
         if let Some(why) = lane.take_ending() {
             return Poll::Ready(why);
         }

@@ -310,3 +310,46 @@ fn replies_out_of_line_end_the_connection() {
         stage.cluster.finish();
     }
 }
+
+/// Nodes that do not list their commands: whether MULTI inside MULTI ends a transaction is known from what they are.
+#[test]
+fn a_nested_multi_is_what_it_is_for_the_server() {
+    let stage = Stage::set();
+    let mut client = stage.proxy.client();
+    for (line, told) in [
+        ("MULTI", "-ERR MULTI calls can not be nested\r\n"),
+        ("WATCH a", "-ERR WATCH inside MULTI is not allowed\r\n"),
+    ] {
+        client.expect("MULTI", OK);
+        client.expect("INCR a", QUEUED);
+        client.expect(line, told.as_bytes());
+        client.expect("RPUSH a x", QUEUED);
+        stage.block(stage.owner, false, [OK, QUEUED, QUEUED, EXECUTED]);
+        client.expect("EXEC", EXECUTED);
+    }
+    stage.cluster.finish();
+
+    let cluster = FakeCluster::start(2);
+    for node in 0..2 {
+        cluster.on(node, |call| {
+            let info = "server_name:valkey\r\nvalkey_version:9.1.2\r\nredis_mode:cluster";
+            let info = format!("${}\r\n{info}\r\n", info.len());
+            match call.name().as_str() {
+                "HELLO" => Some(vec![Action::Send(b"-ERR unknown command\r\n".to_vec())]),
+                "INFO" => Some(vec![Action::Send(info.into_bytes())]),
+                _ => None,
+            }
+        });
+    }
+    let proxy = Proxy::start_with(&cluster.addrs(), &["--workers", "1"]);
+    let mut client = proxy.client();
+    for name in ["multi", "watch"] {
+        client.expect("MULTI", OK);
+        client.expect("INCR a", QUEUED);
+        let line = if name == "watch" { "WATCH a" } else { "MULTI" };
+        let told = format!("-ERR Command '{name}' not allowed inside a transaction\r\n");
+        client.expect(line, told.as_bytes());
+        client.expect("EXEC", ABORTED);
+    }
+    cluster.finish();
+}

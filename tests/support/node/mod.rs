@@ -156,6 +156,8 @@ struct State {
     marks: HashMap<(usize, u16), Mark>,
     scripts: Vec<VecDeque<Step>>,
     handlers: Vec<Option<Handler>>,
+    /// What nodes say to MULTI, EXEC and DISCARD whose user may use none of them.
+    no_multi: HashMap<usize, Vec<u8>>,
     calls: Vec<Call>,
     connections: Vec<(usize, TcpStream)>,
     refusals: Vec<Call>,
@@ -235,6 +237,12 @@ impl FakeCluster {
     /// Sets a test's own way to answer for a node.
     pub fn on(&self, node: usize, handler: impl Fn(&Call) -> Option<Vec<Action>> + Send + 'static) {
         self.shared.state().handlers[node] = Some(Box::new(handler));
+    }
+
+    /// From now on a node refuses, with these words, the transaction that a lane tries out first.
+    pub fn refuse_transactions(&self, node: usize, refusal: &[u8]) {
+        let mut state = self.shared.state();
+        state.no_multi.insert(node, refusal.to_vec());
     }
 
     /// Marks a slot as moving from its owner to another node.

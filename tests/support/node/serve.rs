@@ -40,6 +40,7 @@ fn serve(shared: &Shared, node: usize, connection: usize, stream: &TcpStream) {
     let mut reader = BufReader::new(stream);
     let mut proto = 2;
     let (mut asking, mut multi) = (false, false);
+    let mut proof = 0;
     loop {
         let args = match read_command(&mut reader) {
             Ok(Some(args)) => args,
@@ -49,6 +50,14 @@ fn serve(shared: &Shared, node: usize, connection: usize, stream: &TcpStream) {
                 return;
             }
         };
+        if let Some(reply) = prove(&args, &mut proof) {
+            let no_multi = shared.state().no_multi.get(&node).cloned();
+            let reply = no_multi.unwrap_or_else(|| reply.to_vec());
+            if perform(stream, Action::Send(reply)).is_err() {
+                return;
+            }
+            continue;
+        }
         let call = Call {
             node,
             connection,
@@ -82,6 +91,25 @@ fn serve(shared: &Shared, node: usize, connection: usize, stream: &TcpStream) {
             }
         }
     }
+}
+
+/// The transaction of nothing that a lane tries out behind its name; scripts do not see it. `proof` is how
+/// much of it has come.
+fn prove(args: &[Vec<u8>], proof: &mut usize) -> Option<&'static [u8]> {
+    const PROOF: &[(&[&[u8]], &[u8])] = &[
+        (&[b"MULTI"], b"+OK\r\n"),
+        (&[b"EXEC"], b"*0\r\n"),
+        (&[b"DISCARD"], b"-ERR DISCARD without MULTI\r\n"),
+    ];
+    let named: &[&[u8]] = &[b"CLIENT", b"SETNAME", b"slotway"];
+    if args == named {
+        *proof = 1;
+        return None;
+    }
+    let expected = PROOF.get(proof.checked_sub(1)?);
+    let step = expected.filter(|(command, _)| args == *command);
+    *proof = step.map_or(0, |_| *proof + 1);
+    step.map(|(_, reply)| *reply)
 }
 
 /// An error ends the connection.
