@@ -1,5 +1,6 @@
 //! MULTI, EXEC and DISCARD. The oracle is a plain server: the same bytes get the same replies (`oracle`). Redirections in
-//! every place of a block come from scripted nodes (`scripted`), users who may not use MULTI are in `permitted`. What is
+//! every place of a block come from scripted nodes (`scripted`), users who may not use MULTI are in `permitted`, slots that
+//! move under transactions in `reshard`. What is
 //! slotway's own is in this file: cross-slot transactions, what is refused in one, limits, and clients that leave.
 
 #![allow(
@@ -11,6 +12,8 @@
 mod oracle;
 #[path = "transactions/permitted.rs"]
 mod permitted;
+#[path = "transactions/reshard.rs"]
+mod reshard;
 #[path = "transactions/scripted.rs"]
 mod scripted;
 mod support;
