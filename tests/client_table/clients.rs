@@ -72,6 +72,7 @@ pub(crate) fn clients() -> Vec<Client> {
         glide,
         Client::new("ruby-redis", "rb", &[2]).runs(&["ruby", &source("redis_rb.rb")]),
         Client::new("phpredis", "php", &[2]).runs(&["php", &source("phpredis.php")]),
+        Client::new("predis", "predis", &[2]).runs(&["php", &source("predis.php")]),
         Client::new("Redis (Perl)", "pl", &[2]).runs(&["perl", &source("perl_redis.pl")]),
         Client::new("hiredis", "c", &[2]).runs(&[&hiredis()]),
         redigo(),
