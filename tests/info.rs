@@ -35,6 +35,9 @@ fn asking_often_costs_the_nodes_little() {
         // Not even a tenth of that is needed, but for a machine that takes half a second for one.
         assert!(asked <= QUESTIONS as u64 / 2, "{}: {asked}", kind.name);
         one_text_per_protocol(&mut client);
+        client.expect("FLUSHALL", b"+OK\r\n");
+        let keyspace = String::from_utf8(client.line("INFO keyspace")).unwrap();
+        assert!(!keyspace.contains("db0"), "just emptied: {keyspace}");
     }
 }
 

@@ -119,6 +119,8 @@ impl Session {
         let map = &batch.map;
         if gather.merge == Merge::AllOk {
             self.note_script_command(request);
+            let now = self.context.clock.now();
+            self.context.recent.borrow_mut().outdate(now);
         }
         let nodes = self.targets(state, map, gather.to);
         if nodes.is_empty() {

@@ -1,5 +1,6 @@
 //! Replies that are given again for a moment: INFO, which monitoring asks for all the time and every shard has to
-//! answer. Owned by a worker's context; `fan_out` asks it before it sends, `answer` tells it what came.
+//! answer. A command that changes all nodes ends it: who empties the database sees that at once. Owned by a worker's
+//! context; `fan_out` asks it before it sends, `answer` tells it what came.
 
 use crate::resp::Proto;
 use bytes::Bytes;
@@ -41,6 +42,8 @@ impl Question {
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     replies: Vec<(Question, Instant, Bytes)>,
+    /// What was asked until then is not kept.
+    outdated: Option<Instant>,
 }
 
 impl Recent {
@@ -54,6 +57,9 @@ impl Recent {
     /// Keeps the reply to a question that was asked at `asked`; errors are not kept.
     pub(super) fn put(&mut self, question: Question, asked: Instant, reply: &[u8]) {
         self.replies.retain(|(known, ..)| *known != question);
+        if self.outdated.is_some_and(|outdated| asked <= outdated) {
+            return;
+        }
         if reply.len() > REPLY_BYTES_MAX || matches!(reply.first(), None | Some(b'-' | b'!')) {
             return;
         }
@@ -62,6 +68,12 @@ impl Recent {
         }
         let reply = Bytes::copy_from_slice(reply);
         self.replies.push((question, asked, reply));
+    }
+
+    /// Drops everything, the replies to come of what has been asked included: all nodes are being changed.
+    pub(super) fn outdate(&mut self, now: Instant) {
+        self.replies.clear();
+        self.outdated = Some(now);
     }
 
     fn forget_old(&mut self, now: Instant) {
@@ -97,6 +109,21 @@ mod tests {
         }
         assert_eq!(recent.get(&info, start + AGE_MAX), None);
         assert!(recent.replies.is_empty());
+    }
+
+    #[test]
+    fn what_was_asked_before_a_change_is_not_given_again_after_it() {
+        let start = Instant::now();
+        let mut recent = Recent::default();
+        let info = question("INFO");
+        recent.put(info.clone(), start, b"+before\r\n");
+        recent.outdate(start);
+        assert_eq!(recent.get(&info, start), None);
+        recent.put(info.clone(), start, b"+late\r\n");
+        assert_eq!(recent.get(&info, start), None);
+        let later = start + Duration::from_nanos(1);
+        recent.put(info.clone(), later, b"+after\r\n");
+        assert!(recent.get(&info, later).is_some());
     }
 
     #[test]
