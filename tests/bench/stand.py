@@ -49,8 +49,9 @@ class Target:
 class Stand:
     """Everything that runs during the benchmark. A context manager: at its end all is stopped."""
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, server_options: Sequence[str] = ()) -> None:
         self.programs = programs
+        self.server_options = server_options
         self.directory = Path(tempfile.mkdtemp(prefix="slotway-bench-"))
         self.running: list[Process] = []
         self.admin_port = 0
@@ -90,6 +91,7 @@ class Stand:
         directory.mkdir()
         command = [self.programs.redis_server, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)]
         command += ["--save", "", "--appendonly", "no", "--maxclients", str(MAXCLIENTS_PEERS)]
+        command += self.server_options
         if cluster:
             command += ["--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)]
         return self.start(name, command)
@@ -98,13 +100,13 @@ class Stand:
         """The cluster without a proxy: the load generator routes."""
         return Target("direct", self.nodes[0][0], None, [node for _, node in self.nodes], cluster_mode=True)
 
-    def slotway(self, name: str = "slotway", wrapper: Sequence[str] = ()) -> Target:
+    def slotway(self, name: str = "slotway", wrapper: Sequence[str] = (), options: Sequence[str] = ()) -> Target:
         """slotway with one worker and otherwise its defaults: metrics, hit rate and limits are on. The wrapper is
         a program that is to run it."""
         port, self.admin_port = free_ports(2)
         seeds = ",".join(f"127.0.0.1:{node}" for node, _ in self.nodes)
         command = [*wrapper, self.programs.slotway, "run", "--workers", "1", "--nodes", seeds]
-        command += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{self.admin_port}"]
+        command += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{self.admin_port}", *options]
         process = self.start(name, command)
         wait_until("slotway is ready", lambda: http_get(self.admin_port, "/readyz") != "", process)
         return Target(name, port, process, [node for _, node in self.nodes])
