@@ -148,7 +148,7 @@ impl Command {
         }
     }
 
-    /// The error for a request that is not served, by [`Policy::Later`] or [`Policy::Refused`]: whose error it is,
+    /// The error for a request that is not served, by [`Policy::Refused`]: whose error it is,
     /// why, and what to do.
     #[cold]
     pub fn refusal(&self, why: &str) -> String {

@@ -59,7 +59,7 @@ impl CommandTable {
                     command.policy = policy;
                     served = true;
                 }
-                (Policy::Refused(why) | Policy::Later(why), _) => impossible = Some(why),
+                (Policy::Refused(why), _) => impossible = Some(why),
                 _ => served = true,
             }
         }

@@ -26,8 +26,6 @@ pub enum Policy {
     Local(Local),
     /// Begins, continues or ends something that lasts longer than one command.
     Mode(Mode),
-    /// Not there yet. The text says what is missing.
-    Later(&'static str),
     /// Refused. The text says why, and what to do instead.
     Refused(&'static str),
 }

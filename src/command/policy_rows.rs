@@ -3,7 +3,7 @@
 
 use super::facts::Facts;
 use super::policy::{Gather, Local, Merge, Mode, Over, Policy, Split, Targets};
-use Policy::{AnyNode, Home, Later, Refused, Route, Scan};
+use Policy::{AnyNode, Home, Refused, Route, Scan};
 
 /// All subcommands of a container, or one subcommand of all containers, at once.
 pub(super) struct Family {
@@ -69,7 +69,6 @@ pub const SCRIPT_WITHOUT_KEYS: &str = "without keys is refused by policy.keyless
      that the script uses, or set it to \"any\"";
 pub(super) const BLOCKING: &str =
     "may block without naming a key, so its node cannot be told; connect to the node";
-const WATCHING: &str = "is not supported yet: WATCH is still to come; use a script with keys";
 const WAITING_FOR_DISKS: &str = "needs to know what is on the disks of several nodes, and they do not show it; use WAIT, or ask the node";
 const TRACKING: &str = "is not supported: slotway has no client-side caching";
 const CONTAINER: &str = "needs a subcommand";
@@ -201,10 +200,10 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
     ("multi",   Policy::Mode(Mode::Multi)),
     ("exec",    Policy::Mode(Mode::Exec)),
     ("discard", Policy::Mode(Mode::Discard)),
+    ("watch",   Policy::Mode(Mode::Watch)),
+    ("unwatch", Policy::Mode(Mode::Unwatch)),
 
-    // Still to come.
-    ("watch",          Later(WATCHING)),
-    ("unwatch",        Later(WATCHING)),
+    // Last longer than one reply.
     ("wait",           Policy::Mode(Mode::Wait)),
     ("waitaof",        Refused(WAITING_FOR_DISKS)),
     ("subscribe",      Policy::Mode(Mode::Subscription)),

@@ -259,7 +259,7 @@ mod tests {
             if never.contains(&&*command.name) || connection {
                 let kept = matches!(
                     command.policy,
-                    Policy::Local(_) | Policy::Mode(_) | Policy::Later(_) | Policy::Refused(_)
+                    Policy::Local(_) | Policy::Mode(_) | Policy::Refused(_)
                 );
                 assert!(kept, "{}: {:?}", command.name, command.policy);
             }

@@ -209,6 +209,7 @@ impl Reader<'_> {
             monitors: self.integer("limits.monitors"),
             monitor_buffer: self.size("limits.monitor_buffer"),
             blocked_clients: self.integer("limits.blocked_clients"),
+            watchers: self.integer("limits.watchers"),
             scripts: self.integer("limits.scripts"),
             script_bytes: self.size("limits.script_bytes"),
             transaction_commands: self.integer("limits.transaction_commands"),

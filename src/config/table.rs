@@ -247,6 +247,8 @@ pub static OPTIONS: &[OptionSpec] = &[
         "redirections followed for one request; then the client gets the error"),
     option("limits.blocked_clients", count(1, 10_000_000), "5000", "clients", WORKER,
         "clients blocked at the same time (BLPOP and the like); more get an error. Unless their keys are in several slots, each needs one of upstream.leases"),
+    option("limits.watchers", count(1, 10_000_000), "1000", "clients", WORKER,
+        "clients that watch keys (WATCH) at the same time, each with one of upstream.leases; more get an error"),
     option("limits.monitors", count(1, 10_000), "16", "clients", RELOAD,
         "clients watching with MONITOR at the same time, which policy.allow must name; more get an error"),
     option("limits.monitor_buffer", size(KB, MEMORY_BYTES_MAX), "8MB", "", CLIENT,

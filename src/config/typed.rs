@@ -86,6 +86,7 @@ pub struct Limits {
     pub monitors: usize,
     pub monitor_buffer: usize,
     pub blocked_clients: usize,
+    pub watchers: usize,
     pub scripts: usize,
     pub script_bytes: usize,
     pub transaction_commands: usize,

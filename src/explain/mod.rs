@@ -119,7 +119,7 @@ impl<'a> Explanation<'a> {
             ),
             Policy::Local(_) => self.line("plan", "answered by slotway itself, as a standalone server would; no node is asked"),
             Policy::Mode(mode) => self.line("plan", explain_mode(mode)),
-            Policy::Later(why) | Policy::Refused(why) => {
+            Policy::Refused(why) => {
                 let refusal = command.refusal(why);
                 self.line("refused", &refusal);
             }

@@ -6,7 +6,7 @@
 
 use crate::cluster::Slot;
 use crate::command::Local;
-use crate::resp::{Request, elements, encode};
+use crate::resp::{Request, elements, encode, is_null};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -105,6 +105,17 @@ pub struct Assembly {
     local: Vec<(usize, Vec<u8>)>,
     /// For each block the places of its commands; none if there is one block.
     parts: Vec<Vec<usize>>,
+}
+
+impl Block {
+    /// A transaction without commands: EXEC only says whether what is watched has changed.
+    pub fn empty() -> Self {
+        Self {
+            slot: None,
+            bytes: [MULTI, EXEC].concat(),
+            inner: 1,
+        }
+    }
 }
 
 impl Queue {
@@ -304,13 +315,24 @@ impl Queue {
 const MISFIT: &str = "ERR slotway: outcome unknown, the reply to EXEC does not fit what was queued; check before you repeat it";
 
 impl Assembly {
+    /// Puts in what slotway answers, where that was not known when the block was made: the replies that are empty so
+    /// far, in their order.
+    pub fn fill(&mut self, replies: impl Iterator<Item = Vec<u8>>) {
+        let empty = self.local.iter_mut().filter(|(_, reply)| reply.is_empty());
+        for ((_, place), reply) in empty.zip(replies) {
+            *place = reply;
+        }
+    }
+
     /// EXEC's reply from those of the blocks, in their order. A block's error stands for each of its commands, unless
     /// all blocks failed: then the first is the reply.
     pub fn finish<'a>(&self, replies: &[&'a [u8]]) -> Cow<'a, [u8]> {
         let is_error = |reply: &[u8]| reply.first() == Some(&b'-');
         if let [first, rest @ ..] = replies {
             let untouched = rest.is_empty() && self.local.is_empty() && self.loads == 0;
-            if untouched || replies.iter().all(|r| is_error(r)) {
+            // Nothing was executed: a watched key has changed.
+            let nil = rest.is_empty() && is_null(first);
+            if nil || untouched || replies.iter().all(|r| is_error(r)) {
                 return Cow::Borrowed(first);
             }
         }

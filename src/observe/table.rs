@@ -100,6 +100,10 @@ metrics! {
         "Clients that wait in a blocking command.";
     BlockedPushedBack Counter "slotway_blocked_pushed_back_total" []
         "Elements that were popped for a blocked client that was gone by then, and pushed back to the same end.";
+    Watchers Gauge "slotway_watchers" []
+        "Clients that watch keys (WATCH).";
+    WatchesLost Counter "slotway_watches_lost_total" []
+        "Transactions that were answered with nil because their watch was lost, with its connection or because its slot moved.";
     Leases Gauge "slotway_leases" []
         "Connections to nodes that one client has to itself.";
     Memory Gauge "slotway_memory_bytes" []

@@ -38,6 +38,9 @@ pub struct WorkerMetrics {
     /// Blocked now.
     pub(super) blocked_clients: Cell64,
     pub(super) pushed_back: Cell64,
+    /// Watching keys now.
+    pub(super) watchers: Cell64,
+    pub(super) watches_lost: Cell64,
     pub(super) rejected: [Cell64; Rejected::COUNT],
     /// By listener, as `listen.addresses` orders them.
     pub(super) listeners: Box<[ListenerMetrics]>,
@@ -80,6 +83,8 @@ impl WorkerMetrics {
             memory: Cell64::default(),
             blocked_clients: Cell64::default(),
             pushed_back: Cell64::default(),
+            watchers: Cell64::default(),
+            watches_lost: Cell64::default(),
             rejected: Default::default(),
             listeners: (0..listeners).map(|_| ListenerMetrics::default()).collect(),
             nodes: NodeTable::default(),
@@ -181,6 +186,16 @@ impl WorkerMetrics {
     /// An element was pushed back, because the client it was popped for is gone.
     pub fn pushed_back(&self) {
         self.pushed_back.add(1);
+    }
+
+    /// How many clients watch keys now.
+    pub fn set_watchers(&self, n: usize) {
+        self.watchers.set(n as u64);
+    }
+
+    /// EXEC answered nil because its watch was lost: its connection, or its slot.
+    pub fn watch_lost(&self) {
+        self.watches_lost.add(1);
     }
 
     /// A client connected to the listener with that index.

@@ -113,6 +113,10 @@ impl Workers {
         families.add(Metric::BlockedClients, &[], blocked as f64);
         let pushed_back = total(writers, |w| w.pushed_back.value());
         families.add(Metric::BlockedPushedBack, &[], pushed_back as f64);
+        let watchers = total(writers, |w| w.watchers.value());
+        families.add(Metric::Watchers, &[], watchers as f64);
+        let lost = total(writers, |w| w.watches_lost.value());
+        families.add(Metric::WatchesLost, &[], lost as f64);
         let leases = total(writers, |w| w.leases.value());
         families.add(Metric::Leases, &[], leases as f64);
         let memory = total(writers, |w| w.memory.value());

@@ -61,9 +61,7 @@ pub fn plan(command: &Command, request: &Request<'_>, split_writes: bool) -> Pla
         Policy::Scan => Plan::Scan,
         Policy::Local(local) => Plan::Local(local),
         Policy::Mode(mode) => Plan::Mode(mode),
-        Policy::Later(why) | Policy::Refused(why) => {
-            Plan::Refuse(command.refusal(why), Why::Policy)
-        }
+        Policy::Refused(why) => Plan::Refuse(command.refusal(why), Why::Policy),
     }
 }
 

@@ -83,6 +83,8 @@ pub struct SessionContext {
     pub(super) scouted: Cell<Option<Instant>>,
     /// Clients in blocking commands.
     pub(super) blocked: Cell<usize>,
+    /// Clients that watch keys.
+    pub(super) watching: Cell<usize>,
     /// `limits.memory` is nearly reached: no large request is taken.
     scarce: Cell<bool>,
 }
@@ -135,6 +137,7 @@ impl SessionContext {
             heirs: RefCell::default(),
             scouted: Cell::new(None),
             blocked: Cell::new(0),
+            watching: Cell::new(0),
             scarce: Cell::new(false),
             shared,
         })
@@ -243,6 +246,11 @@ impl SessionContext {
     pub(super) fn set_blocked(&self, clients: usize) {
         self.blocked.set(clients);
         self.metrics.set_blocked_clients(clients);
+    }
+
+    pub(super) fn set_watching(&self, clients: usize) {
+        self.watching.set(clients);
+        self.metrics.set_watchers(clients);
     }
 
     /// Said by the worker: memory is scarce, or no longer so.

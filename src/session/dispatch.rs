@@ -22,7 +22,7 @@ pub(super) struct Batch<'a> {
     pub(super) map: Ref<'a, Arc<SlotMap>>,
     pub(super) table: Ref<'a, Arc<CommandTable>>,
     /// Somebody has said MONITOR.
-    monitored: bool,
+    pub(super) monitored: bool,
 }
 
 /// Whether a command was taken.
@@ -70,12 +70,9 @@ impl Session {
         about.command = command.metric;
         about.writes = command.is_write();
         state.last_command = command.metric;
-        if state.transaction.is_some()
-            && let Some(taken) = self.in_transaction(state, batch, command, about, &request)
+        if (state.transaction.is_some() | state.watch.is_some())
+            && let Some(taken) = self.before_exec(state, batch, command, about, &request)
         {
-            if batch.monitored && taken == Taken::Yes {
-                self.show_queued(state, command, &request);
-            }
             return taken;
         }
         let split_writes = self.context.config.policy.split_writes;
@@ -237,7 +234,7 @@ impl Session {
 
     /// What is read from replies for the hit rate (`observe.hit_rate`).
     #[inline]
-    fn observed(&self, lookup: Lookup) -> Lookup {
+    pub(super) fn observed(&self, lookup: Lookup) -> Lookup {
         if self.context.config.observe.hit_rate {
             lookup
         } else {
@@ -260,6 +257,7 @@ impl Session {
         let env = self.context.env(&server);
         if local == Local::Reset {
             state.transaction = None;
+            self.unwatch(state);
             state.monitor = None;
             state.subscriptions = None;
         }

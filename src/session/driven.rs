@@ -6,6 +6,7 @@ use super::reading::Reader;
 use super::replies::{About, Stage};
 use super::unblock::Signal;
 use super::{Life, Session, State};
+use crate::upstream::Ticket;
 use bytes::Bytes;
 use std::future::Future;
 use std::rc::Rc;
@@ -25,7 +26,7 @@ pub(super) struct Driven {
 pub(super) enum HangUp {
     /// The client is gone, and the command with it, as on a server: the task is dropped.
     Ends,
-    /// The command's reply, which will come soon, is still written.
+    /// The command's reply, which will come soon, is still written, and what the client has sent behind it is answered.
     Waits,
 }
 
@@ -84,7 +85,8 @@ impl Session {
         let signal = driven.and_then(|mut driven| driven.unblock.take());
         let swept_away = signal.as_ref().is_some_and(|signal| signal.is_swept_away());
         // Replies in front of it are still written.
-        self.complete(state, seq, if swept_away { b"" } else { reply });
+        let told = if swept_away { b"" } else { reply };
+        self.deliver(state, Ticket::new(seq, 0, None), told);
         if let Some(signal) = signal {
             signal.over();
         }
@@ -109,10 +111,8 @@ impl Session {
             match read {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => self.context.metrics.received(n),
-                Poll::Ready(Ok(_)) if hang_up == HangUp::Waits => {
-                    self.finish();
-                    return Poll::Pending;
-                }
+                // What came before the end is still carried out; the end is read again then.
+                Poll::Ready(Ok(_)) if hang_up == HangUp::Waits => return Poll::Pending,
                 Poll::Ready(_) => return self.end_driven(),
             }
         }

@@ -9,6 +9,9 @@ use bytes::Bytes;
 /// How errors begin that say that a command may have been executed.
 pub(super) const OUTCOME_UNKNOWN: &str = "ERR slotway: outcome unknown";
 
+/// How the error begins that says that no reply came in time, so that a command may have been executed.
+pub(super) const LATE: &str = "ERR slotway: no reply in time";
+
 /// What a client gets whose slot has had no owner for `timeouts.unavailable`.
 pub(super) fn no_owner(slot: Slot, map: &SlotMap, status: &TopologyStatus) -> Bytes {
     let text = if map.nodes().is_empty() {
@@ -66,10 +69,10 @@ pub(super) fn outcome_unknown(fault: &Fault) -> Bytes {
 
 /// What a client gets whose command was not answered in time.
 pub(super) fn late() -> Bytes {
-    error_reply(
-        "ERR slotway: no reply in time (timeouts.command, or timeouts.slow_command for O(N) commands and \
-         scripts); outcome unknown, check before you repeat it",
-    )
+    error_reply(&format!(
+        "{LATE} (timeouts.command, or timeouts.slow_command for O(N) commands and scripts); outcome unknown, check \
+         before you repeat it"
+    ))
 }
 
 /// What a client gets whose command all nodes have to do, and only some have done: the node's own error, and what helps.

@@ -1,19 +1,22 @@
 //! EXEC: what was queued goes out as one block on the lane of its slot, between the session's other requests, so that no
 //! connection is needed for it. Fences hold and resend a block like any other request of its slot; an EXEC that was
-//! refused has executed nothing.
+//! refused has executed nothing. After WATCH it goes over the client's own connection instead (`on_lease`).
 
 use super::dispatch::{Batch, Taken};
-use super::errors::OUTCOME_UNKNOWN;
+use super::driven::HangUp;
+use super::errors::{LATE, OUTCOME_UNKNOWN};
 use super::fan_out::{ToSend, closed_slots};
+use super::on_lease::OnLease;
 use super::replies::{About, Rest, Stage};
 use super::{Session, State};
 use crate::command::Local;
 use crate::local;
 use crate::modes::{Assembly, Block, Queue};
 use crate::observe::CrossSlot;
-use crate::resp::{Span, encode, parse_request};
+use crate::resp::{self, Proto, Span, encode, parse_request};
 use crate::route::Gathering;
 use crate::upstream::{Class, Ticket};
+use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -33,6 +36,7 @@ impl Session {
             return Taken::Yes;
         };
         if queue.is_aborted() {
+            self.unwatch(state);
             return self.refuse(state, about, ABORTED);
         }
         let class = match queue.is_slow() {
@@ -43,6 +47,9 @@ impl Session {
             true => self.loads(&queue),
             false => Vec::new(),
         };
+        if state.watch.is_some() {
+            return self.exec_watched(state, class, about, *queue, &loads);
+        }
         let (blocks, assembly) = queue.exec(&loads, |command, request, out| {
             self.answer_queued(state, command, request, out);
         });
@@ -54,6 +61,51 @@ impl Session {
             [block] => self.send_block(state, batch, class, about, block, assembly),
             blocks => self.send_blocks(state, batch, class, about, blocks, assembly),
         }
+    }
+
+    /// EXEC of a client that watches: the block goes where the keys are watched, even if it is empty. Nothing in it takes
+    /// effect if they have changed, so slotway's own commands wait for the node's word.
+    fn exec_watched(
+        self: &Rc<Self>,
+        state: &mut State,
+        class: Class,
+        about: About,
+        queue: Queue,
+        loads: &[Vec<u8>],
+    ) -> Taken {
+        let mut own = Vec::new();
+        let (blocks, mut assembly) = queue.exec(loads, |command, request, _| {
+            own.push((command, request.to_vec()));
+        });
+        let block = blocks.into_iter().next().unwrap_or_else(Block::empty);
+        let proto = state.client.proto();
+        let about = About {
+            bytes: block.bytes.len() as u32,
+            ..about
+        };
+        let Some((slot, held)) = self.end_watch(state) else {
+            self.context.metrics.watch_lost();
+            self.reply_in_turn(state, about, &nil(proto));
+            return Taken::Yes;
+        };
+        let errand = OnLease::exec_of(self, slot, self.within(class));
+        let me = self.clone();
+        self.drive(state, about, HangUp::Waits, async move {
+            let Some(reply) = errand.exec(held, &block).await else {
+                me.context.metrics.watch_lost();
+                return nil(proto);
+            };
+            if resp::elements(&reply).is_some() {
+                let state = &mut *me.state.borrow_mut();
+                assembly.fill(own.iter().map(|(command, request)| {
+                    let mut out = Vec::new();
+                    me.answer_queued(state, *command, request, &mut out);
+                    out
+                }));
+            }
+            let told = aborted(&reply);
+            Bytes::copy_from_slice(&assembly.finish(&[&told]))
+        })
     }
 
     /// SCRIPT LOAD for every script that is called by its SHA and known: NOSCRIPT would come after other effects.
@@ -202,10 +254,21 @@ impl Session {
     }
 }
 
+/// Nothing was executed: what is watched may have changed.
+fn nil(proto: Proto) -> Bytes {
+    let mut reply = Vec::new();
+    encode::null_array(&mut reply, proto);
+    reply.into()
+}
+
 /// The reply to EXEC as the client gets it: an error that says that nothing was executed begins with EXECABORT, as
 /// clients expect of a transaction.
 fn aborted(reply: &[u8]) -> Cow<'_, [u8]> {
-    let unknown = |text: &[u8]| text.starts_with(OUTCOME_UNKNOWN.as_bytes());
+    let unknown = |text: &[u8]| {
+        [OUTCOME_UNKNOWN, LATE]
+            .iter()
+            .any(|start| text.starts_with(start.as_bytes()))
+    };
     match reply.strip_prefix(b"-") {
         Some(text) if !text.starts_with(b"EXECABORT ") && !unknown(text) => {
             Cow::Owned([b"-", ABORTED_BECAUSE.as_bytes(), text].concat())

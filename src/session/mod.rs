@@ -22,6 +22,7 @@ mod inspect;
 mod mailbox;
 mod modal;
 mod monitor;
+mod on_lease;
 mod others;
 mod parking;
 mod past_scripts;
@@ -42,6 +43,7 @@ mod troubles;
 mod unblock;
 mod verdict;
 mod waiting;
+mod watching;
 mod worker_scripts;
 
 pub use context::{SessionContext, Shared};
@@ -113,6 +115,8 @@ struct State {
     last_command: CommandId,
     /// What is queued between MULTI and EXEC.
     transaction: Option<Box<crate::modes::Queue>>,
+    /// From WATCH to EXEC and its like.
+    watch: Option<Box<watching::Watch>>,
     /// From its first to its last subscription.
     subscriptions: Option<Box<subscriptions::Subscriptions>>,
     /// No further command is read before all in flight are answered (HELLO changes the lanes).
@@ -163,6 +167,7 @@ impl Session {
                 monitor: None,
                 last_command: CommandId::OTHER,
                 transaction: None,
+                watch: None,
                 subscriptions: None,
                 barrier: false,
                 no_map_until: None,
@@ -245,6 +250,7 @@ impl Session {
             .as_ref()
             .map_or(0, |monitor| monitor.waiting());
         let queued = state.transaction.as_ref().map_or(0, |queue| queue.held());
+        let watched = state.watch.as_ref().map_or(0, |watch| watch.memory());
         let listening = state.subscriptions.as_ref().map_or(0, |s| s.memory());
         state.output.len()
             + state.replies.bytes()
@@ -252,6 +258,7 @@ impl Session {
             + self.input_held.get()
             + lines
             + queued
+            + watched
             + listening
     }
 

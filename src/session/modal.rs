@@ -9,6 +9,26 @@ use crate::resp::Request;
 use std::rc::Rc;
 
 impl Session {
+    /// A command between MULTI or WATCH and EXEC. `None`: it goes the usual way.
+    #[inline(never)]
+    pub(super) fn before_exec(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        command: &Command,
+        about: About,
+        request: &Request<'_>,
+    ) -> Option<Taken> {
+        if state.transaction.is_none() {
+            return self.while_watching(state, batch, command, about, request);
+        }
+        let taken = self.in_transaction(state, batch, command, about, request)?;
+        if batch.monitored && taken == Taken::Yes {
+            self.show_queued(state, command, request);
+        }
+        Some(taken)
+    }
+
     #[cold]
     pub(super) fn mode(
         self: &Rc<Self>,
@@ -26,9 +46,13 @@ impl Session {
             Mode::Multi => self.begin_transaction(state, about),
             Mode::Exec => self.refuse(state, about, "ERR EXEC without MULTI"),
             Mode::Discard => self.refuse(state, about, "ERR DISCARD without MULTI"),
-            Mode::Watch | Mode::Unwatch | Mode::Waitaof => {
-                self.refuse(state, about, &command.refusal("is not supported yet"))
+            Mode::Watch => self.watch(state, command, about, request),
+            Mode::Unwatch => {
+                self.unwatch(state);
+                self.reply_in_turn(state, about, b"+OK\r\n");
+                Taken::Yes
             }
+            Mode::Waitaof => self.refuse(state, about, &command.refusal("is not supported yet")),
             Mode::Subscription => self.subscription(state, command, about, request),
         }
     }
@@ -39,6 +63,6 @@ impl Session {
 pub(super) fn waits_its_turn(mode: Mode) -> bool {
     matches!(
         mode,
-        Mode::Blocking | Mode::Subscription | Mode::Wait | Mode::Monitor
+        Mode::Blocking | Mode::Subscription | Mode::Watch | Mode::Wait | Mode::Monitor
     )
 }

@@ -115,9 +115,8 @@ impl Session {
             }),
             monitor: state.monitor.is_some(),
             queued: state.transaction.as_ref().map(|queue| queue.len()),
+            watched: state.watched(),
             blocked: state.driven.as_ref().is_some_and(|d| d.is_blocking()),
-            // `watched`: nothing is watched yet.
-            ..Activity::default()
         }
     }
 

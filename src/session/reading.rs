@@ -235,6 +235,8 @@ impl Session {
         state.monitor = None;
         state.lost_adrift = Vec::new();
         state.transaction = None;
+        // Its connection is closed, and the watch ends with that.
+        state.watch = None;
         state.subscriptions = None;
         state.output = Default::default();
         self.redirecting.set(false);

@@ -62,12 +62,20 @@ impl Session {
         if matches!(plan, Plan::Local(Local::Reset | Local::Quit)) {
             return None;
         }
+        if state.watch.is_some()
+            && matches!(plan, Plan::Mode(Mode::Exec))
+            && !state.replies.is_empty()
+        {
+            state.barrier = true;
+            return Some(Taken::NotYet);
+        }
         about.silent = state.client.begin_command() != Replies::On;
         let too_large = self.context.is_too_large_now(request.bytes().len());
         let queued = match plan {
             Plan::Refuse(text, RefusedBy::Arguments) => {
                 if command.policy == Policy::Mode(Mode::Exec) {
                     state.transaction = None;
+                    self.unwatch(state);
                     return Some(self.refuse(state, about, &text));
                 }
                 Err(text)
@@ -78,6 +86,7 @@ impl Session {
             Plan::Mode(Mode::Exec) => return Some(self.exec(state, batch, about)),
             Plan::Mode(Mode::Discard) => {
                 state.transaction = None;
+                self.unwatch(state);
                 self.reply_in_turn(state, about, OK);
                 return Some(Taken::Yes);
             }
@@ -113,7 +122,7 @@ impl Session {
         Ok(match plan {
             Plan::Mode(Mode::Multi) => return Err(NESTED),
             Plan::Mode(Mode::Watch) => return Err(WATCH_INSIDE),
-            Plan::Mode(Mode::Unwatch) => self.queue_unwatch(state, command, request),
+            Plan::Mode(Mode::Unwatch) => self.queue_unwatch(state, request),
             // Inside MULTI nothing blocks.
             Plan::Mode(Mode::Blocking) => {
                 self.queue(state, command, request, route(command, request))
@@ -130,14 +139,7 @@ impl Session {
                 Err(two_slots(command, request))
             }
             Plan::Refuse(text, by) => match &*command.name {
-                "watch" if by == RefusedBy::Policy => return Err(WATCH_INSIDE),
-                "unwatch" => self.queue_unwatch(state, command, request),
                 "wait" | "waitaof" => self.queue(state, command, request, Plan::AnyNode),
-                _ if matches!(command.policy_for(request), Policy::Later(_))
-                    && command.flags.contains(Flags::BLOCKING) =>
-                {
-                    self.queue(state, command, request, route(command, request))
-                }
                 _ => {
                     if by == RefusedBy::CrossSlot {
                         self.context
@@ -168,6 +170,13 @@ impl Session {
             Plan::Refuse(text, _) => return Err(text),
             _ => return Err(command.refusal(OUTSIDE)),
         };
+        if let (Some(slot), Some(watch)) = (slot, &state.watch)
+            && let Some(text) = watch.refusal(slot, || first_key(command, request))
+        {
+            let metrics = &self.context.metrics;
+            metrics.cross_slot(command.metric, CrossSlot::Refused);
+            return Err(text);
+        }
         let (slots, limits) = (self.slots(), self.queue_limits());
         let Some(queue) = &mut state.transaction else {
             return Ok(());
@@ -220,12 +229,7 @@ impl Session {
     }
 
     /// UNWATCH: the server says OK, and EXEC forgets all watches anyway.
-    fn queue_unwatch(
-        &self,
-        state: &mut State,
-        _command: &Command,
-        request: &Request<'_>,
-    ) -> Result<(), String> {
+    fn queue_unwatch(&self, state: &mut State, request: &Request<'_>) -> Result<(), String> {
         let limits = self.queue_limits();
         match &mut state.transaction {
             Some(queue) => queue

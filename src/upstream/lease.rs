@@ -4,6 +4,7 @@
 //! Whoever holds a lease says what goes over it, and gives it back when the connection is as it was when it was made.
 //! Otherwise it is dropped, and closed with that: a lease in doubt is never used again.
 
+use super::block::Progress;
 use super::leases::Place;
 use super::{Fault, FaultKind};
 use crate::cluster::NodeAddr;
@@ -113,6 +114,26 @@ impl Lease {
     pub async fn exchange(&mut self, request: &[u8]) -> Result<Bytes, Lost> {
         self.send(request, 1).await?;
         self.reply().await
+    }
+
+    /// The reply to a block (MULTI, commands, EXEC) that was sent, with so many replies before EXEC's: EXEC's own, or the
+    /// refusal of a command where that says more.
+    pub async fn exec_reply(&mut self, inner: u32) -> Result<Bytes, Lost> {
+        let mut progress = Progress::default();
+        for _ in 0..inner {
+            let reply = self.reply().await?;
+            // All of it was handed over before the first reply was waited for.
+            if let Err(kind) = progress.take(&reply, 1) {
+                return Err(Lost::Unknown(self.fault(kind)));
+            }
+        }
+        let reply = self.reply().await?;
+        Ok(progress.finish(&reply).map_or(reply, Bytes::from))
+    }
+
+    /// Whether it is still connected, and nothing has come that nobody asked for. To be asked between requests.
+    pub fn is_quiet(&self) -> bool {
+        self.expected == 0 && self.link.input.is_empty() && self.link.is_quiet()
     }
 
     /// Puts it back for the next client. The connection must be as it was when it was taken (nothing watched, no

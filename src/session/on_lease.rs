@@ -1,0 +1,318 @@
+//! What goes over the connection of a client that watches, carried out by tasks (`driven`): WATCH itself, what the client
+//! asks of the watched slot, and EXEC's block.
+//!
+//! EXEC answers nil only if the node cannot have executed it: it said nil, it refused, or it never got all of EXEC. Once
+//! that was handed over and no reply comes, the client is told that nobody knows: after nil it would do it all again.
+
+use super::dispatch::class;
+use super::errand::ask;
+use super::executing::cause;
+use super::pursuit::{Pursuit, Verdict};
+use super::refusal::{concerns, kind};
+use super::watching::Hold;
+use super::{Session, errors};
+use crate::cluster::{NodeAddr, Slot};
+use crate::command::Command;
+use crate::modes::Block;
+use crate::observe::ErrorSource;
+use crate::resp::{Proto, Request};
+use crate::topology::{Report, Trigger};
+use crate::upstream::{Fault, Lease, Lost, NoLease, Refusal, Ticket, classify};
+use bytes::Bytes;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+pub(super) const OK: &[u8] = b"+OK\r\n";
+const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+/// A lease on which keys are watched.
+pub(super) struct Held {
+    lease: Box<Lease>,
+    /// The node only imports the slot: ASKING goes in front of everything.
+    asking: bool,
+}
+
+/// Why there is no reply. The lease is of no more use.
+enum Loss {
+    NotSent(Fault),
+    Unknown(Fault),
+    /// None within the time.
+    Late,
+}
+
+/// One request for the slot that a client watches.
+pub(super) struct OnLease {
+    session: Rc<Session>,
+    slot: Slot,
+    request: Bytes,
+    within: Duration,
+    readonly: bool,
+    writes: bool,
+}
+
+impl OnLease {
+    /// A command of the client.
+    pub(super) fn new(
+        session: &Rc<Session>,
+        slot: Slot,
+        command: &Command,
+        request: &Request<'_>,
+    ) -> Self {
+        Self {
+            session: session.clone(),
+            slot,
+            request: Bytes::copy_from_slice(request.bytes()),
+            within: session.within(class(command)),
+            readonly: command.is_readonly(),
+            writes: command.is_write(),
+        }
+    }
+
+    /// The EXEC of a client that watches.
+    pub(super) fn exec_of(session: &Rc<Session>, slot: Slot, within: Duration) -> Self {
+        Self {
+            session: session.clone(),
+            slot,
+            request: Bytes::new(),
+            within,
+            readonly: false,
+            writes: true,
+        }
+    }
+
+    /// The first WATCH: finds the node, and takes the lease.
+    pub(super) async fn watch(self, proto: Proto, keys: Vec<Box<[u8]>>) -> Bytes {
+        match self.begin(proto).await {
+            Ok(held) => {
+                self.session.hold(Hold::Lease(held), keys);
+                Bytes::from_static(OK)
+            }
+            Err((source, reply)) => {
+                self.session.state.borrow_mut().watch = None;
+                self.session.context.metrics.error(source, &reply);
+                reply
+            }
+        }
+    }
+
+    async fn begin(&self, proto: Proto) -> Result<Held, (ErrorSource, Bytes)> {
+        let proxy = |reply| (ErrorSource::Proxy, reply);
+        let context = &self.session.context;
+        let mut pursuit = Pursuit::new(self.session.clone(), Some(self.slot));
+        loop {
+            let target = pursuit.target().await.map_err(proxy)?;
+            let fault = match context.leases.take(&target.node, proto).await {
+                Err(NoLease::Limit) => return Err(proxy(errors::no_lease())),
+                Err(NoLease::Down(fault)) => fault,
+                Ok(lease) => {
+                    let mut held = Held {
+                        lease: Box::new(lease),
+                        asking: target.asking,
+                    };
+                    match held.exchange(&self.request, self.within).await {
+                        Ok(reply) if reply == OK => return Ok(held),
+                        Ok(reply) => {
+                            // Refused, so nothing is watched on it.
+                            held.lease.give_back();
+                            match pursuit.answered(&reply, &target.node).await {
+                                Verdict::Final => return Err((ErrorSource::Upstream, reply)),
+                                Verdict::Again => continue,
+                            }
+                        }
+                        Err(Loss::NotSent(fault) | Loss::Unknown(fault)) => fault,
+                        Err(Loss::Late) => return Err(proxy(errors::late())),
+                    }
+                }
+            };
+            let reply = errors::unreachable_node(&fault);
+            pursuit.failed(reply).await.map_err(proxy)?;
+        }
+    }
+
+    /// WATCH of more keys of the slot. If they cannot be watched together with the first ones, EXEC answers nil.
+    pub(super) async fn watch_more(self, mut held: Held, keys: Vec<Box<[u8]>>) -> Bytes {
+        let session = &self.session;
+        let reply = match held.exchange(&self.request, self.within).await {
+            Ok(reply) => reply,
+            Err(_) => {
+                session.hold(Hold::Lost, keys);
+                return Bytes::from_static(OK);
+            }
+        };
+        if self.refused(&reply, held.lease.node()).is_some() {
+            session.hold(Hold::Lost, keys);
+            return Bytes::from_static(OK);
+        }
+        if reply == OK {
+            session.hold(Hold::Lease(held), keys);
+        } else {
+            session.hold(Hold::Lease(held), Vec::new());
+            session.context.metrics.error(ErrorSource::Upstream, &reply);
+        }
+        reply
+    }
+
+    /// Any other command. What the node refuses goes the usual way.
+    pub(super) async fn carry_out(self, mut held: Held) -> Bytes {
+        let session = &self.session;
+        let metrics = &session.context.metrics;
+        let hold = match held.exchange(&self.request, self.within).await {
+            Ok(reply) => match self.refused(&reply, held.lease.node()) {
+                None => {
+                    if reply.first() == Some(&b'-') {
+                        metrics.error(ErrorSource::Upstream, &reply);
+                    }
+                    self.note_write(held.lease.node());
+                    session.hold(Hold::Lease(held), Vec::new());
+                    return reply;
+                }
+                // About this key; those that are watched may well be there.
+                Some(Refusal::Ask(..) | Refusal::TryAgain) => Hold::Lease(held),
+                Some(_) => Hold::Lost,
+            },
+            Err(Loss::NotSent(_)) => Hold::Lost,
+            Err(Loss::Unknown(_)) if self.readonly => Hold::Lost,
+            Err(loss) => {
+                session.hold(Hold::Lost, Vec::new());
+                return self.unknown(&loss);
+            }
+        };
+        session.hold(hold, Vec::new());
+        let reply = match ask(session, self.slot, &self.request, None).await {
+            Ok(reply) => {
+                if reply.first() == Some(&b'-') {
+                    metrics.error(ErrorSource::Upstream, &reply);
+                }
+                reply
+            }
+            Err(reply) => {
+                metrics.error(ErrorSource::Proxy, &reply);
+                reply
+            }
+        };
+        let map = session.context.map().clone();
+        if let Some(owner) = map.owner(self.slot) {
+            self.note_write(&map.node(owner).addr);
+        }
+        reply
+    }
+
+    /// EXEC's block. `None`: it was not executed.
+    pub(super) async fn exec(self, mut held: Held, block: &Block) -> Option<Bytes> {
+        let context = &self.session.context;
+        let reply = match timeout(self.within, held.exec(block)).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(Lost::NotSent(_))) => return None,
+            Ok(Err(Lost::Unknown(fault))) => return Some(self.unknown(&Loss::Unknown(fault))),
+            Err(_) => return Some(self.unknown(&Loss::Late)),
+        };
+        if self.refused(&cause(&reply), held.lease.node()).is_some() {
+            return None;
+        }
+        if reply.first() == Some(&b'-') {
+            context.metrics.error(ErrorSource::Upstream, &reply);
+        } else {
+            self.note_write(held.lease.node());
+            held.lease.give_back();
+        }
+        Some(reply)
+    }
+
+    /// Whether the node says that it does not serve the slot, or not now; topology hears of it.
+    fn refused(&self, reply: &[u8], from: &NodeAddr) -> Option<Refusal> {
+        let ticket = Ticket::new(0, 0, Some(self.slot));
+        let refusal = classify(reply).filter(|refusal| concerns(refusal, ticket))?;
+        let context = &self.session.context;
+        context.metrics.redirection(kind(&refusal));
+        match &refusal {
+            Refusal::Moved(slot, to) => {
+                let to = self.session.reached(to, from);
+                let (slot, from) = (*slot, from.clone());
+                context.report(Report::Moved { slot, to, from });
+            }
+            Refusal::ClusterDown | Refusal::MasterDown | Refusal::ReadOnly => {
+                let (node, why) = (from.clone(), Trigger::ClusterDown);
+                context.report(Report::Suspect { node, why });
+            }
+            Refusal::Ask(..) | Refusal::TryAgain | Refusal::Loading => {}
+        }
+        Some(refusal)
+    }
+
+    /// What the client gets whose command may have been executed.
+    fn unknown(&self, loss: &Loss) -> Bytes {
+        let metrics = &self.session.context.metrics;
+        metrics.unknown_outcome();
+        let reply = match loss {
+            Loss::NotSent(fault) | Loss::Unknown(fault) => errors::outcome_unknown(fault),
+            Loss::Late => errors::late(),
+        };
+        metrics.error(ErrorSource::Proxy, &reply);
+        reply
+    }
+
+    /// For WAIT, which asks over a lane how far the node's replicas are.
+    fn note_write(&self, node: &NodeAddr) {
+        let session = &self.session;
+        let map = session.context.map().clone();
+        if self.writes
+            && let Some(node) = map.find(node)
+        {
+            let state = &mut *session.state.borrow_mut();
+            let lane = session.lane_to(state, &map, node);
+            session.note_write_on(state, &lane);
+        }
+    }
+}
+
+impl Held {
+    /// The RESP version of the replies.
+    pub(super) fn proto(&self) -> Proto {
+        self.lease.proto()
+    }
+
+    /// Whether the connection is still there, and silent.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.lease.is_quiet()
+    }
+
+    /// Has the node forget the watch, so that the lease can be used again.
+    pub(super) async fn forget(mut self, within: Duration) {
+        let reply = timeout(within, self.lease.exchange(UNWATCH)).await;
+        if matches!(reply, Ok(Ok(reply)) if reply == OK) {
+            self.lease.give_back();
+        }
+    }
+
+    async fn exchange(&mut self, request: &[u8], within: Duration) -> Result<Bytes, Loss> {
+        match timeout(within, self.ask(request)).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(Lost::NotSent(fault))) => Err(Loss::NotSent(fault)),
+            Ok(Err(Lost::Unknown(fault))) => Err(Loss::Unknown(fault)),
+            Err(_) => Err(Loss::Late),
+        }
+    }
+
+    async fn ask(&mut self, request: &[u8]) -> Result<Bytes, Lost> {
+        if !self.asking {
+            return self.lease.exchange(request).await;
+        }
+        self.lease.send(&[ASKING, request].concat(), 2).await?;
+        self.lease.reply().await?;
+        self.lease.reply().await
+    }
+
+    async fn exec(&mut self, block: &Block) -> Result<Bytes, Lost> {
+        if self.asking {
+            let bytes = [ASKING, &block.bytes].concat();
+            self.lease.send(&bytes, block.inner as usize + 2).await?;
+            self.lease.reply().await?;
+        } else {
+            let replies = block.inner as usize + 1;
+            self.lease.send(&block.bytes, replies).await?;
+        }
+        self.lease.exec_reply(block.inner).await
+    }
+}

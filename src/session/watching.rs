@@ -1,0 +1,273 @@
+//! WATCH, from the first watched key to EXEC, DISCARD, UNWATCH, RESET or the end of the client. A node keeps a watch with
+//! the connection that it came over, so the client has one of its own meanwhile, a lease to the node of the keys' slot.
+//! What it asks of that slot goes over the lease too, and EXEC (`optimistic`): what it decides on and what is watched
+//! come from one place. What it asks of other slots goes the usual way, and so do scripts, which may have to be sent
+//! with their calls.
+//!
+//! A watch that is lost (its connection, or its slot) is not told of at once: EXEC answers nil, as it does when
+//! somebody else has changed a key, and the client tries again.
+
+use super::dispatch::{Batch, SCARCE, Taken};
+use super::driven::HangUp;
+use super::on_lease::{Held, OK, OnLease};
+use super::replies::About;
+use super::{Session, SessionContext, State};
+use crate::cluster::Slot;
+use crate::command::{Command, Mode, Policy};
+use crate::local::{Access, Replies};
+use crate::observe::CrossSlot;
+use crate::resp::Request;
+use crate::route::{Plan, RefusedBy, cross_slot, plan};
+use crate::upstream::Class;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+const TOO_MANY: &str = "ERR slotway: too many clients that watch keys (limits.watchers); raise it, or let fewer clients \
+                        watch at the same time";
+
+const TOO_MUCH: &str = "ERR slotway: the names of all watched keys are longer than limits.transaction_bytes; watch fewer \
+                        keys, or raise it";
+
+const TOGETHER: &str =
+    "all keys that a client watches must be in one slot: give them one hash tag, as in {tag}key";
+
+const INSIDE: &str = "what is queued behind WATCH must be in the slot of the watched keys: give them one hash tag, as in \
+                      {tag}key";
+
+/// What a client watches; kept in its state, boxed.
+pub(super) struct Watch {
+    slot: Slot,
+    hold: Hold,
+    keys: HashSet<Box<[u8]>>,
+    /// The key that was named first, for messages.
+    first: Box<[u8]>,
+    /// Length of all keys.
+    bytes: usize,
+    _place: Place,
+}
+
+/// The connection that a watch belongs to.
+pub(super) enum Hold {
+    Lease(Held),
+    /// A task has it (`driven`), and gives it back.
+    Lent,
+    /// Gone, or of no more use: EXEC will answer nil.
+    Lost,
+}
+
+/// A place among `limits.watchers`.
+pub(super) struct Place(Rc<SessionContext>);
+
+impl Session {
+    /// `WATCH key …`; all before it has been answered.
+    pub(super) fn watch(
+        self: &Rc<Self>,
+        state: &mut State,
+        command: &Command,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        let first = state.watch.as_ref().map(|watch| &watch.first[..]);
+        let first = first.unwrap_or_else(|| request.arg(1));
+        let slot = Slot::of(first);
+        let mut keys = request.args().skip(1);
+        if let Some(other) = keys.find(|key| Slot::of(key) != slot) {
+            let text = cross_slot(first, other, TOGETHER);
+            let metrics = &self.context.metrics;
+            metrics.cross_slot(command.metric, CrossSlot::Refused);
+            return self.refuse(state, about, &text);
+        }
+        let bytes: usize = request.args().skip(1).map(<[u8]>::len).sum();
+        let held = state.watch.as_ref().map_or(0, |watch| watch.bytes);
+        if held + bytes > self.context.config.limits.transaction_bytes {
+            return self.refuse(state, about, TOO_MUCH);
+        }
+        let keys: Vec<Box<[u8]>> = request.args().skip(1).map(Into::into).collect();
+        let errand = OnLease::new(self, slot, command, request);
+        if state.watch.is_some() {
+            let Some(held) = self.borrow_lease(state) else {
+                // EXEC will answer nil whatever is watched.
+                self.reply_in_turn(state, about, OK);
+                return Taken::Yes;
+            };
+            return self.drive(state, about, HangUp::Waits, errand.watch_more(held, keys));
+        }
+        let Some(place) = Place::take(&self.context) else {
+            return self.refuse(state, about, TOO_MANY);
+        };
+        state.watch = Some(Box::new(Watch::new(slot, request.arg(1), place)));
+        let proto = state.client.proto();
+        self.drive(state, about, HangUp::Waits, errand.watch(proto, keys))
+    }
+
+    /// Forgets the watch: EXEC, DISCARD, UNWATCH, RESET. Its connection is used again once the node has forgotten too.
+    pub(super) fn unwatch(&self, state: &mut State) {
+        let Some(watch) = state.watch.take() else {
+            return;
+        };
+        if let Hold::Lease(held) = watch.hold {
+            let within = self.context.config.timeouts.command;
+            tokio::task::spawn_local(held.forget(within));
+        }
+    }
+
+    /// A command of a client that watches, outside of MULTI. `None`: it goes the usual way.
+    pub(super) fn while_watching(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        command: &Command,
+        mut about: About,
+        request: &Request<'_>,
+    ) -> Option<Taken> {
+        let watched = state.watch.as_ref()?.slot;
+        let plan = plan(command, request, true);
+        match plan {
+            // The servers forget the watch even then.
+            Plan::Refuse(_, RefusedBy::Arguments) if command.policy == Policy::Mode(Mode::Exec) => {
+                self.unwatch(state);
+                return None;
+            }
+            Plan::Slot(slot) if slot == watched && !command.is_script() => {}
+            _ => return None,
+        }
+        if state.client.access() == Access::Asked || !self.is_held(state) {
+            return None;
+        }
+        if !state.replies.is_empty() {
+            state.barrier = true;
+            return Some(Taken::NotYet);
+        }
+        about.silent = state.client.begin_command() != Replies::On;
+        if state.subscriptions.is_some()
+            && let Some(taken) = self.while_subscribed(state, command, &plan, about, request)
+        {
+            return Some(taken);
+        }
+        if self.context.is_too_large_now(request.bytes().len()) {
+            return Some(self.refuse(state, about, SCARCE));
+        }
+        if batch.monitored
+            && let Some(text) = self.monitored(state, command, &plan, request)
+        {
+            return Some(self.refuse(state, about, text));
+        }
+        about.lookup = self.observed(command.lookup);
+        about.keys = request.len() as u32 - 1;
+        let held = self.borrow_lease(state)?;
+        let errand = OnLease::new(self, watched, command, request);
+        Some(self.drive(state, about, HangUp::Waits, errand.carry_out(held)))
+    }
+
+    /// Whether the watch still has its connection.
+    fn is_held(&self, state: &mut State) -> bool {
+        let proto = state.client.proto();
+        let Some(watch) = &mut state.watch else {
+            return false;
+        };
+        // After HELLO the client reads other replies than this connection gives.
+        let held = matches!(&mut watch.hold, Hold::Lease(held)
+            if held.proto() == proto && held.is_quiet());
+        if !held {
+            watch.hold = Hold::Lost;
+        }
+        held
+    }
+
+    /// The lease, for a task that gives it back with [`Self::hold`].
+    fn borrow_lease(&self, state: &mut State) -> Option<Held> {
+        if !self.is_held(state) {
+            return None;
+        }
+        let watch = state.watch.as_mut()?;
+        match std::mem::replace(&mut watch.hold, Hold::Lent) {
+            Hold::Lease(held) => Some(held),
+            Hold::Lent | Hold::Lost => None,
+        }
+    }
+
+    /// A task is done with the lease; with `keys` if it has watched those.
+    pub(super) fn hold(&self, hold: Hold, keys: Vec<Box<[u8]>>) {
+        if let Some(watch) = &mut self.state.borrow_mut().watch {
+            watch.hold = hold;
+            watch.add(keys);
+        }
+    }
+
+    /// EXEC: the watch ends, whatever comes of it. `None`: it was lost.
+    pub(super) fn end_watch(&self, state: &mut State) -> Option<(Slot, Held)> {
+        let held = self.borrow_lease(state);
+        let watch = state.watch.take()?;
+        Some((watch.slot, held?))
+    }
+
+    /// How long the reply to a command may take.
+    pub(super) fn within(&self, class: Class) -> Duration {
+        let timeouts = &self.context.config.timeouts;
+        match class {
+            Class::Normal => timeouts.command,
+            Class::Slow => timeouts.slow_command,
+        }
+    }
+}
+
+impl State {
+    /// How many keys the client watches.
+    pub(super) fn watched(&self) -> usize {
+        self.watch.as_ref().map_or(0, |watch| watch.keys.len())
+    }
+}
+
+impl Watch {
+    fn new(slot: Slot, first: &[u8], place: Place) -> Self {
+        Self {
+            slot,
+            hold: Hold::Lent,
+            keys: HashSet::new(),
+            first: first.into(),
+            bytes: 0,
+            _place: place,
+        }
+    }
+
+    fn add(&mut self, keys: Vec<Box<[u8]>>) {
+        for key in keys {
+            let len = key.len();
+            if self.keys.insert(key) {
+                self.bytes += len;
+            }
+        }
+    }
+
+    /// Bytes of memory it holds.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes + self.keys.capacity() * size_of::<Box<[u8]>>()
+    }
+
+    /// Why a command with that key cannot be queued, if it belongs to another slot.
+    pub(super) fn refusal<'a>(
+        &self,
+        slot: Slot,
+        key: impl FnOnce() -> Option<&'a [u8]>,
+    ) -> Option<String> {
+        (slot != self.slot).then(|| cross_slot(&self.first, key().unwrap_or_default(), INSIDE))
+    }
+}
+
+impl Place {
+    fn take(context: &Rc<SessionContext>) -> Option<Self> {
+        let watching = context.watching.get();
+        if watching >= context.config.limits.watchers {
+            return None;
+        }
+        context.set_watching(watching + 1);
+        Some(Self(context.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set_watching(self.0.watching.get() - 1);
+    }
+}
