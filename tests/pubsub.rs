@@ -18,6 +18,9 @@ use support::{Proxy, RawClient, show};
 /// How long the proxy and the nodes may take to notice what has happened.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 
+/// Whoever owns this slot is the home of ordinary channels.
+const HOME_SLOT: u16 = 8191;
+
 /// A message as a RESP2 client gets it.
 fn message(channel: &str, text: &str) -> Vec<u8> {
     support::encode(&["message", channel, text])

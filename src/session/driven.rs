@@ -1,5 +1,6 @@
 //! Commands that an async task of their own carries out (blocking ones, EXEC of a watched transaction, WAIT …). Until
-//! the task has the reply the session takes no further command, but it still notices when the client hangs up.
+//! the task has the reply the session takes no further command, but it still notices when the client hangs up. So it does
+//! while nodes have not confirmed a subscription.
 
 use super::dispatch::Taken;
 use super::reading::Reader;
@@ -97,9 +98,8 @@ impl Session {
     /// `limits.client_in_flight_bytes` read it is only asked ten times a second whether it is still there, which is not
     /// seen before what it sent has left its own buffers.
     pub(super) fn poll_driven(&self, cx: &mut Context<'_>, reader: &mut Reader) -> Poll<()> {
-        let hang_up = match &self.state.borrow().driven {
-            Some(driven) => driven.hang_up,
-            None => return Poll::Pending,
+        let Some(hang_up) = self.hang_up() else {
+            return Poll::Pending;
         };
         let most = self.context.config.limits.client_in_flight_bytes;
         while reader.input.as_slice().len() < most {
@@ -120,6 +120,16 @@ impl Session {
             return self.end_driven();
         }
         Poll::Pending
+    }
+
+    /// What a hang-up means for what the session waits for; `None` if that is answered soon, by lanes.
+    fn hang_up(&self) -> Option<HangUp> {
+        let state = self.state.borrow();
+        if let Some(driven) = &state.driven {
+            return Some(driven.hang_up);
+        }
+        let subscriptions = state.subscriptions.as_ref()?;
+        subscriptions.pending.as_ref().map(|_| HangUp::Waits)
     }
 
     /// The replies to what came before it are still offered to the client, which may have closed one direction only.

@@ -1,7 +1,10 @@
 //! Bounds, and clients that go: nothing is left on the nodes, and nobody else notices.
 
-use crate::support::{Proxy, boot_cluster, redis, servers, show};
-use crate::{NOTICED_WITHIN, message, wait_subscribers};
+use crate::support::{
+    Proxy, RawClient, boot_cluster, cluster_options, encode, redis, servers, show,
+};
+use crate::{HOME_SLOT, NOTICED_WITHIN, message, wait_subscribers};
+use slotway::demo::{Cluster, ClusterOptions};
 
 #[test]
 fn a_client_that_goes_leaves_nothing_behind() {
@@ -11,7 +14,7 @@ fn a_client_that_goes_leaves_nothing_behind() {
         let mut witness = proxy.client();
         witness.line("SUBSCRIBE news");
         let mut asker = proxy.client();
-        let count = |asker: &mut crate::support::RawClient, n: usize| {
+        let count = |asker: &mut RawClient, n: usize| {
             let expected = format!("*2\r\n$4\r\nnews\r\n:{n}\r\n");
             proxy.wait_for("the count", NOTICED_WITHIN, || {
                 let got = asker.line("PUBSUB NUMSUB news");
@@ -114,4 +117,91 @@ fn a_subscriber_that_does_not_read_is_closed() {
     let got = slow.rest();
     assert!(got.len() < MESSAGES * MESSAGE_BYTES, "it got everything");
     wait_subscribers(&proxy, &cluster, 1);
+}
+
+/// The home does not answer, and nobody takes its place: the client waits for its confirmation, and goes.
+#[test]
+fn a_client_that_is_reset_while_it_subscribes_is_noticed() {
+    for kind in servers() {
+        let options = ClusterOptions {
+            replicas: 0,
+            ..cluster_options(&kind)
+        };
+        let cluster = Cluster::boot(&options).unwrap();
+        // Far longer than the test waits for anything.
+        let patience = ["timeouts.unavailable=300s", "timeouts.connect=300s"];
+        let patience = patience.map(|option| ["--set", option]).concat();
+        let proxy = Proxy::start(&cluster, &patience);
+        let count = |clients: f64| {
+            proxy.wait_for("subscribed clients", NOTICED_WITHIN, || {
+                match proxy.metrics().sum("slotway_pubsub_clients", &[]) {
+                    n if n == clients => Ok(()),
+                    n => Err(format!("{n}, not {clients}")),
+                }
+            });
+        };
+        let home = cluster.owner_of(HOME_SLOT).unwrap();
+        cluster.pause(home).unwrap();
+        let mut client = proxy.client();
+        client.send(&encode(&["SUBSCRIBE", "news"]));
+        count(1.0);
+        client.reset();
+        count(0.0);
+        // One that only sends no more still gets its confirmation.
+        let mut half = proxy.client();
+        half.send(&encode(&["SUBSCRIBE", "news"]));
+        count(1.0);
+        half.half_close();
+        cluster.resume(home).unwrap();
+        let confirmed = b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n";
+        assert_eq!(show(&half.rest()), show(confirmed), "{}", kind.name);
+        count(0.0);
+    }
+}
+
+/// The account that slotway has at the nodes may not listen to everything.
+#[test]
+fn what_the_nodes_forbid_is_said_in_their_words() {
+    for kind in servers() {
+        let cluster = boot_cluster(&kind);
+        for node in 0..cluster.len() {
+            let open = ["ACL", "SETUSER", "default", "resetchannels", "&open*"];
+            cluster.ask(node, &open).unwrap();
+        }
+        let proxy = Proxy::start(&cluster, &[]);
+        for hello in ["HELLO 2", "HELLO 3"] {
+            let mut plain = RawClient::connect(cluster.addr(0));
+            let mut client = proxy.client();
+            plain.line(hello);
+            client.line(hello);
+            for line in [
+                "SUBSCRIBE secret",
+                "SUBSCRIBE open1 secret",
+                "PSUBSCRIBE secret*",
+                "PUBLISH secret 1",
+            ] {
+                let expected = plain.line(line);
+                assert!(expected.starts_with(b"-NOPERM"), "{}", show(&expected));
+                let got = client.line(line);
+                assert_eq!(show(&got), show(&expected), "{}: {line}", kind.name);
+            }
+            let refused = client.line("SSUBSCRIBE secret");
+            assert!(refused.starts_with(b"-NOPERM"), "{}", show(&refused));
+            // As if nothing had been asked for.
+            let nil: &[u8] = if hello == "HELLO 3" {
+                b"_\r\n"
+            } else {
+                b"$-1\r\n"
+            };
+            client.expect("GET nothing", nil);
+            wait_subscribers(&proxy, &cluster, 0);
+            for line in ["SUBSCRIBE open1", "PSUBSCRIBE open*", "UNSUBSCRIBE open1"] {
+                let expected = plain.line(line);
+                assert_eq!(show(&client.line(line)), show(&expected), "{line}");
+            }
+            drop(plain);
+            drop(client);
+            wait_subscribers(&proxy, &cluster, 0);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Events that each primary makes of its own keys come once each, from all of them; ordinary messages come once.
 
-use crate::support::{Proxy, cluster_options, servers, show};
-use crate::{NOTICED_WITHIN, publish_until_heard, wait_subscribers};
+use crate::support::{Proxy, RawClient, cluster_options, encode, servers, show};
+use crate::{NOTICED_WITHIN, wait_subscribers};
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, ClusterOptions};
 
@@ -42,10 +42,10 @@ fn events_come_once_from_every_primary_and_messages_once() {
         for key in keys(&cluster) {
             writer.expect(&format!("SET {key} 1"), b"+OK\r\n");
             let event = format!("__keyspace@0__:{key}");
-            let expected = crate::support::encode(&["pmessage", "*", &event, "set"]);
+            let expected = encode(&["pmessage", "*", &event, "set"]);
             let got = by_pattern.reply();
             assert!(got == expected, "{}: {}", kind.name, show(&got));
-            let expected = crate::support::encode(&["pmessage", "*", "__keyevent@0__:set", &key]);
+            let expected = encode(&["pmessage", "*", "__keyevent@0__:set", &key]);
             let got = by_pattern.reply();
             assert!(got == expected, "{}: {}", kind.name, show(&got));
             let got = by_channel.reply();
@@ -53,7 +53,7 @@ fn events_come_once_from_every_primary_and_messages_once() {
             // Had anything come twice, it would be here instead.
             writer.expect("PUBLISH news one", b":1\r\n");
             let got = by_pattern.reply();
-            let expected = crate::support::encode(&["pmessage", "*", "news", "one"]);
+            let expected = encode(&["pmessage", "*", "news", "one"]);
             assert!(got == expected, "{}: {}", kind.name, show(&got));
         }
         writer.expect("PUBSUB NUMPAT", b":1\r\n");
@@ -78,33 +78,70 @@ fn events_follow_a_primary_that_fails() {
         let mut subscriber = proxy.client();
         subscriber.line("PSUBSCRIBE __keyevent@0__:set");
         let keys = keys(&cluster);
+        wait_at(&proxy, &cluster, [0, 1, 2]);
         let replica = cluster.replica_of(0).unwrap();
         cluster.kill(0);
         cluster.wait_promoted(replica, NOTICED_WITHIN).unwrap();
-        for key in &keys {
-            publish_until_heard(&proxy, &format!("SET {key} v{key}"), &mut subscriber, key);
-        }
+        wait_at(&proxy, &cluster, [1, 2, replica]);
+        each_event_once(&proxy, &mut subscriber, &keys);
         // The old primary comes back as a replica: its events are those of the new one.
         cluster.restart(0).unwrap();
         cluster.wait_healthy(NOTICED_WITHIN).unwrap();
-        let mut writer = proxy.client();
-        // One by one: events of two nodes come over two connections, in either order. Names that were not used yet:
-        // events of before may still be on their way.
-        for key in &keys[..2] {
-            let new = format!("{{{key}}}:again");
-            writer.expect(&format!("SET {new} 2"), b"+OK\r\n");
-            let of = |got: &[u8], name: &str| got.ends_with(format!("{name}\r\n").as_bytes());
-            loop {
-                let got = subscriber.reply();
-                if of(&got, &new) {
-                    break;
-                }
-                assert!(keys.iter().any(|key| of(&got, key)), "{}", show(&got));
-            }
-        }
+        wait_at(&proxy, &cluster, [1, 2, replica]);
+        each_event_once(&proxy, &mut subscriber, &keys);
         let again = proxy
             .metrics()
             .sum("slotway_retries_total", &[("reason", "resubscribed")]);
         assert!(again >= 1.0, "not counted");
     }
+}
+
+/// The old primary lives on, and makes events of what it replicates.
+#[test]
+fn events_follow_a_primary_that_hands_over() {
+    for kind in servers() {
+        let cluster = boot(&kind);
+        let proxy = Proxy::start(&cluster, &[]);
+        let mut subscriber = proxy.client();
+        subscriber.line("PSUBSCRIBE __keyevent@0__:set");
+        let keys = keys(&cluster);
+        wait_at(&proxy, &cluster, [0, 1, 2]);
+        let replica = cluster.replica_of(0).unwrap();
+        cluster.failover(replica).unwrap();
+        wait_at(&proxy, &cluster, [1, 2, replica]);
+        each_event_once(&proxy, &mut subscriber, &keys);
+    }
+}
+
+/// Waits until the nodes that live have one pattern each if they are among these, and else none.
+#[track_caller]
+fn wait_at(proxy: &Proxy, cluster: &Cluster, at: [usize; 3]) {
+    proxy.wait_for("the pattern is at every primary", NOTICED_WITHIN, || {
+        let running = (0..cluster.len()).filter(|&node| cluster.node(node).is_running());
+        let patterns = |node: usize| {
+            let reply = cluster.command(node, &["PUBSUB", "NUMPAT"]);
+            reply.expect("the node runs").integer() == Some(1)
+        };
+        let there: Vec<usize> = running.filter(|&node| patterns(node)).collect();
+        match there == at {
+            true => Ok(()),
+            false => Err(format!("{there:?}, not {at:?}")),
+        }
+    });
+}
+
+/// Writes in turn to all primaries; had any event come twice or not at all, the next one would not be in its place.
+#[track_caller]
+fn each_event_once(proxy: &Proxy, subscriber: &mut RawClient, keys: &[String]) {
+    let mut writer = proxy.client();
+    for n in 0..30 {
+        for key in keys {
+            let key = format!("{{{key}}}:{n}");
+            writer.expect(&format!("SET {key} 1"), b"+OK\r\n");
+            let pattern = "__keyevent@0__:set";
+            let expected = encode(&["pmessage", pattern, pattern, &key]);
+            assert_eq!(show(&subscriber.reply()), show(&expected));
+        }
+    }
+    subscriber.expect("PING end", &encode(&["pong", "end"]));
 }

@@ -1,9 +1,10 @@
 //! Subscriptions follow: the home node fails, a slot moves, a primary hands over. The client notices nothing but what
 //! was published meanwhile.
 
-use crate::support::{Proxy, boot_cluster, servers, show};
-use crate::{NOTICED_WITHIN, message, publish_until_heard, wait_subscribers};
+use crate::support::{Proxy, RawClient, boot_cluster, cluster_options, encode, servers, show};
+use crate::{HOME_SLOT, NOTICED_WITHIN, message, publish_until_heard, wait_subscribers};
 use slotway::cluster::Slot;
+use slotway::demo::{Cluster, ClusterOptions};
 
 #[test]
 fn a_subscription_survives_its_home_node() {
@@ -15,32 +16,84 @@ fn a_subscription_survives_its_home_node() {
             "SUBSCRIBE news",
             b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n",
         );
-        let home = (0..3)
-            .find(|&node| {
-                let list = cluster.command(node, &["CLIENT", "LIST", "TYPE", "PUBSUB"]);
-                !list.unwrap().text().is_empty()
-            })
-            .expect("it is at a primary");
+        let home = cluster.owner_of(HOME_SLOT).unwrap();
         let replica = cluster.replica_of(home).unwrap();
+        wait_listeners(&proxy, &cluster, &[home]);
         cluster.kill(home);
-        // Not shown to the client: the next it gets is a message.
-        publish_until_heard(&proxy, "PUBLISH news again", &mut subscriber, "again");
         cluster.wait_promoted(replica, NOTICED_WITHIN).unwrap();
-        publish_until_heard(&proxy, "PUBLISH news after", &mut subscriber, "after");
         // Back where everybody publishes, and only there.
-        let mut publisher = proxy.client();
-        proxy.wait_for("a true count", NOTICED_WITHIN, || {
-            match publisher.line("PUBLISH news count") {
-                count if count == b":1\r\n" => Ok(()),
-                count => Err(show(&count)),
-            }
-        });
-        wait_subscribers(&proxy, &cluster, 1);
+        wait_listeners(&proxy, &cluster, &[replica]);
+        hears_all(&proxy, &mut subscriber);
         let again = proxy
             .metrics()
             .sum("slotway_retries_total", &[("reason", "resubscribed")]);
         assert!(again >= 1.0, "{}: not counted", kind.name);
     }
+}
+
+/// Nobody is promoted, and still the subscription is soon at a node that lives: others publish there.
+#[test]
+fn a_home_that_is_down_is_replaced() {
+    for kind in servers() {
+        let options = ClusterOptions {
+            replicas: 0,
+            ..cluster_options(&kind)
+        };
+        let mut cluster = Cluster::boot(&options).unwrap();
+        let proxy = Proxy::start(&cluster, &[]);
+        let mut subscriber = proxy.client();
+        subscriber.line("SUBSCRIBE news");
+        let home = cluster.owner_of(HOME_SLOT).unwrap();
+        cluster.kill(home);
+        wait_subscribers(&proxy, &cluster, 1);
+        let other = (0..3).find(|&node| node != home && listeners(&cluster, node) == 1);
+        let other = other.expect("a node that lives");
+        let published = cluster.command(other, &["PUBLISH", "news", "one"]);
+        assert_eq!(published.unwrap().integer(), Some(1), "{}", kind.name);
+        assert_eq!(subscriber.reply(), message("news", "one"));
+        // When it is back, it is the home again.
+        cluster.restart(home).unwrap();
+        wait_listeners(&proxy, &cluster, &[home]);
+        hears_all(&proxy, &mut subscriber);
+    }
+}
+
+/// How many listen to the channel of these tests at a node.
+fn listeners(cluster: &Cluster, node: usize) -> i64 {
+    let reply = cluster.command(node, &["PUBSUB", "NUMSUB", "news"]);
+    let count = reply
+        .ok()
+        .and_then(|reply| reply.elements().get(1)?.integer());
+    count.expect("a count")
+}
+
+/// Waits until these nodes have one listener each, and the others that live have none.
+#[track_caller]
+fn wait_listeners(proxy: &Proxy, cluster: &Cluster, at: &[usize]) {
+    proxy.wait_for(
+        "the subscription is where it belongs",
+        NOTICED_WITHIN,
+        || {
+            let running = (0..cluster.len()).filter(|&node| cluster.node(node).is_running());
+            let there: Vec<usize> = running.filter(|&n| listeners(cluster, n) == 1).collect();
+            match there == at {
+                true => Ok(()),
+                false => Err(format!("{there:?}, not {at:?}")),
+            }
+        },
+    );
+}
+
+/// Each message from now on once, in order, and each counted once.
+#[track_caller]
+fn hears_all(proxy: &Proxy, subscriber: &mut RawClient) {
+    let mut publisher = proxy.client();
+    for n in 0..50 {
+        publisher.expect(&format!("PUBLISH news {n}"), b":1\r\n");
+        let got = subscriber.reply();
+        assert_eq!(show(&got), show(&message("news", &n.to_string())));
+    }
+    subscriber.expect("PING end", &encode(&["pong", "end"]));
 }
 
 #[test]
@@ -59,7 +112,7 @@ fn sharded_channels_follow_their_slot() {
         let mut publisher = proxy.client();
         publisher.expect("SPUBLISH news one", b":1\r\n");
         let got = subscriber.reply();
-        assert_eq!(got, crate::support::encode(&["smessage", "news", "one"]));
+        assert_eq!(got, encode(&["smessage", "news", "one"]));
         cluster.migrate_slot(slot, from, to).unwrap();
         publish_until_heard(&proxy, "SPUBLISH news moved", &mut subscriber, "moved");
         // While the slot is on its way back, and by a client that comes after.
@@ -73,7 +126,7 @@ fn sharded_channels_follow_their_slot() {
         publisher.expect("SPUBLISH news two", b":2\r\n");
         for client in [&mut subscriber, &mut late] {
             let got = client.reply();
-            let expected = crate::support::encode(&["smessage", "news", "two"]);
+            let expected = encode(&["smessage", "news", "two"]);
             assert!(got == expected, "{}", show(&got));
         }
         cluster.finish_migration(slot, to, from).unwrap();
@@ -94,20 +147,10 @@ fn a_hand_over_moves_the_subscription_to_the_new_primary() {
         let proxy = Proxy::start(&cluster, &["--workers", "1"]);
         let mut subscriber = proxy.client();
         subscriber.line("SUBSCRIBE news");
-        let home = cluster.owner_of(8191).unwrap();
+        let home = cluster.owner_of(HOME_SLOT).unwrap();
         let replica = cluster.replica_of(home).unwrap();
         cluster.failover(replica).unwrap();
-        let mut publisher = proxy.client();
-        proxy.wait_for("the subscription has moved", NOTICED_WITHIN, || {
-            let there = cluster.command(replica, &["PUBSUB", "NUMSUB", "news"]);
-            let left = cluster.command(home, &["PUBSUB", "NUMSUB", "news"]);
-            let count = |reply: &slotway::demo::Reply| reply.elements()[1].integer();
-            match (count(&there.unwrap()), count(&left.unwrap())) {
-                (Some(1), Some(0)) => Ok(()),
-                counts => Err(format!("{counts:?}")),
-            }
-        });
-        publisher.expect("PUBLISH news one", b":1\r\n");
-        assert_eq!(subscriber.reply(), message("news", "one"));
+        wait_listeners(&proxy, &cluster, &[replica]);
+        hears_all(&proxy, &mut subscriber);
     }
 }
