@@ -1,7 +1,16 @@
 //! The README's tables are made from the code: options from the table of options, metrics from the table of
-//! metrics, refused commands from the table of commands, and every query in `dashboards/` names metrics that exist. `SLOTWAY_WRITE_README=1 cargo test --test
+//! metrics, refused commands from the table of commands, differences from the test that finds no others, and every query in `dashboards/` names metrics that exist. `SLOTWAY_WRITE_README=1 cargo test --test
 //! readme` writes the tables anew.
 
+#[path = "identity/differences.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "most of it is for tests/identity.rs, which it is a part of"
+)]
+mod differences;
+
+use differences::{BEYOND, DIFFERENCES, Verdict};
 use slotway::command::{CommandTable, Policy};
 use slotway::observe::{Kind, METRICS};
 use std::collections::BTreeMap;
@@ -61,6 +70,23 @@ fn refused_table() -> String {
     text
 }
 
+/// What a client sees otherwise than from one server, without what is refused.
+fn differences_table() -> String {
+    let mut table = "| what | how it differs | tested in |\n| --- | --- | --- |\n".to_owned();
+    for row in DIFFERENCES {
+        if let Verdict::Other(file) = row.verdict {
+            let names = row.commands.iter();
+            let names = names.map(|n| format!("`{}`", n.replace('|', " ").to_ascii_uppercase()));
+            let names = names.collect::<Vec<_>>().join(" ");
+            let _ = writeln!(table, "| {names} | {} | `tests/{file}` |", row.why);
+        }
+    }
+    for (what, how, file) in BEYOND {
+        let _ = writeln!(table, "| {what} | {how} | `tests/{file}` |");
+    }
+    table
+}
+
 /// The README with what is between the two marks of `name` replaced.
 fn with_table(readme: &str, name: &str, table: &str) -> String {
     let begin = format!("<!-- {name}: begin -->\n");
@@ -79,6 +105,7 @@ fn the_readmes_tables_are_those_of_the_code() {
     let fresh = with_table(&readme, "options", &slotway::config::markdown());
     let fresh = with_table(&fresh, "metrics", &metrics_table());
     let fresh = with_table(&fresh, "refused", &refused_table());
+    let fresh = with_table(&fresh, "differences", &differences_table());
     if std::env::var_os("SLOTWAY_WRITE_README").is_some() {
         std::fs::write(&path, &fresh).unwrap();
         return;

@@ -116,6 +116,13 @@ impl Command {
         enough && (self.rule != Rule::Pairs || args % 2 == 1)
     }
 
+    /// Whether all that is wrong with the number of arguments is that the last key has no value (MSET): servers find that
+    /// when they execute the command, so inside MULTI they queue it.
+    pub fn lacks_a_value(&self, args: usize) -> bool {
+        let least = self.arity.unsigned_abs() as usize;
+        self.rule == Rule::Pairs && args >= least && args.is_multiple_of(2)
+    }
+
     /// The servers' text for a wrong number of arguments.
     #[cold]
     pub fn arity_error(&self) -> String {

@@ -78,7 +78,10 @@ impl Session {
                     self.unwatch(state);
                     return Some(self.refuse(state, about, &text));
                 }
-                Err(text)
+                match command.lacks_a_value(request.len()) {
+                    true => self.queue(state, command, request, route(command, request)),
+                    false => Err(text),
+                }
             }
             _ if command.flags.contains(Flags::NO_MULTI) && !self.may_nest(command) => {
                 Err(self.not_allowed(command))

@@ -188,6 +188,7 @@ const SORTED_SETS: &[&str] = &[
     "ZPOPMIN $k [$c|]",
     "ZPOPMAX $k [$c|]",
     "ZSCAN $k 0 COUNT 100000",
+    "ZRANDMEMBER $k [100000|0|100000 WITHSCORES]",
 ];
 
 // Of members with different scores the order is unspecified: these keys have one score only.

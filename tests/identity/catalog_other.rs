@@ -48,6 +48,7 @@ pub const SCRIPTS: &[&str] = &[
     "FCALL second·get 1 $t",
     "FCALL·RO [first·set|second·get|nowhere] 1 $t $v",
     "FUNCTION RESTORE $v",
+    "FUNCTION STATS",
 ];
 
 /// The connection, the server, and what neither knows.
@@ -69,7 +70,7 @@ pub const SERVER: &[&str] = &[
     "READONLY",
     "READWRITE",
     "ASKING",
-    "CLUSTER [INFO|NODES|SLOTS|SHARDS|MEET|]",
+    "CLUSTER [INFO|NODES|SLOTS|SHARDS|MEET|REPLICATE x|]",
     "ROLE",
     "PUBLISH $m $v",
     "SPUBLISH $m $v",

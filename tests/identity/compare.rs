@@ -37,8 +37,8 @@ pub fn mode(args: &[Vec<u8>]) -> Mode {
     match name.as_slice() {
         b"smembers" | b"sinter" | b"sunion" | b"sdiff" | b"hkeys" | b"hvals" | b"keys"
         | b"spop" | b"srandmember" => Mode::Elements,
-        b"hrandfield" if args.len() < 4 => Mode::Elements,
-        b"hgetall" | b"hrandfield" => Mode::Pairs,
+        b"hrandfield" | b"zrandmember" if args.len() < 4 => Mode::Elements,
+        b"hgetall" | b"hrandfield" | b"zrandmember" => Mode::Pairs,
         b"sscan" => Mode::CursorElements,
         b"hscan" | b"zscan" => Mode::CursorPairs,
         b"ttl" | b"pttl" | b"expiretime" | b"pexpiretime" | b"httl" | b"hpttl" | b"hexpiretime"

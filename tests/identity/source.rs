@@ -7,15 +7,16 @@ use rand::{Rng, SeedableRng};
 use super::catalog;
 use super::catalog_other::{KEYS, SCRIPTS, SERVER};
 use super::compare::{self, Mode};
-use super::excluded::{NOT_SPOILT, is_excluded, is_peculiar};
+use super::differences::{NOT_SPOILT, difference, is_peculiar};
 use super::steps::{Batch, CLIENTS_MAX, Ending, Sequence, Step, ignored, line_args, plain};
 use super::template;
-use super::values::KINDS;
+use super::values::{KINDS, Values};
 use super::wire;
 use crate::support;
 
 impl Sequence {
-    /// The sequence of a seed, for the server of this name. `commands` are the names of all commands that it has.
+    /// The sequence of a seed, for the server of this name. `commands` are the names of all commands and subcommands that
+    /// it has.
     pub fn of(seed: u64, server: &'static str, commands: &[String]) -> Self {
         let mut source = Source {
             rng: StdRng::seed_from_u64(seed),
@@ -108,10 +109,35 @@ impl Source<'_> {
                 let args = ["FLUSHALL", "SET single 1", "RANDOMKEY"];
                 out.extend(args.map(|line| plain(&line_args(line))));
             }
+            54..64 => out.push(self.transaction()),
             _ => {
                 let args = self.by_template();
                 out.push(self.encoded(&args));
             }
+        }
+    }
+
+    /// From MULTI to its end, on one slot. None of its commands has a reply without an order: they are in EXEC's.
+    fn transaction(&mut self) -> Step {
+        let tag = Values::tag(&mut self.rng);
+        let mut bytes = support::encode(&["MULTI"]);
+        let mut replies = 2;
+        for _ in 0..self.rng.random_range(0..8) {
+            let (kind, table) = *self.tables.choose(&mut self.rng).expect("a table at least");
+            let template = table.choose(&mut self.rng).expect("no table is empty");
+            let drawn = template::draw_in_one_slot(template, kind, &tag, &mut self.rng);
+            let is_exact = compare::mode(&drawn.args) == Mode::Exact;
+            if is_exact && !is_peculiar(&drawn.args, self.server) {
+                bytes.extend(support::encode(&drawn.args));
+                replies += 1;
+            }
+        }
+        let end = ["EXEC", "EXEC", "EXEC", "DISCARD"];
+        bytes.extend(support::encode(&[end.choose(&mut self.rng).expect("some")]));
+        Step::Command {
+            bytes,
+            replies,
+            mode: Mode::Exact,
         }
     }
 
@@ -138,8 +164,12 @@ impl Source<'_> {
     /// Any command with any arguments. What may be taken for a key is in one slot, whatever its position means.
     fn at_random(&mut self) -> Step {
         let name = self.commands.choose(&mut self.rng).expect("some");
-        let mut args = vec![name.clone().into_bytes()];
-        if !is_excluded(name) {
+        let words = name.split('|');
+        let mut args: Vec<Vec<u8>> = words.map(|word| word.as_bytes().to_vec()).collect();
+        if name == "multi" {
+            // What is behind it would be queued.
+            args.push(b"more".to_vec());
+        } else if difference(name).is_none() {
             let (mut word, tag) = *WORDS.choose(&mut self.rng).expect("some");
             if word == "1" && (name.contains("expire") || name.contains("setex")) {
                 // It would end while the test runs.
@@ -239,9 +269,7 @@ impl Source<'_> {
 /// Arguments, too many or too few, for commands that are otherwise excluded.
 fn wrong_arity(name: &str) -> Option<&'static [&'static str]> {
     match name {
-        "multi" | "exec" | "discard" | "unwatch" | "wait" | "monitor" | "swapdb" | "move" => {
-            Some(&["a", "b", "c", "d"])
-        }
+        "unwatch" | "wait" | "monitor" | "swapdb" | "move" => Some(&["a", "b", "c", "d"]),
         "watch" | "blpop" | "brpop" | "blmove" | "blmpop" | "subscribe" | "ssubscribe"
         | "debug" | "migrate" | "config" | "client" | "memory" | "cluster" | "spop" | "scan"
         | "hscan" => Some(&[]),

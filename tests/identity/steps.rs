@@ -1,6 +1,10 @@
 //! Sequences: what one or two clients send, in which pieces, and how it ends. All of it is drawn from the seed, so
 //! that a seed is a sequence.
 
+use std::collections::BTreeSet;
+
+use slotway::resp::parse_request;
+
 use super::compare::{self, Mode};
 use crate::support;
 
@@ -61,6 +65,31 @@ impl Sequence {
     /// How many commands it has.
     pub fn commands(&self) -> usize {
         self.batches.iter().map(|batch| batch.steps.len()).sum()
+    }
+}
+
+impl Sequence {
+    /// The names of its commands, those of subcommands as `config|set`.
+    pub fn names(&self) -> BTreeSet<String> {
+        let steps = self.batches.iter().flat_map(|batch| &batch.steps);
+        let mut names = BTreeSet::new();
+        for step in steps {
+            let Step::Command { bytes, .. } = step else {
+                continue;
+            };
+            let mut spans = Vec::new();
+            if let Some(request) = parse_request(bytes, &mut spans) {
+                let word = |i| {
+                    request
+                        .get(i)
+                        .map(|w| String::from_utf8_lossy(w).to_ascii_lowercase())
+                };
+                let name = word(0).unwrap_or_default();
+                names.extend(word(1).map(|second| format!("{name}|{second}")));
+                names.insert(name);
+            }
+        }
+        names
     }
 }
 

@@ -21,6 +21,16 @@ pub struct Drawn {
 /// Draws a command from a template. `kind` is the type of value that `$k` and `$t` are meant to hold.
 pub fn draw(template: &str, kind: &str, rng: &mut StdRng) -> Drawn {
     let tag = template.contains("$t").then(|| Values::tag(rng));
+    draw_tagged(template, kind, tag, rng)
+}
+
+/// The same with all keys in one slot.
+pub fn draw_in_one_slot(template: &str, kind: &str, tag: &str, rng: &mut StdRng) -> Drawn {
+    let template = template.replace("$k", "$t").replace("$a", "$t");
+    draw_tagged(&template, kind, Some(tag.to_owned()), rng)
+}
+
+fn draw_tagged(template: &str, kind: &str, tag: Option<String>, rng: &mut StdRng) -> Drawn {
     let mut drawn = Drawn {
         args: Vec::new(),
         counts: Vec::new(),

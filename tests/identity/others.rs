@@ -1,0 +1,81 @@
+//! What is not compared because it is not the same: commands that are refused, and those whose answer comes from all nodes or
+//! from one of them.
+
+use slotway::demo::Server;
+
+use super::differences::{Verdict, difference};
+use crate::support::{Proxy, boot_cluster, servers, show};
+use crate::{Listed, listed};
+
+/// What a request is answered with, at its beginning.
+const ANSWERS: &[(&str, &str)] = &[
+    ("LASTSAVE", ":1"),
+    ("SLOWLOG RESET", "+OK\r\n"),
+    ("SLOWLOG LEN", ":"),
+    ("SLOWLOG GET", "*"),
+    ("COMMANDLOG RESET slow", "+OK\r\n"),
+    ("COMMANDLOG LEN slow", ":"),
+    ("COMMANDLOG GET 1 slow", "*"),
+    ("LATENCY RESET", ":0\r\n"),
+    ("MEMORY PURGE", "+OK\r\n"),
+    ("MEMORY USAGE nosuchkey", "$-1\r\n"),
+    ("FUNCTION DUMP", "$"),
+    ("ACL GENPASS", "$64\r\n"),
+    ("MODULE LIST", "*"),
+    (
+        "CLUSTER KEYSLOT key",
+        "-ERR This instance has cluster support disabled\r\n",
+    ),
+    (
+        "CLUSTERSCAN 0",
+        "-ERR This instance has cluster support disabled\r\n",
+    ),
+];
+
+#[test]
+fn what_is_refused_is_refused_in_slotways_words() {
+    for kind in servers() {
+        let plain = Server::boot(&kind.path, &[]).expect("a plain server");
+        let cluster = boot_cluster(&kind);
+        let proxy = Proxy::start(&cluster, &["--workers", "1"]);
+        let mut client = proxy.client();
+        let mut refused = 0;
+        for Listed {
+            name,
+            arity,
+            container,
+        } in listed(&plain)
+        {
+            let row = difference(&name);
+            if container || row.is_none_or(|row| row.verdict != Verdict::Refused) {
+                continue;
+            }
+            let mut words: Vec<&str> = name.split('|').collect();
+            while words.len() < arity {
+                words.push("1");
+            }
+            let reply = client.command(&words);
+            assert!(
+                reply.starts_with(b"-ERR slotway: '"),
+                "{}: {words:?}: {}",
+                kind.name,
+                show(&reply)
+            );
+            refused += 1;
+        }
+        assert!(refused > 30, "{}: {refused}", kind.name);
+        for (line, start) in ANSWERS {
+            if kind.name == "redis" && (line.starts_with("COMMANDLOG") || *line == "CLUSTERSCAN 0")
+            {
+                continue;
+            }
+            let reply = client.line(line);
+            assert!(
+                reply.starts_with(start.as_bytes()),
+                "{}: {line}: {}",
+                kind.name,
+                show(&reply)
+            );
+        }
+    }
+}
