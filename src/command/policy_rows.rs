@@ -69,7 +69,6 @@ pub const SCRIPT_WITHOUT_KEYS: &str = "without keys is refused by policy.keyless
      that the script uses, or set it to \"any\"";
 pub(super) const BLOCKING: &str =
     "may block without naming a key, so its node cannot be told; connect to the node";
-const WAITING_FOR_DISKS: &str = "needs to know what is on the disks of several nodes, and they do not show it; use WAIT, or ask the node";
 const TRACKING: &str = "is not supported: slotway has no client-side caching";
 const CONTAINER: &str = "needs a subcommand";
 const REPLICATION: &str = "belongs to the cluster's own replication; connect to the node";
@@ -205,7 +204,7 @@ pub(super) const ROWS: &[(&str, Policy)] = &[
 
     // Last longer than one reply.
     ("wait",           Policy::Mode(Mode::Wait)),
-    ("waitaof",        Refused(WAITING_FOR_DISKS)),
+    ("waitaof",        Policy::Mode(Mode::Waitaof)),
     ("subscribe",      Policy::Mode(Mode::Subscription)),
     ("psubscribe",     Policy::Mode(Mode::Subscription)),
     ("ssubscribe",     Policy::Mode(Mode::Subscription)),

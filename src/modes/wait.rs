@@ -26,6 +26,36 @@ impl Wait {
     }
 }
 
+/// What a client asked for whose writes are to be on disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitAof {
+    /// 1: the primary's own disk.
+    pub local: i64,
+    /// So many replicas' disks.
+    pub replicas: i64,
+    /// Milliseconds; `None`: for ever.
+    pub timeout_ms: Option<u64>,
+}
+
+impl WaitAof {
+    /// `WAITAOF local replicas timeout`, or the servers' own text for what is wrong with it.
+    pub fn parse(local: &[u8], replicas: &[u8], timeout: &[u8]) -> Result<Self, &'static str> {
+        let local = strict_integer(local).ok_or("ERR value is not an integer or out of range")?;
+        if !(0..=1).contains(&local) {
+            return Err("ERR value is out of range, value must between 0 and 1");
+        }
+        let replicas = strict_integer(replicas)
+            .filter(|&replicas| replicas >= 0)
+            .ok_or("ERR value is out of range, must be positive")?;
+        let Wait { timeout_ms, .. } = Wait::parse(b"0", timeout)?;
+        Ok(Self {
+            local,
+            replicas,
+            timeout_ms,
+        })
+    }
+}
+
 /// What `INFO replication` says of a primary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replication {

@@ -17,6 +17,7 @@ mod errand;
 mod errors;
 mod executing;
 mod fan_out;
+mod fsync;
 mod healing;
 mod inspect;
 mod mailbox;

@@ -52,7 +52,7 @@ impl Session {
                 self.reply_in_turn(state, about, b"+OK\r\n");
                 Taken::Yes
             }
-            Mode::Waitaof => self.refuse(state, about, &command.refusal("is not supported yet")),
+            Mode::Waitaof => self.wait_for_disks(state, batch, about, request),
             Mode::Subscription => self.subscription(state, command, about, request),
         }
     }
@@ -63,6 +63,11 @@ impl Session {
 pub(super) fn waits_its_turn(mode: Mode) -> bool {
     matches!(
         mode,
-        Mode::Blocking | Mode::Subscription | Mode::Watch | Mode::Wait | Mode::Monitor
+        Mode::Blocking
+            | Mode::Subscription
+            | Mode::Watch
+            | Mode::Wait
+            | Mode::Waitaof
+            | Mode::Monitor
     )
 }

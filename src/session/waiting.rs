@@ -26,11 +26,11 @@ const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 const ASK_REPLICAS: &[u8] = b"*3\r\n$4\r\nWAIT\r\n$10\r\n1000000000\r\n$1\r\n1\r\n";
 
 /// Pauses between two looks: the first, and up to what they double.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(super) const FIRST_LOOK: Duration = Duration::from_millis(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Replicas are made to acknowledge this often.
-const ASK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// Timeouts above it are no timeouts, in milliseconds.
 const TIMEOUT_MAX: u64 = 1000 * 365 * 24 * 3600 * 1000;
@@ -52,10 +52,10 @@ struct WrittenLane {
 type Offset = Cell<Option<u64>>;
 
 /// One primary that is waited for.
-struct Target {
-    lane: Rc<Lane>,
+pub(super) struct Target {
+    pub(super) lane: Rc<Lane>,
     /// How many connections the lane had lost at the writes, if there were any.
-    losses: Option<u32>,
+    pub(super) losses: Option<u32>,
     offset: Rc<Offset>,
 }
 
@@ -128,6 +128,25 @@ impl Session {
             Ok(wait) => wait,
             Err(text) => return self.refuse(state, about, text),
         };
+        let Some(targets) = self.written_to(state, batch) else {
+            // Nobody knows whether what was written over a lost connection is still there: no replica has it for sure.
+            self.reply_in_turn(state, about, b":0\r\n");
+            return Taken::Yes;
+        };
+        let context = self.context.clone();
+        let patience = Patience::new(wait.timeout_ms);
+        let unblock = patience.unblock.clone();
+        let counting = run(context, wait, patience, targets);
+        let taken = self.drive(state, about, HangUp::Ends, counting);
+        if let Some(driven) = &mut state.driven {
+            driven.unblock = Some(unblock);
+        }
+        taken
+    }
+
+    /// The primaries that it has written to, or all of them if it has written nothing. `None`: a connection that it
+    /// has written over is lost.
+    pub(super) fn written_to(&self, state: &mut State, batch: &Batch<'_>) -> Option<Vec<Target>> {
         // The next write is noted, whichever lane it takes.
         state.wrote_last = LaneId::NONE;
         let mut lost = false;
@@ -145,9 +164,7 @@ impl Session {
             }));
         }
         if lost {
-            // Nobody knows whether what was written over a lost connection is still there: no replica has it for sure.
-            self.reply_in_turn(state, about, b":0\r\n");
-            return Taken::Yes;
+            return None;
         }
         if targets.is_empty() {
             let primaries = batch.map.primaries();
@@ -157,29 +174,17 @@ impl Session {
                 offset: Rc::new(Cell::new(Some(0))),
             }));
         }
-        let context = self.context.clone();
-        let patience = Patience::new(&wait);
-        let unblock = patience.unblock.clone();
-        let taken = self.drive(
-            state,
-            about,
-            HangUp::Ends,
-            run(context, wait, patience, targets),
-        );
-        if let Some(driven) = &mut state.driven {
-            driven.unblock = Some(unblock);
-        }
-        taken
+        Some(targets)
     }
 }
 
 /// What ends a WAIT, besides the replicas.
-struct Patience {
+pub(super) struct Patience {
     deadline: Option<Instant>,
-    unblock: Rc<Signal>,
+    pub(super) unblock: Rc<Signal>,
 }
 
-enum End {
+pub(super) enum End {
     Counted,
     TimeIsUp,
     Unblocked(Unblock),
@@ -214,11 +219,10 @@ async fn run(
         }
         pause = (pause * 2).min(LOOK_EVERY);
     };
-    if let End::Unblocked(how) = end {
-        patience.unblock.release_with_answer();
-        if how == Unblock::Error {
-            return Bytes::from_static(Unblock::ERROR);
-        }
+    if let End::Unblocked(how) = end
+        && let Some(error) = patience.unblocked(how)
+    {
+        return error;
     }
     let mut reply = Vec::new();
     encode::integer(&mut reply, counted as i64);
@@ -226,18 +230,25 @@ async fn run(
 }
 
 impl Patience {
-    fn new(wait: &Wait) -> Self {
-        let timeout = wait
-            .timeout_ms
-            .map(|ms| Duration::from_millis(ms.min(TIMEOUT_MAX)));
+    pub(super) fn new(timeout_ms: Option<u64>) -> Self {
+        let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.min(TIMEOUT_MAX)));
         Self {
             deadline: timeout.map(|timeout| Instant::now() + timeout),
             unblock: Rc::default(),
         }
     }
 
+    /// CLIENT UNBLOCK has ended it: the reply, unless it is what has been counted.
+    pub(super) fn unblocked(&self, how: Unblock) -> Option<Bytes> {
+        self.unblock.release_with_answer();
+        (how == Unblock::Error).then(|| Bytes::from_static(Unblock::ERROR))
+    }
+
     /// What a future comes to, unless the end comes before.
-    async fn before_its_end<T>(&self, future: impl Future<Output = T>) -> Result<T, End> {
+    pub(super) async fn before_its_end<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, End> {
         let time_is_up = async {
             match self.deadline {
                 Some(deadline) => sleep_until(deadline).await,
@@ -252,6 +263,14 @@ impl Patience {
     }
 }
 
+impl Target {
+    /// Whether nobody knows any more what became of the writes.
+    pub(super) fn is_lost(&self) -> bool {
+        self.losses
+            .is_some_and(|losses| losses != self.lane.losses())
+    }
+}
+
 /// How many replicas have acknowledged, at the primary where the fewest have. `None`: a connection is lost, and with
 /// it whatever was known of the writes.
 async fn look(targets: &[Target]) -> Option<usize> {
@@ -262,10 +281,7 @@ async fn look(targets: &[Target]) -> Option<usize> {
             Some(answer) => answer.await.ok(),
             None => None,
         };
-        if target
-            .losses
-            .is_some_and(|losses| losses != target.lane.losses())
-        {
+        if target.is_lost() {
             return None;
         }
         let said = reply
@@ -283,7 +299,7 @@ async fn look(targets: &[Target]) -> Option<usize> {
 }
 
 /// INFO on a lane, behind everything that the session has sent on it.
-fn ask(lane: &Rc<Lane>) -> Option<oneshot::Receiver<Bytes>> {
+pub(super) fn ask(lane: &Rc<Lane>) -> Option<oneshot::Receiver<Bytes>> {
     let (answer, receiver) = oneshot::channel();
     let asker = Rc::new(Asker {
         answer: RefCell::new(Some(answer)),
@@ -317,7 +333,7 @@ impl Requester for Asker {
 
 /// Makes a primary's replicas acknowledge what they have. Ends with the node's reply, or with the connection. Without
 /// a connection nothing is lost but time: replicas acknowledge once a second by themselves.
-async fn ask_replicas(context: Rc<SessionContext>, node: NodeAddr) {
+pub(super) async fn ask_replicas(context: Rc<SessionContext>, node: NodeAddr) {
     if let Ok(mut lease) = context.leases.take(&node, resp::Proto::Resp2).await
         && lease.exchange(ASK_REPLICAS).await.is_ok()
     {

@@ -56,7 +56,7 @@ pub const DIFFERENCES: &[Difference] = &[
     row(&["wait"],
         "counts the replicas of every primary that the client has written to, and answers the least", Other("wait.rs")),
     row(&["waitaof"],
-        "refused: it would have to know what is on the disks of several nodes", Other("wait.rs")),
+        "counts the disks of every primary that the client has written to, and answers the least", Other("waitaof.rs")),
     row(&["lastsave"],
         "the oldest of all primaries' last saves", Other("identity/others.rs")),
     row(&["slowlog", "commandlog", "latency|reset", "memory|purge"],

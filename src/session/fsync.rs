@@ -1,0 +1,194 @@
+//! WAITAOF: until the writes of this client are on the disks of every primary that it has written to, and of so many
+//! of their replicas.
+//!
+//! Servers tell how far the disks are only to a connection that asks, about its own last write; on a shared lane that
+//! is anybody's. So a connection is taken to each primary, and a write that changes nothing is done there, behind the
+//! client's own: it restores no function at all. From then on WAITAOF on that connection, in a transaction, where it
+//! does not block, says how far the disks are.
+
+use super::dispatch::{Batch, Taken};
+use super::driven::HangUp;
+use super::replies::About;
+use super::waiting::{ASK_EVERY, End, FIRST_LOOK, LOOK_EVERY, Patience, Target, ask, ask_replicas};
+use super::{Session, SessionContext, State, errors};
+use crate::modes::WaitAof;
+use crate::resp::{self, Proto, Request, encode};
+use crate::upstream::{Lease, Lost, NoLease};
+use bytes::Bytes;
+use std::rc::Rc;
+use tokio::time::{Instant, sleep};
+
+/// FUNCTION RESTORE of a dump without functions: replicated, and written to the file, like any write.
+const WRITE_NOTHING: &[u8] = b"*4\r\n$8\r\nFUNCTION\r\n$7\r\nRESTORE\r\n\
+      $10\r\n\x0a\x00\x5d\x9b\x5c\x40\x0f\x7f\xa2\xda\r\n$6\r\nAPPEND\r\n";
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+/// One primary that is waited for.
+struct Disk {
+    target: Target,
+    lease: Lease,
+}
+
+/// Why there is nothing to wait for.
+enum Failed {
+    /// What the client is told.
+    Told(Bytes),
+    /// The node is gone, and with it what was known of the writes.
+    Gone,
+}
+
+/// How many disks: 1 for the primary's own, and how many replicas'.
+type Counts = [i64; 2];
+
+impl Session {
+    /// `WAITAOF local replicas timeout`
+    pub(super) fn wait_for_disks(
+        self: &Rc<Self>,
+        state: &mut State,
+        batch: &Batch<'_>,
+        about: About,
+        request: &Request<'_>,
+    ) -> Taken {
+        let wait = match WaitAof::parse(request.arg(1), request.arg(2), request.arg(3)) {
+            Ok(wait) => wait,
+            Err(text) => return self.refuse(state, about, text),
+        };
+        let Some(targets) = self.written_to(state, batch) else {
+            self.reply_in_turn(state, about, &reply([0, 0]));
+            return Taken::Yes;
+        };
+        let patience = Patience::new(wait.timeout_ms);
+        let unblock = patience.unblock.clone();
+        let look = [MULTI, request.bytes(), EXEC].concat();
+        let context = self.context.clone();
+        let taken = self.drive(state, about, HangUp::Ends, async move {
+            match run(&context, wait, &patience, targets, &look).await {
+                Ok(reply) | Err(Failed::Told(reply)) => reply,
+                Err(Failed::Gone) => reply([0, 0]),
+            }
+        });
+        if let Some(driven) = &mut state.driven {
+            driven.unblock = Some(unblock);
+        }
+        taken
+    }
+}
+
+async fn run(
+    context: &Rc<SessionContext>,
+    wait: WaitAof,
+    patience: &Patience,
+    targets: Vec<Target>,
+    look: &[u8],
+) -> Result<Bytes, Failed> {
+    let mut disks = Vec::new();
+    for target in targets {
+        disks.push(Disk::begin(context, target, look).await?);
+    }
+    let mut pause = FIRST_LOOK;
+    let mut asked: Option<Instant> = None;
+    loop {
+        let mut counts = [i64::MAX; 2];
+        for disk in &mut disks {
+            let [local, replicas] = disk.look(look).await?;
+            counts = [counts[0].min(local), counts[1].min(replicas)];
+        }
+        if counts[0] >= wait.local && counts[1] >= wait.replicas {
+            return Ok(reply(counts));
+        }
+        if asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
+            asked = Some(Instant::now());
+            for disk in &disks {
+                let node = disk.lease.node().clone();
+                tokio::task::spawn_local(ask_replicas(context.clone(), node));
+            }
+        }
+        match patience.before_its_end(sleep(pause)).await {
+            Ok(()) => {}
+            Err(End::Unblocked(how)) => {
+                return Ok(patience.unblocked(how).unwrap_or_else(|| reply(counts)));
+            }
+            Err(_) => return Ok(reply(counts)),
+        }
+        pause = (pause * 2).min(LOOK_EVERY);
+    }
+}
+
+impl Disk {
+    /// Opens the connection. What the server refuses is found before anything is written.
+    async fn begin(
+        context: &Rc<SessionContext>,
+        target: Target,
+        look: &[u8],
+    ) -> Result<Self, Failed> {
+        let lease = match context.leases.take(target.lane.node(), Proto::Resp2).await {
+            Ok(lease) => lease,
+            Err(NoLease::Limit) => return Err(Failed::Told(errors::no_lease())),
+            Err(NoLease::Down(_)) => return Err(Failed::Gone),
+        };
+        let mut disk = Self { target, lease };
+        disk.look(look).await?;
+        if disk.target.losses.is_some() {
+            told(disk.lease.exchange(WRITE_NOTHING).await?)?;
+            // The lane that the client's writes went over is still there: both lead to one and the same process.
+            if let Some(answer) = ask(&disk.target.lane) {
+                answer.await.map_err(|_| Failed::Gone)?;
+            }
+            if disk.target.is_lost() {
+                return Err(Failed::Gone);
+            }
+        }
+        Ok(disk)
+    }
+
+    async fn look(&mut self, look: &[u8]) -> Result<Counts, Failed> {
+        const REPLIES: usize = 3;
+        self.lease.send(look, REPLIES).await?;
+        let mut last = Bytes::new();
+        let mut first_error = None;
+        for _ in 0..REPLIES {
+            last = self.lease.reply().await?;
+            if last.first() == Some(&b'-') {
+                first_error.get_or_insert(last.clone());
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(Failed::Told(error));
+        }
+        let inner = resp::elements(&last).and_then(|all| all.into_iter().next());
+        let inner = told(inner.map_or(Bytes::new(), |range| last.slice(range)))?;
+        let numbers = resp::elements(&inner).unwrap_or_default();
+        let numbers: Vec<i64> = (numbers.into_iter())
+            .filter_map(|range| resp::integer(&inner[range]))
+            .collect();
+        match numbers[..] {
+            [local, replicas] => Ok([local, replicas]),
+            _ => Err(Failed::Gone),
+        }
+    }
+}
+
+/// A reply that is no error.
+fn told(reply: Bytes) -> Result<Bytes, Failed> {
+    match reply.first() {
+        Some(b'-') => Err(Failed::Told(reply)),
+        _ => Ok(reply),
+    }
+}
+
+impl From<Lost> for Failed {
+    fn from(_: Lost) -> Self {
+        Self::Gone
+    }
+}
+
+fn reply(counts: Counts) -> Bytes {
+    let mut out = Vec::new();
+    encode::array(&mut out, counts.len());
+    for count in counts {
+        encode::integer(&mut out, count);
+    }
+    out.into()
+}

@@ -1,0 +1,155 @@
+//! WAITAOF answers for the disks of all primaries that the client has written to, and of their replicas, and changes
+//! nothing there.
+
+mod support;
+
+use std::time::Duration;
+
+use slotway::cluster::Slot;
+use slotway::demo::{Cluster, Server};
+use support::{Proxy, RawClient, boot_cluster, encode, redis, show, valkey};
+
+/// How long what must come may take.
+const SOON: Duration = Duration::from_secs(20);
+
+const LIBRARY: &str =
+    "#!lua name=mine\nredis.register_function('mine', function() return 'kept' end)";
+
+#[test]
+fn an_older_server_says_that_it_has_no_such_command() {
+    let cluster = boot_cluster(&redis());
+    let proxy = Proxy::start(&cluster, &["--workers", "1"]);
+    let before = offset(&cluster, 0);
+    let line = "WAITAOF 0 1 10";
+    let plain = RawClient::connect(cluster.addr(0)).line(line);
+    assert!(plain.starts_with(b"-ERR unknown command"));
+    let mut client = proxy.client();
+    client.expect(&format!("SET {} 1", key_of(&cluster, 1)), b"+OK\r\n");
+    client.expect(line, &plain);
+    assert_eq!(offset(&cluster, 0), before, "nothing was written");
+}
+
+#[test]
+fn what_is_on_disks_is_told() {
+    let kind = valkey();
+    let cluster = boot_cluster(&kind);
+    let proxy = Proxy::start(&cluster, &["--workers", "1"]);
+    let plain = Server::boot(&kind.path, &[]).expect("a server");
+    mistakes_are_told_as_the_server_does(&proxy, plain.addr());
+    on_all(&cluster, &["CONFIG", "SET", "appendonly", "yes"]);
+    proxy.client().command(&["FUNCTION", "LOAD", LIBRARY]);
+    proxy.wait_for("a file at every node", SOON, || {
+        match &proxy.client().line("WAITAOF 1 1 1")[..] {
+            b"*2\r\n:1\r\n:1\r\n" => Ok(()),
+            other => Err(show(other)),
+        }
+    });
+    writes_are_waited_for(&proxy);
+    a_disk_that_is_late_is_missed(&cluster, &proxy);
+    a_lost_connection_proves_nothing(&cluster, &proxy);
+    // All that was done on the way changed nothing.
+    for node in 0..3 {
+        let mut direct = RawClient::connect(cluster.addr(node));
+        direct.expect("FCALL mine 0", b"$4\r\nkept\r\n");
+    }
+}
+
+/// Some key of each primary, by the primary's number.
+fn key_of(cluster: &Cluster, primary: usize) -> String {
+    let (first, last) = cluster.booted_slots(primary);
+    let mine = |key: &String| (first..=last).contains(&Slot::of(key.as_bytes()).number());
+    let key = (0..).map(|i| format!("key{i}")).find(mine);
+    key.expect("there is one")
+}
+
+fn offset(cluster: &Cluster, node: usize) -> String {
+    let info = cluster.ask(node, &["INFO", "replication"]);
+    let info = info.expect("it answers").text();
+    let line = info.lines().find(|l| l.starts_with("master_repl_offset:"));
+    line.expect("an offset").to_owned()
+}
+
+fn on_all(cluster: &Cluster, command: &[&str]) {
+    for node in 0..cluster.len() {
+        cluster.ask(node, command).expect("it answers");
+    }
+}
+
+fn mistakes_are_told_as_the_server_does(proxy: &Proxy, plain: std::net::SocketAddr) {
+    let (mut client, mut server) = (proxy.client(), RawClient::connect(plain));
+    for line in [
+        "WAITAOF x 0 1",
+        "WAITAOF 2 0 1",
+        "WAITAOF -1 0 1",
+        "WAITAOF 0 x 1",
+        "WAITAOF 0 -1 1",
+        "WAITAOF 0 0 x",
+        "WAITAOF 0 0 -1",
+        "WAITAOF 0 0 1.5",
+        "WAITAOF 0 0",
+        // No file is written.
+        "WAITAOF 1 0 1",
+    ] {
+        client.expect(line, &server.line(line));
+        client.line("SET a 1");
+        server.line("SET a 1");
+    }
+}
+
+fn writes_are_waited_for(proxy: &Proxy) {
+    for hello in ["HELLO 2", "HELLO 3"] {
+        let mut client = proxy.client();
+        client.line(hello);
+        let mut pipeline = Vec::new();
+        for key in ["a", "b", "c", "d"] {
+            pipeline.extend(encode(&["SET", key, "1"]));
+        }
+        pipeline.extend(encode(&["WAITAOF", "1", "1", "20000"]));
+        pipeline.extend(encode(&["GET", "a"]));
+        client.send(&pipeline);
+        let got = client.replies(6).concat();
+        let expected = b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n*2\r\n:1\r\n:1\r\n$1\r\n1\r\n";
+        assert_eq!(show(&got), show(expected), "{hello}");
+    }
+}
+
+fn a_disk_that_is_late_is_missed(cluster: &Cluster, proxy: &Proxy) {
+    let (late, other) = (key_of(cluster, 0), key_of(cluster, 1));
+    let set = |node: usize, when: &str| {
+        cluster
+            .ask(node, &["CONFIG", "SET", "appendfsync", when])
+            .expect("it answers");
+    };
+    let replica = cluster.replica_of(0).expect("it has one");
+    for (node, missed) in [(0, b"*2\r\n:0\r\n:1\r\n"), (replica, b"*2\r\n:1\r\n:0\r\n")] {
+        set(node, "no");
+        let mut client = proxy.client();
+        client.expect(&format!("SET {other} 1"), b"+OK\r\n");
+        client.expect(&format!("SET {late} 1"), b"+OK\r\n");
+        // Long enough for all that is not late.
+        client.expect("WAITAOF 1 1 3000", missed);
+        // Who has written elsewhere does not wait for it.
+        let mut elsewhere = proxy.client();
+        elsewhere.expect(&format!("SET {other} 2"), b"+OK\r\n");
+        elsewhere.expect("WAITAOF 1 1 0", b"*2\r\n:1\r\n:1\r\n");
+        set(node, "everysec");
+        client.expect("WAITAOF 1 1 0", b"*2\r\n:1\r\n:1\r\n");
+    }
+}
+
+fn a_lost_connection_proves_nothing(cluster: &Cluster, proxy: &Proxy) {
+    let key = key_of(cluster, 0);
+    let mut client = proxy.client();
+    client.expect(&format!("SET {key} 1"), b"+OK\r\n");
+    let killed = cluster.ask(0, &["CLIENT", "KILL", "TYPE", "normal"]);
+    assert!(killed.is_ok(), "{killed:?}");
+    proxy.wait_for("the node is reached again", SOON, || {
+        match &proxy.client().line(&format!("GET {key}"))[..] {
+            b"$1\r\n1\r\n" => Ok(()),
+            other => Err(show(other)),
+        }
+    });
+    client.expect("WAITAOF 0 0 0", b"*2\r\n:0\r\n:0\r\n");
+    client.expect(&format!("SET {key} 2"), b"+OK\r\n");
+    client.expect("WAITAOF 1 1 0", b"*2\r\n:1\r\n:1\r\n");
+}
