@@ -85,13 +85,29 @@ fn what_is_allowed_is_done_on_every_node_or_fails() {
 fn what_is_denied_reaches_no_node() {
     for kind in servers() {
         let cluster = boot_cluster(&kind);
-        let deny = r#"policy.deny=["flushall", "config|get", "keys"]"#;
+        let deny =
+            r#"policy.deny=["flushall", "config|get", "keys", "wait", "unwatch", "get", "ping"]"#;
         let allow = r#"policy.allow=["config"]"#;
         let proxy = Proxy::start(&cluster, &["--set", deny, "--set", allow]);
         let mut client = proxy.client();
         client.expect("MSET a 1 b 2 c 3", b"+OK\r\n");
-        for denied in ["FLUSHALL", "CONFIG GET timeout", "KEYS *"] {
+        let all = [
+            "FLUSHALL",
+            "CONFIG GET timeout",
+            "KEYS *",
+            "WAIT 0 0",
+            "UNWATCH",
+            "GET a",
+            "PING",
+        ];
+        for (denied, multi) in all.iter().flat_map(|d| [(d, false), (d, true)]) {
+            if multi {
+                client.expect("MULTI", b"+OK\r\n");
+            }
             let refused = client.line(denied);
+            if multi {
+                assert!(client.line("EXEC").starts_with(b"-EXECABORT "), "{denied}");
+            }
             assert!(
                 refused.starts_with(b"-ERR slotway: '"),
                 "{denied}: {}",

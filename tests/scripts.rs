@@ -109,6 +109,14 @@ fn without_keys(cluster: &Cluster) {
             "{text}"
         );
     }
+    client.expect("MULTI", b"+OK\r\n");
+    let refused = client.line("EVAL return 0");
+    assert!(
+        show(&refused).contains("policy.keyless_scripts"),
+        "{}",
+        show(&refused)
+    );
+    assert!(client.line("EXEC").starts_with(b"-EXECABORT "));
     client.expect("EVAL return 1 k", b"$-1\r\n");
     // What the server does not understand is for the server to say.
     let wrong = client.line("EVAL return x");

@@ -197,8 +197,8 @@ impl Command {
         self.first_key.map(|at| at as usize)
     }
 
-    /// The place of the key of a command that always has exactly one, at this place: no need for
-    /// [`Command::keys`].
+    /// The place of the key of a command that never has another one: no need for [`Command::keys`] if a request has an
+    /// argument there.
     #[inline]
     pub fn only_key(&self) -> Option<usize> {
         self.only_key.map(|at| at as usize)

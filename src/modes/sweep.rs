@@ -80,6 +80,15 @@ impl Blocking {
         self.changed = true;
     }
 
+    /// What a server says to a command over these keys without waiting for anything, where the commands of a sweep
+    /// would say something else.
+    pub fn misworded(&self, keys: &[u32]) -> Option<&'static str> {
+        let behind = keys.last().map_or(0, |&last| last as usize + 1);
+        let lacks_end = matches!(self.family, Family::ListMany | Family::SortedMany)
+            && behind >= self.args.len();
+        lacks_end.then_some("ERR syntax error")
+    }
+
     /// The sweeps for this command, whose keys are at those places.
     pub fn sweep(&self, keys: &[u32], proto: Proto) -> Sweep {
         let places: Vec<usize> = keys.iter().map(|&k| k as usize).collect();
@@ -191,7 +200,10 @@ impl Sweep {
         if !self.first && reply.starts_with(b"-WRONGTYPE") {
             return Found::Nothing;
         }
-        // What was already delivered must reach the client.
+        // What was already delivered to a consumer must reach the client.
+        if self.family == Family::Stream {
+            return Found::Reply(Bytes::copy_from_slice(reply));
+        }
         match self.end() {
             Found::Nothing => Found::Reply(Bytes::copy_from_slice(reply)),
             found => found,

@@ -68,8 +68,9 @@ pub fn plan(command: &Command, request: &Request<'_>, split_writes: bool) -> Pla
 /// Where a request goes by its keys alone, whatever its command's policy.
 #[inline(always)] // as above
 pub fn route(command: &Command, request: &Request<'_>) -> Plan {
-    if let Some(key) = command.only_key() {
-        return Plan::Slot(Slot::of(request.arg(key)));
+    // A module may describe a key where its arity asks for none.
+    if let Some(key) = command.only_key().and_then(|at| request.get(at)) {
+        return Plan::Slot(Slot::of(key));
     }
     let mut keys = Keys::new();
     if let Err(error) = command.keys(request, &mut keys) {

@@ -177,15 +177,18 @@ impl Worker {
         let needs_auth = self.setup.shared.config.auth.password.is_some();
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let client = Client::new(new.id, new.address, now, needs_auth);
-        let clients = self.setup.clients.clone();
         let all = self.setup.shared.clients.clone();
         all.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted {
+            metrics,
+            listener,
+            of_worker: self.setup.clients.clone(),
+            all,
+        };
         let session = serve(self.context.clone(), read, write, client);
         self.sessions.spawn_local(async move {
+            let _counted = counted;
             session.await;
-            metrics.client_closed(listener);
-            clients.fetch_sub(1, Ordering::Relaxed);
-            all.fetch_sub(1, Ordering::Relaxed);
         });
     }
 
@@ -257,6 +260,22 @@ impl Worker {
             }
         }
         self.lanes.close();
+    }
+}
+
+/// A client among those that are counted; no more when it is dropped, however its session ended.
+struct Counted {
+    metrics: Arc<WorkerMetrics>,
+    listener: usize,
+    of_worker: Arc<AtomicUsize>,
+    all: Arc<AtomicUsize>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.client_closed(self.listener);
+        self.of_worker.fetch_sub(1, Ordering::Relaxed);
+        self.all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

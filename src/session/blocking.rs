@@ -67,6 +67,11 @@ impl Session {
             let text = cross_slot(request.arg(a), request.arg(b), TOGETHER);
             return self.refuse(state, about, &text);
         }
+        if slots.is_err()
+            && let Some(text) = blocking.misworded(&keys)
+        {
+            return self.refuse(state, about, text);
+        }
         let Some(place) = Place::take(&self.context) else {
             return self.refuse(state, about, TOO_MANY);
         };

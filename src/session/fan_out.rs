@@ -186,10 +186,16 @@ impl Session {
         about: About,
         request: &Request<'_>,
     ) -> Taken {
-        if self.context.config.policy.keyless_scripts == KeylessScripts::Error {
-            return self.refuse(state, about, &command.refusal(SCRIPT_WITHOUT_KEYS));
+        match self.refuses_keyless(command) {
+            Some(text) => self.refuse(state, about, &text),
+            None => self.send_anywhere(state, batch, class(command), about, request),
         }
-        self.send_anywhere(state, batch, class(command), about, request)
+    }
+
+    /// `policy.keyless_scripts = "error"`
+    pub(super) fn refuses_keyless(&self, command: &Command) -> Option<String> {
+        let refused = self.context.config.policy.keyless_scripts == KeylessScripts::Error;
+        refused.then(|| command.refusal(SCRIPT_WITHOUT_KEYS))
     }
 
     /// The whole command to one primary, always the same for a session while the map stays.

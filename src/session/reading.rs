@@ -14,17 +14,33 @@ const READS_PER_TURN: usize = 8;
 
 /// Serves one client until it or we are done with it. Owned by the worker's task tracker.
 pub async fn serve(context: Rc<SessionContext>, read: ReadHalf, write: WriteHalf, client: Client) {
-    let session = Session::new(context.clone(), write, client);
-    let id = session.id();
-    context.register(id, &session);
+    let session = Session::new(context, write, client);
+    let _served = Served::new(&session);
     let mut reader = Reader {
         read,
         input: Input::default(),
         decoder: RequestDecoder::new(),
     };
     poll_fn(|cx| session.poll(cx, &mut reader)).await;
-    context.unregister(id);
-    session.bury();
+}
+
+/// A session whose task runs; buried when it is dropped, even if a fault of slotway's own (a panic) ended the task: that
+/// costs this client its connection, and nobody else anything.
+struct Served(Rc<Session>, u64);
+
+impl Served {
+    fn new(session: &Rc<Session>) -> Self {
+        let id = session.id();
+        session.context.register(id, session);
+        Self(session.clone(), id)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.context.unregister(self.1);
+        self.0.bury();
+    }
 }
 
 /// The reading side; owned by the task.

@@ -94,9 +94,7 @@ impl Session {
                 return Some(Taken::Yes);
             }
             _ if too_large => Err(super::dispatch::SCARCE.to_owned()),
-            Plan::Slot(_) | Plan::AnyNode | Plan::Home | Plan::KeylessScript => {
-                self.queue(state, command, request, plan)
-            }
+            Plan::Slot(_) | Plan::AnyNode | Plan::Home => self.queue(state, command, request, plan),
             Plan::Local(local) => self.queue_local(state, command, request, local),
             other => match self.queue_rare(state, command, request, other) {
                 Ok(queued) => queued,
@@ -141,18 +139,19 @@ impl Session {
                     .cross_slot(command.metric, CrossSlot::Refused);
                 Err(two_slots(command, request))
             }
-            Plan::Refuse(text, by) => match &*command.name {
-                "wait" | "waitaof" => self.queue(state, command, request, Plan::AnyNode),
-                _ => {
-                    if by == RefusedBy::CrossSlot {
-                        self.context
-                            .metrics
-                            .cross_slot(command.metric, CrossSlot::Refused);
-                    }
-                    Err(text)
+            Plan::Refuse(text, by) => {
+                if by == RefusedBy::CrossSlot {
+                    self.context
+                        .metrics
+                        .cross_slot(command.metric, CrossSlot::Refused);
                 }
+                Err(text)
+            }
+            Plan::KeylessScript => match self.refuses_keyless(command) {
+                Some(text) => Err(text),
+                None => self.queue(state, command, request, Plan::AnyNode),
             },
-            Plan::Slot(_) | Plan::AnyNode | Plan::Home | Plan::KeylessScript | Plan::Local(_) => {
+            Plan::Slot(_) | Plan::AnyNode | Plan::Home | Plan::Local(_) => {
                 Err(command.refusal(OUTSIDE))
             }
         })
@@ -169,7 +168,7 @@ impl Session {
     ) -> Result<(), String> {
         let slot = match plan {
             Plan::Slot(slot) => Some(slot),
-            Plan::AnyNode | Plan::Home | Plan::KeylessScript => None,
+            Plan::AnyNode | Plan::Home => None,
             Plan::Refuse(text, _) => return Err(text),
             _ => return Err(command.refusal(OUTSIDE)),
         };

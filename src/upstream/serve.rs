@@ -18,6 +18,30 @@ const READS_PER_TURN: usize = 16;
 
 /// The life of one connection.
 pub(super) async fn run(lane: Rc<Lane>) {
+    let mut life = Life { lane, why: None };
+    life.why = Some(live(&life.lane).await);
+}
+
+/// A lane whose task runs. The connection is lost when it is dropped, even if a fault of slotway's own (a panic) ended the
+/// task: nobody waits for its replies for ever.
+struct Life {
+    lane: Rc<Lane>,
+    why: Option<FaultKind>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some(why) = self.why.take() {
+            self.lane.lost(why);
+        } else if std::thread::panicking() {
+            let why = FaultKind::Protocol("a reply that slotway failed at");
+            self.lane.lost(why);
+        }
+    }
+}
+
+/// From dialling to the loss.
+async fn live(lane: &Rc<Lane>) -> FaultKind {
     let settings = &lane.context.settings;
     let dialled = connect::dial_lane(
         lane.node(),
@@ -28,18 +52,17 @@ pub(super) async fn run(lane: Rc<Lane>) {
     )
     .await;
     lane.context.clock.tick();
-    let why = match dialled {
+    match dialled {
         Ok((stream, transactions)) => {
             if let Transactions::Refused(refusal) = transactions {
                 lane.refuses_transactions(refusal);
             }
             let (read, write) = split_tcp(stream);
             lane.connected(write);
-            serve(&lane, read).await
+            serve(lane, read).await
         }
         Err(why) => why,
-    };
-    lane.lost(why);
+    }
 }
 
 async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {

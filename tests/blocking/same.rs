@@ -63,12 +63,17 @@ const CASES: &[Case] = &[
     case("BZPOPMIN k1 k2 1e99",             "PING",               "PING"),
     case("BLMPOP T 2 k1 k2 UP",             "PING",               "PING"),
     case("BLMPOP T 0 k1 LEFT",              "PING",               "PING"),
+    case("BLMPOP T 2 k1 k2",                "PING",               "PING"),
+    case("BLMPOP x 2 k1 k2",                "PING",               "PING"),
+    case("BZMPOP T 2 k1 k2",                "PING",               "PING"),
     case("BLMPOP -2 2 k1 k2 LEFT",          "PING",               "PING"),
     case("BZMPOP T 2 k1 k2 MIN COUNT 0",    "PING",               "PING"),
     case("BLPOP k1 wrong k2 T",             "PING",               "PING"),
     case("BRPOP wrong T",                   "PING",               "PING"),
     stream("XREAD BLOCK T STREAMS k1 wrong $ $", "PING",          "PING"),
     stream("XREAD BLOCK T STREAMS k1 wrong 0 0", "PING",          "PING"),
+    stream("XREAD BLOCK T STREAMS k6 wrong 0 0", "PING",          "PING"),
+    stream("XREAD BLOCK T STREAMS wrong k6 0 0", "PING",          "PING"),
     stream("XREAD BLOCK x STREAMS k1 k2 0 0", "PING",             "PING"),
     stream("XREAD BLOCK -1 STREAMS k1 k2 0 0", "PING",            "PING"),
     stream("XREAD BLOCK T STREAMS k1 k2 0", "PING",               "PING"),
@@ -79,6 +84,7 @@ const CASES: &[Case] = &[
 
 const SETUP: &[&str] = &[
     "SET wrong w",
+    "XADD k6 1-1 f v",
     "XGROUP CREATE k4 g $ MKSTREAM",
     "XGROUP CREATE k5 g $ MKSTREAM",
 ];

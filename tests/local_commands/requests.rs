@@ -516,6 +516,8 @@ pub(crate) const SESSIONS: &[Session] = &[
         CONFIG GET nosuch
         CONFIG GET databases
         CONFIG GET cluster-enabled
+        CONFIG GET CLUSTER-ENABLED
+        CONFIG GET Databases MASTERAUTH
         CONFIG GET maxmemory
         CONFIG GET maxmemory-policy timeout
         CONFIG GET list-max-*

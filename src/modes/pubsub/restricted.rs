@@ -20,9 +20,13 @@ const ALLOWED: [&str; 9] = [
 pub fn refusal(command: &Command) -> Option<String> {
     let name = &*command.name;
     (!ALLOWED.contains(&name)).then(|| {
+        let prefix = match name {
+            "exec" => "EXECABORT Transaction discarded because of:",
+            _ => "ERR",
+        };
         format!(
-            "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
-             this context"
+            "{prefix} Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
+             in this context"
         )
     })
 }

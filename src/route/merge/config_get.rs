@@ -24,8 +24,9 @@ pub(super) fn present(reply: &[u8], facts: &Facts, out: &mut Vec<u8>) -> Option<
     Some(())
 }
 
+/// Servers tell a name as the client wrote it, in capitals or not.
 fn overridden(name: &[u8], facts: &Facts) -> Option<String> {
-    let value = match name {
+    let value = match &*name.to_ascii_lowercase() {
         b"databases" => "1".to_owned(),
         b"cluster-enabled" => "no".to_owned(),
         b"maxclients" => facts.clients_max.to_string(),
@@ -79,11 +80,11 @@ mod tests {
 
     #[test]
     fn the_nodes_passwords_are_not_shown() {
-        let shown = presented("*2\r\n$11\r\nrequirepass\r\n$3\r\nxyz\r\n");
-        assert_eq!(
-            shown.as_deref(),
-            Some("*2\r\n$11\r\nrequirepass\r\n$0\r\n\r\n")
-        );
+        for name in ["requirepass", "REQUIREPASS", "masterAuth", "primaryauth"] {
+            let header = format!("*2\r\n${}\r\n{name}\r\n", name.len());
+            let shown = presented(&format!("{header}$3\r\nxyz\r\n"));
+            assert_eq!(shown, Some(format!("{header}$0\r\n\r\n")));
+        }
     }
 
     #[test]
