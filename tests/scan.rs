@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use slotway::cluster::Slot;
-use support::{Proxy, RawClient, boot_cluster, servers};
+use support::{Proxy, RawClient, boot_cluster, servers, show};
 
 /// Keys in each round.
 const KEYS: usize = 500;
@@ -47,6 +47,34 @@ fn a_scan_notices_moved_slots_and_misses_no_key() {
             }
         });
         assert_eq!(scan(&mut client, 50), keys, "{}", kind.name);
+    }
+}
+
+/// Shards that hold fewer keys than are asked for are scanned in one call, as a single server would.
+#[test]
+fn a_small_database_needs_one_call() {
+    for kind in servers() {
+        let cluster = boot_cluster(&kind);
+        let proxy = Proxy::start(&cluster, &[]);
+        let mut client = proxy.client();
+        client.expect("SCAN 0", b"*2\r\n$1\r\n0\r\n*0\r\n");
+        // In the order of their shards: the slots are 3300, 7365 and 15495.
+        client.expect("MSET a 1 b 2 c 3", b"+OK\r\n");
+        let all = b"*2\r\n$1\r\n0\r\n*3\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\na\r\n";
+        client.expect("SCAN 0", all);
+        client.expect("SCAN 0 COUNT 3 MATCH ?", all);
+        client.expect("SCAN 0 TYPE list", b"*2\r\n$1\r\n0\r\n*0\r\n");
+        // Enough is enough: the second shard is not asked.
+        let first = client.line("SCAN 0 COUNT 1");
+        assert!(first.ends_with(b"*1\r\n$1\r\nb\r\n"), "{}", show(&first));
+        assert!(!first.starts_with(b"*2\r\n$1\r\n0\r\n"), "{}", show(&first));
+        let expected = BTreeSet::from(["a", "b", "c"].map(str::to_owned));
+        assert_eq!(scan(&mut client, 1), expected);
+        assert_eq!(scan(&mut client, 2), expected);
+        client.expect(
+            "SCAN 0 COUNT x",
+            b"-ERR value is not an integer or out of range\r\n",
+        );
     }
 }
 

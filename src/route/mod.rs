@@ -14,5 +14,5 @@ mod split;
 pub use fences::{Fences, Held, Next, Refused, Why};
 pub use merge::{Facts, Gathering, limit, questions};
 pub use plan::{Plan, Why as RefusedBy, cross_slot, plan, route};
-pub use scan::{INVALID_CURSOR, ScanOrder, ScanStep, Scanned, scan_cursor};
+pub use scan::{INVALID_CURSOR, ScanOrder, ScanStep, Scanned, scan_count, scan_cursor, scan_reply};
 pub use split::{SplitError, SplitPlan, split};

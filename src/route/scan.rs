@@ -19,6 +19,10 @@
 //! shard of a map has a tag of its own, so the decoder looks up which shard has this one. That puts all 24
 //! bits into telling changes: one that goes unnoticed is a matter of 1 in 16 million per shard and change.
 //!
+//! # Small shards
+//! A shard that ends with fewer keys than COUNT is followed by the next one in the same call (`session::scanning`), so
+//! that a small database needs one call, as with a single server.
+//!
 //! # What happens between two calls
 //! - Nothing that matters, or slots moving among shards still to come: the tag is found, the scan goes on.
 //! - The shard's primary was replaced: the tag is that of a node which is now a replica of the shard (or a
@@ -32,7 +36,7 @@
 //! that is only half moved.
 
 use crate::cluster::{NodeIndex, Shard, Slot, SlotMap};
-use crate::resp::{Request, encode};
+use crate::resp::{Request, elements, encode, strict_integer};
 use rustc_hash::FxHashSet;
 
 /// The order in which the shards of one map are scanned, and their tags. Cheap to use, some 30 µs to make:
@@ -148,35 +152,40 @@ impl ScanStep {
         }
     }
 
-    /// Appends the node's reply with the client's next cursor in place of the node's; `version` is that of
-    /// the map of now. An error is passed on; anything that is not a SCAN reply becomes one.
-    pub fn reply(&self, reply: &[u8], version: u64, out: &mut Vec<u8>) -> Scanned {
-        if matches!(reply.first(), Some(b'-' | b'!')) {
-            out.extend_from_slice(reply);
-            return Scanned::Part;
-        }
-        let Some((node_cursor, rest)) = split_reply(reply) else {
-            encode::error(
-                out,
-                "ERR slotway: a node's reply to SCAN has an unexpected form",
-            );
-            return Scanned::Part;
+    /// Reads a node's reply that is no error; `version` is that of the map of now. `Err` is what the client gets.
+    pub fn page<'a>(&self, reply: &'a [u8], version: u64) -> Result<Page<'a>, &'static str> {
+        let Some((node_cursor, keys)) = split_reply(reply) else {
+            return Err("ERR slotway: a node's reply to SCAN has an unexpected form");
         };
         let Some(cursor) = self.next(node_cursor, version) else {
-            encode::error(
-                out,
+            return Err(
                 "ERR slotway: a node's cursor is too large to be passed on; scan the nodes one by one",
             );
-            return Scanned::Part;
         };
-        out.extend_from_slice(REPLY_HEADER);
-        encode::bulk(out, itoa::Buffer::new().format(cursor).as_bytes());
-        out.extend_from_slice(rest);
-        match node_cursor {
-            0 => Scanned::Shard,
-            _ => Scanned::Part,
-        }
+        let elements = elements(keys).unwrap_or_default();
+        Ok(Page {
+            cursor,
+            count: elements.len(),
+            keys: elements.first().map_or(&[], |first| &keys[first.start..]),
+            scanned: match node_cursor {
+                0 => Scanned::Shard,
+                _ => Scanned::Part,
+            },
+        })
     }
+}
+
+/// What a node has said to one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// The client's next cursor.
+    pub cursor: u64,
+    /// How many keys it has.
+    pub count: usize,
+    /// They, as they came, one behind the other.
+    pub keys: &'a [u8],
+    /// How far the step has come.
+    pub scanned: Scanned,
 }
 
 /// How far a step has come.
@@ -186,6 +195,24 @@ pub enum Scanned {
     Part,
     /// The whole shard, to its end.
     Shard,
+}
+
+/// Appends the reply to a SCAN: the client's next cursor, and so many keys.
+pub fn scan_reply(cursor: u64, count: usize, keys: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(REPLY_HEADER);
+    encode::bulk(out, itoa::Buffer::new().format(cursor).as_bytes());
+    encode::array(out, count);
+    out.extend_from_slice(keys);
+}
+
+/// How many keys a SCAN asks for, about. What is no number is for the server to refuse.
+pub fn scan_count(request: &Request<'_>) -> usize {
+    let option = (2..request.len()).step_by(2);
+    let asked = option
+        .filter(|&at| request.arg(at).eq_ignore_ascii_case(b"COUNT"))
+        .filter_map(|at| strict_integer(request.get(at + 1)?))
+        .last();
+    asked.map_or(COUNT, |asked| usize::try_from(asked).unwrap_or_default())
 }
 
 /// Reads the cursor argument of SCAN: an unsigned number, with a `+` if they like. `None` is the server's
@@ -207,6 +234,8 @@ fn compose(node_cursor: u64, tag: Tag) -> u64 {
     node_cursor << TAG_BITS | u64::from(tag.0)
 }
 
+/// What servers take for COUNT if nothing is said.
+const COUNT: usize = 10;
 /// How many of the cursor's bits are the tag.
 const TAG_BITS: u32 = 24;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;

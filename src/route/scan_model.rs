@@ -295,13 +295,23 @@ fn requests_and_replies_get_the_other_sides_cursor() {
 
     let replied = |reply: &str| {
         let mut out = Vec::new();
-        step.reply(reply.as_bytes(), 1, &mut out);
+        match step.page(reply.as_bytes(), 1) {
+            Ok(page) => scan_reply(page.cursor, page.count, page.keys, &mut out),
+            Err(text) => encode::error(&mut out, text),
+        }
         String::from_utf8(out).unwrap()
     };
     let next = step.next(17, 1).unwrap().to_string();
     let expected = format!("*2\r\n${}\r\n{next}\r\n*1\r\n$1\r\na\r\n", next.len());
     assert_eq!(replied("*2\r\n$2\r\n17\r\n*1\r\n$1\r\na\r\n"), expected);
-    assert_eq!(replied("-ERR syntax error\r\n"), "-ERR syntax error\r\n");
+    let counted = |words: &[&str]| {
+        let (mut bytes, mut spans) = (Vec::new(), Vec::new());
+        encode::command(&mut bytes, words);
+        scan_count(&parse_request(&bytes, &mut spans).unwrap())
+    };
+    assert_eq!(counted(&["SCAN", "0"]), 10);
+    assert_eq!(counted(&["SCAN", "0", "MATCH", "COUNT", "count", "7"]), 7);
+    assert_eq!(counted(&["SCAN", "0", "COUNT", "x"]), 10);
     for odd in [
         "+OK\r\n",
         "*2\r\n:1\r\n*0\r\n",

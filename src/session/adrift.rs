@@ -141,7 +141,7 @@ impl Session {
             (Stage::Early { .. } | Stage::Ready(_), _) => None,
             // A node's cursor means nothing to another node. Under another map any node may answer: the step is
             // repeated whatever it says.
-            (_, Some(Rest::Scan(step))) if step.is_of(map) => Some(step.node),
+            (_, Some(Rest::Scan(scan))) if scan.step.is_of(map) => Some(scan.step.node),
             _ => primaries
                 .get(ticket.seq as usize % primaries.len().max(1))
                 .copied(),

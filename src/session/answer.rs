@@ -7,8 +7,7 @@ use crate::command::Lookup;
 use crate::local::Address;
 use crate::observe::{ErrorSource, WorkerMetrics};
 use crate::resp;
-use crate::route::{Facts, ScanStep, Scanned};
-use crate::topology::{Report, Trigger};
+use crate::route::Facts;
 use crate::upstream::{Answer, Requester, Ticket};
 use std::sync::atomic::Ordering;
 
@@ -60,7 +59,7 @@ impl Session {
             Stage::Sent(..) | Stage::Held => {
                 let about = pending.about;
                 if let Some(rest) = pending.rest.take() {
-                    return self.complete_rest(state, ticket.seq, &rest, reply);
+                    return self.complete_rest(state, ticket.seq, *rest, reply);
                 }
                 count_lookups(metrics, &about, about.keys, reply);
                 self.complete(state, ticket.seq, reply);
@@ -99,20 +98,11 @@ impl Session {
     }
 
     #[inline(never)]
-    fn complete_rest(&self, state: &mut State, seq: u64, rest: &Rest, reply: &[u8]) {
+    fn complete_rest(&self, state: &mut State, seq: u64, rest: Rest, reply: &[u8]) {
         match rest {
-            Rest::Scan(step) => self.complete_scan(state, seq, step, reply),
-            Rest::Exec(assembly) => self.complete_exec(state, seq, assembly, &[reply]),
+            Rest::Scan(scan) => self.complete_scan(state, seq, scan, reply),
+            Rest::Exec(assembly) => self.complete_exec(state, seq, &assembly, &[reply]),
         }
-    }
-
-    fn complete_scan(&self, state: &mut State, seq: u64, step: &ScanStep, reply: &[u8]) {
-        let mut shown = Vec::new();
-        if step.reply(reply, self.context.map().version(), &mut shown) == Scanned::Shard {
-            // No node says MOVED to a SCAN: a slot that came to this shard meanwhile is noticed by asking.
-            self.context.report(Report::Refresh(Trigger::Scanned));
-        }
-        self.complete(state, seq, &shown);
     }
 
     /// What merged replies contain besides what the nodes said.

@@ -3,13 +3,13 @@
 
 use super::dispatch::{Batch, Taken, class};
 use super::recent::Question;
-use super::replies::{About, Duty, Fanout, Part, Rest, Stage};
+use super::replies::{About, Duty, Fanout, Part, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
 use crate::command::{Command, Gather, Lookup, Merge, Over, SCRIPT_WITHOUT_KEYS, Split, Targets};
 use crate::config::KeylessScripts;
 use crate::resp::Request;
-use crate::route::{Gathering, INVALID_CURSOR, limit, scan_cursor, split};
+use crate::route::{Gathering, limit, split};
 use crate::upstream::{Class, Ticket};
 use bytes::Bytes;
 use std::rc::Rc;
@@ -238,32 +238,6 @@ impl Session {
             self.note_write(state);
         }
         Taken::Yes
-    }
-
-    /// One step of a SCAN over the cluster: to the node that the cursor names.
-    pub(super) fn scan(
-        self: &Rc<Self>,
-        state: &mut State,
-        batch: &Batch<'_>,
-        class: Class,
-        about: About,
-        request: &Request<'_>,
-    ) -> Taken {
-        let Some(cursor) = scan_cursor(request.arg(1)) else {
-            return self.refuse(state, about, INVALID_CURSOR);
-        };
-        let order = self.context.scan_order();
-        let Some(step) = order.resume(&batch.map, cursor) else {
-            return self.refuse(state, about, &self.no_node());
-        };
-        let mut rewritten = Vec::new();
-        step.request(request, &mut rewritten);
-        let seq = state.replies.next_seq();
-        let taken = self.send_to_node(state, &batch.map, step.node, class, about, &rewritten);
-        if let Some(pending) = state.replies.get_mut(seq) {
-            pending.rest = Some(Box::new(Rest::Scan(step)));
-        }
-        taken
     }
 
     /// What a reply that may be given again depends on.

@@ -34,6 +34,7 @@ mod redirecting;
 mod refusal;
 mod replies;
 mod retry;
+mod scanning;
 mod scripts;
 mod seat;
 mod subscribed;

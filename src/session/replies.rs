@@ -2,12 +2,13 @@
 //! decoded until its reply is behind those of all earlier commands in the output.
 
 use super::recent::Question;
+use super::scanning::Scan;
 use crate::cluster::{NodeAddr, Slot};
 use crate::command::{CommandId, Lookup};
 use crate::io::{Micros, Output};
 use crate::modes::Assembly;
 use crate::observe::WorkerMetrics;
-use crate::route::{Gathering, ScanStep};
+use crate::route::Gathering;
 use crate::upstream::LaneId;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -64,7 +65,7 @@ pub(super) struct Pending {
 /// How a reply becomes the client's.
 pub(super) enum Rest {
     /// It ends a step of a SCAN.
-    Scan(ScanStep),
+    Scan(Scan),
     /// It is EXEC's.
     Exec(Assembly),
 }
