@@ -1,11 +1,11 @@
-//! A soak: sessions of all kinds at once (plain, in transactions, blocked, subscribed, scripts, scans), by both servers,
-//! whose clients leave in every way and at every stage. No reply may cross, no element of a queue be popped twice, no
-//! message come that was not published; and when the last client is gone, nothing is left of any of them: no lease, no
-//! subscription, no connection, no memory.
+//! A soak: sessions of all kinds at once (plain, in transactions, watching, blocked, subscribed, scripts, scans), by both
+//! servers, whose clients leave in every way and at every stage. No reply may cross, no element of a queue be popped
+//! twice, no message come that was not published, no EXEC heed another client's watch; and when the last client is gone,
+//! nothing is left of any of them: no lease, no watch, no subscription, no connection, no memory.
 //!
-//! Short by default: a fixed number of sessions. The long form goes on for so many minutes for each server:
-//! `SLOTWAY_SOAK_MINUTES=10 cargo test --test soak -- --nocapture --test-threads 1`. A run prints its seed;
-//! `SLOTWAY_SEED=n` repeats its random choices.
+//! Short by default: a fixed number of sessions, which CI runs. The long form goes on for at least so many minutes with
+//! each server: `SLOTWAY_SOAK_MINUTES=4 cargo test --test soak -- --nocapture --test-threads 1`; the README says what a
+//! run of that command came to. A run prints its seed; `SLOTWAY_SEED=n` repeats its random choices.
 
 mod support;
 

@@ -11,6 +11,7 @@ const ZERO: &[&str] = &[
     "slotway_leases",
     "slotway_memory_bytes",
     "slotway_blocked_clients",
+    "slotway_watchers",
     "slotway_pubsub_clients",
     "slotway_upstream_in_flight",
 ];
@@ -78,7 +79,8 @@ impl Stage {
                     _ => continue,
                 }
                 let clean = matches!(field("name"), Some(LANE | LEASE))
-                    // In no MULTI, not blocked, not subscribed.
+                    // In no MULTI, not blocked, not subscribed, and with no watch whose key has changed: servers that
+                    // do not tell of `watch` show one that is left since FLUSHALL.
                     && field("flags") == Some("N")
                     && ["sub", "psub", "ssub", "watch"]
                         .iter()

@@ -15,6 +15,7 @@ const ACTS: &[fn(&mut Visitor)] = &[
     plain::versions,
     transactions::block,
     transactions::refused,
+    transactions::watch,
     blocking::own_queue,
     blocking::own_stream,
     blocking::in_vain,
@@ -39,6 +40,8 @@ enum Scene {
     MidCommand,
     /// Replies are on their way that nobody will read.
     Unread,
+    /// Watching a key.
+    Watching,
     /// Between MULTI and EXEC.
     Multi,
     /// EXEC is on its way.
@@ -64,6 +67,7 @@ const SCENES: &[Scene] = &[
     Scene::Idle,
     Scene::MidCommand,
     Scene::Unread,
+    Scene::Watching,
     Scene::Multi,
     Scene::Exec,
     Scene::Parked,
@@ -141,7 +145,11 @@ fn play(visitor: &mut Visitor, scene: Scene) {
                 .collect();
             visitor.client.send(&some);
         }
+        Scene::Watching => watch(visitor, &key),
         Scene::Multi | Scene::Exec => {
+            if visitor.rng.random() {
+                watch(visitor, &key);
+            }
             visitor.expect("MULTI", b"+OK\r\n");
             visitor.expect(&format!("SET {key} {}", "v".repeat(500)), b"+QUEUED\r\n");
             if matches!(scene, Scene::Exec) {
@@ -175,4 +183,10 @@ fn play(visitor: &mut Visitor, scene: Scene) {
             visitor.client.send(&all);
         }
     }
+}
+
+/// The key is there until the FLUSHALL after the round, which every connection shows that still watches it.
+fn watch(visitor: &mut Visitor, key: &str) {
+    visitor.expect(&format!("SET {key} watched"), b"+OK\r\n");
+    visitor.expect(&format!("WATCH {key}"), b"+OK\r\n");
 }

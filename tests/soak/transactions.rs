@@ -1,4 +1,4 @@
-//! MULTI, EXEC and DISCARD.
+//! WATCH, MULTI, EXEC and DISCARD.
 
 use super::visitor::{Visitor, bulk};
 use crate::support::show;
@@ -31,6 +31,33 @@ pub fn block(visitor: &mut Visitor) {
         b"+PONG\r\n:2\r\n".to_vec(),
     ];
     visitor.expect("EXEC", &expected.concat());
+}
+
+/// A block that is executed if nobody has written to its key meanwhile, or if the watch has been given up.
+pub fn watch(visitor: &mut Visitor) {
+    let key = visitor.key();
+    let value = visitor.value(&key);
+    let (null, nothing) = (visitor.null(), visitor.nothing());
+    visitor.expect(&format!("WATCH {key}"), b"+OK\r\n");
+    visitor.expect(&format!("GET {key}"), null);
+    let disturbed = visitor.rng.random();
+    if disturbed {
+        visitor
+            .helper()
+            .expect(&format!("SET {key} other"), b"+OK\r\n");
+    }
+    let given_up = visitor.rng.random_ratio(1, 3);
+    if given_up {
+        visitor.expect("UNWATCH", b"+OK\r\n");
+    }
+    visitor.expect("MULTI", b"+OK\r\n");
+    visitor.expect(&format!("SET {key} {value}"), b"+QUEUED\r\n");
+    let (done, left) = match disturbed && !given_up {
+        true => (nothing, "other"),
+        false => (&b"*1\r\n+OK\r\n"[..], &value[..]),
+    };
+    visitor.expect("EXEC", done);
+    visitor.expect(&format!("GETDEL {key}"), &bulk(left));
 }
 
 /// A block that is refused, and what comes after it.
