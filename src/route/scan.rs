@@ -211,7 +211,7 @@ pub fn scan_count(request: &Request<'_>) -> usize {
     let asked = option
         .filter(|&at| request.arg(at).eq_ignore_ascii_case(b"COUNT"))
         .filter_map(|at| strict_integer(request.get(at + 1)?))
-        .last();
+        .next_back();
     asked.map_or(COUNT, |asked| usize::try_from(asked).unwrap_or_default())
 }
 
