@@ -105,7 +105,7 @@ pub const BEYOND: &[(&str, &str, &str)] = &[
         "keys in several slots (`SINTER`, `RENAME`, `MSETNX`, `EVAL` …)",
         "`CROSSSLOT`, with the two keys and what would help; `MGET MSET DEL UNLINK EXISTS TOUCH` are split instead, and \
       `MSET` is then not atomic",
-        "request_oracle.rs",
+        "identity/others.rs",
     ),
     (
         "`MULTI` over several slots",

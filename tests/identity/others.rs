@@ -1,5 +1,5 @@
-//! What is not compared because it is not the same: commands that are refused, and those whose answer comes from all nodes or
-//! from one of them.
+//! What is not compared because it is not the same: commands that are refused, always or with keys in several slots, and
+//! those whose answer comes from all nodes or from one of them.
 
 use slotway::demo::Server;
 
@@ -30,6 +30,25 @@ const ANSWERS: &[(&str, &str)] = &[
         "CLUSTERSCAN 0",
         "-ERR This instance has cluster support disabled\r\n",
     ),
+];
+
+/// Commands whose keys are in several slots.
+const ACROSS_SLOTS: &[&str] = &[
+    "SINTER a b",
+    "SUNIONSTORE a b c",
+    "RENAME a b",
+    "COPY a b",
+    "MSETNX a 1 b 2",
+    "LMOVE a b LEFT RIGHT",
+    "BLMOVE a b LEFT RIGHT 1",
+    "PFCOUNT a b",
+    "BITOP AND a b c",
+    "ZUNIONSTORE a 2 b c",
+    "XREAD STREAMS a b 0 0",
+    "SORT a STORE b",
+    "GEOSEARCHSTORE a b FROMLONLAT 1 1 BYRADIUS 1 m",
+    "EVAL return 2 a b",
+    "FCALL f 2 a b",
 ];
 
 #[test]
@@ -64,6 +83,17 @@ fn what_is_refused_is_refused_in_slotways_words() {
             refused += 1;
         }
         assert!(refused > 30, "{}: {refused}", kind.name);
+        for line in ACROSS_SLOTS {
+            let reply = client.line(line);
+            let start = b"-CROSSSLOT Keys in request don't hash to the same slot (slotway: '";
+            assert!(
+                reply.starts_with(start),
+                "{}: {line}: {}",
+                kind.name,
+                show(&reply)
+            );
+            client.expect("PING", b"+PONG\r\n");
+        }
         for (line, start) in ANSWERS {
             if kind.name == "redis" && (line.starts_with("COMMANDLOG") || *line == "CLUSTERSCAN 0")
             {
