@@ -73,6 +73,7 @@ impl Session {
         queue: Queue,
         loads: &[Vec<u8>],
     ) -> Taken {
+        let ended = self.end_watch(state, &queue);
         let mut own = Vec::new();
         let (blocks, mut assembly) = queue.exec(loads, |command, request, _| {
             own.push((command, request.to_vec()));
@@ -83,7 +84,7 @@ impl Session {
             bytes: block.bytes.len() as u32,
             ..about
         };
-        let Some((slot, held)) = self.end_watch(state) else {
+        let Some((slot, held)) = ended else {
             self.context.metrics.watch_lost();
             self.reply_in_turn(state, about, &nil(proto));
             return Taken::Yes;

@@ -30,7 +30,9 @@ const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 /// A lease on which keys are watched.
 pub(super) struct Held {
     lease: Box<Lease>,
-    /// The node only imports the slot: ASKING goes in front of everything.
+    /// The node only imports the slot: ASKING goes in front of everything. It takes any key then, even one that is still
+    /// at the old place and that it therefore does not have: only keys may be used that are watched, since those were
+    /// not at the old place any more.
     asking: bool,
 }
 
@@ -111,6 +113,10 @@ impl OnLease {
                         lease: Box::new(lease),
                         asking: target.asking,
                     };
+                    // The connection is not kept: the user may have got the permission the next time.
+                    if let Some(refusal) = held.lease.no_transactions() {
+                        return Err((ErrorSource::Upstream, refusal.clone()));
+                    }
                     match held.exchange(&self.request, self.within).await {
                         Ok(reply) if reply == OK => return Ok(held),
                         Ok(reply) => {
@@ -271,6 +277,11 @@ impl Held {
     /// The RESP version of the replies.
     pub(super) fn proto(&self) -> Proto {
         self.lease.proto()
+    }
+
+    /// Whether it may be used for watched keys only.
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking
     }
 
     /// Whether the connection is still there, and silent.

@@ -13,10 +13,11 @@ use super::on_lease::{Held, OK, OnLease};
 use super::replies::About;
 use super::{Session, SessionContext, State};
 use crate::cluster::Slot;
-use crate::command::{Command, Mode, Policy};
+use crate::command::{Command, Keys, Mode, Policy};
 use crate::local::{Access, Replies};
+use crate::modes::Queue;
 use crate::observe::CrossSlot;
-use crate::resp::Request;
+use crate::resp::{Request, Span, parse_request};
 use crate::route::{Plan, RefusedBy, cross_slot, plan};
 use crate::upstream::Class;
 use std::collections::HashSet;
@@ -86,6 +87,12 @@ impl Session {
         let keys: Vec<Box<[u8]>> = request.args().skip(1).map(Into::into).collect();
         let errand = OnLease::new(self, slot, command, request);
         if state.watch.is_some() {
+            if !self.is_served(state, command, request)
+                && let Some(watch) = &mut state.watch
+            {
+                // Perhaps at the old place still: it cannot be watched together with the first ones.
+                watch.lose(self.context.config.timeouts.command);
+            }
             let Some(held) = self.borrow_lease(state) else {
                 // EXEC will answer nil whatever is watched.
                 self.reply_in_turn(state, about, OK);
@@ -103,13 +110,10 @@ impl Session {
 
     /// Forgets the watch: EXEC, DISCARD, UNWATCH, RESET. Its connection is used again once the node has forgotten too.
     pub(super) fn unwatch(&self, state: &mut State) {
-        let Some(watch) = state.watch.take() else {
+        let Some(mut watch) = state.watch.take() else {
             return;
         };
-        if let Hold::Lease(held) = watch.hold {
-            let within = self.context.config.timeouts.command;
-            tokio::task::spawn_local(held.forget(within));
-        }
+        watch.lose(self.context.config.timeouts.command);
     }
 
     /// A command of a client that watches, outside of MULTI. `None`: it goes the usual way.
@@ -129,7 +133,10 @@ impl Session {
                 self.unwatch(state);
                 return None;
             }
-            Plan::Slot(slot) if slot == watched && !command.is_script() => {}
+            Plan::Slot(slot)
+                if slot == watched
+                    && !command.is_script()
+                    && self.is_served(state, command, request) => {}
             _ => return None,
         }
         if state.client.access() == Access::Asked || !self.is_held(state) {
@@ -158,6 +165,36 @@ impl Session {
         let held = self.borrow_lease(state)?;
         let errand = OnLease::new(self, watched, command, request);
         Some(self.drive(state, about, HangUp::Waits, errand.carry_out(held)))
+    }
+
+    /// Whether the node of the lease is the one to ask about these keys.
+    fn is_served(&self, state: &State, command: &Command, request: &Request<'_>) -> bool {
+        match state.watch.as_deref() {
+            Some(Watch {
+                hold: Hold::Lease(held),
+                keys,
+                ..
+            }) if held.is_asking() => {
+                let mut named = Keys::new();
+                command.keys(request, &mut named).is_ok()
+                    && named
+                        .iter()
+                        .all(|&at| keys.contains(request.arg(at as usize)))
+            }
+            _ => true,
+        }
+    }
+
+    /// As [`Self::is_served`], of all that is queued.
+    fn are_served(&self, state: &State, queue: &Queue) -> bool {
+        let table = self.context.table();
+        queue.commands().all(|command| {
+            let mut spans: Vec<Span> = Vec::new();
+            parse_request(command, &mut spans).is_some_and(|request| {
+                let command = table.lookup(&request);
+                command.is_ok_and(|command| self.is_served(state, command, &request))
+            })
+        })
     }
 
     /// Whether the watch still has its connection.
@@ -196,7 +233,11 @@ impl Session {
     }
 
     /// EXEC: the watch ends, whatever comes of it. `None`: it was lost.
-    pub(super) fn end_watch(&self, state: &mut State) -> Option<(Slot, Held)> {
+    pub(super) fn end_watch(&self, state: &mut State, queue: &Queue) -> Option<(Slot, Held)> {
+        if !self.are_served(state, queue) {
+            self.unwatch(state);
+            return None;
+        }
         let held = self.borrow_lease(state);
         let watch = state.watch.take()?;
         Some((watch.slot, held?))
@@ -228,6 +269,13 @@ impl Watch {
             first: first.into(),
             bytes: 0,
             _place: place,
+        }
+    }
+
+    /// EXEC will answer nil. The connection is used again once the node has forgotten the watch.
+    fn lose(&mut self, within: Duration) {
+        if let Hold::Lease(held) = std::mem::replace(&mut self.hold, Hold::Lost) {
+            tokio::task::spawn_local(held.forget(within));
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 
 /// The name nodes show for slotway's connections in their CLIENT LIST.
-const CLIENT_NAME: &str = "slotway";
+pub(super) const CLIENT_NAME: &str = "slotway";
 
 /// The name of connections that one client has to itself.
 pub(super) const LEASE_NAME: &str = "slotway-lease";
@@ -78,8 +78,9 @@ pub async fn dial(
     dial_as(CLIENT_NAME, node, proto, credentials, within, unacked).await
 }
 
-/// As [`dial`], and says whether the node would run transactions as such.
-pub(super) async fn dial_lane(
+/// As [`dial`], under a name of the caller's, and says whether the node would run transactions as such.
+pub(super) async fn dial_proved(
+    name: &'static str,
     node: &NodeAddr,
     proto: Proto,
     credentials: &Credentials,
@@ -87,10 +88,7 @@ pub(super) async fn dial_lane(
     unacked: Duration,
 ) -> Result<(TcpStream, Transactions), FaultKind> {
     let within = within.into();
-    let own = |proof| Own {
-        name: CLIENT_NAME,
-        proof,
-    };
+    let own = |proof| Own { name, proof };
     let to = (node, proto, credentials);
     let (stream, transactions) = open(own(Proof::Wanted), to, within, unacked).await?;
     match transactions {

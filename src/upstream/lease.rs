@@ -6,6 +6,7 @@
 
 use super::block::Progress;
 use super::leases::Place;
+use super::prove::Transactions;
 use super::{Fault, FaultKind};
 use crate::cluster::NodeAddr;
 use crate::resp::{Proto, ReplyScanner};
@@ -42,6 +43,8 @@ pub enum Lost {
 /// The connection itself: what the pool keeps of a lease that nobody holds.
 pub(super) struct Link {
     pub(super) stream: TcpStream,
+    /// What the node has said to one, if it refuses them.
+    no_transactions: Option<Bytes>,
     input: BytesMut,
     scanner: ReplyScanner,
     /// By which the node knows it; asked for when it is needed first.
@@ -70,6 +73,12 @@ impl Lease {
     /// The node has said its number.
     pub fn set_number(&mut self, number: Option<i64>) {
         self.link.number = number;
+    }
+
+    /// What the node says to transactions, if its user may not use them: the commands behind MULTI would be executed one
+    /// by one.
+    pub fn no_transactions(&self) -> Option<&Bytes> {
+        self.link.no_transactions.as_ref()
     }
 
     /// The RESP version it speaks.
@@ -160,9 +169,15 @@ impl Lease {
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, depth: usize) -> Self {
+    pub(super) fn new(stream: TcpStream, depth: usize, transactions: Transactions) -> Self {
         Self {
             stream,
+            no_transactions: match transactions {
+                Transactions::Refused(refusal) | Transactions::Stuck(refusal) => {
+                    Some(refusal.into())
+                }
+                Transactions::Possible => None,
+            },
             input: BytesMut::new(),
             scanner: ReplyScanner::with_depth(depth),
             number: None,

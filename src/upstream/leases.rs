@@ -1,6 +1,6 @@
 //! The leases of a worker: how many there may be, and the idle ones that wait for their next client.
 
-use super::connect::{LEASE_NAME, Within, dial_as};
+use super::connect::{LEASE_NAME, Within, dial_proved};
 use super::lanes::{LaneSettings, UpstreamContext};
 use super::lease::{Lease, Link};
 use super::{Fault, FaultKind};
@@ -104,7 +104,7 @@ impl Leases {
             self.evict();
         }
         let settings = &self.context.settings;
-        let dialled = dial_as(
+        let dialled = dial_proved(
             LEASE_NAME,
             node,
             proto,
@@ -115,9 +115,10 @@ impl Leases {
         .await;
         self.context.clock.tick();
         match dialled {
-            Ok(stream) => {
+            Ok((stream, transactions)) => {
                 place.connected();
-                Ok(Lease::new(Link::new(stream, settings.reply_depth), place))
+                let link = Link::new(stream, settings.reply_depth, transactions);
+                Ok(Lease::new(link, place))
             }
             Err(kind) => {
                 let fault = Fault {

@@ -43,7 +43,8 @@ impl Drop for Life {
 /// From dialling to the loss.
 async fn live(lane: &Rc<Lane>) -> FaultKind {
     let settings = &lane.context.settings;
-    let dialled = connect::dial_lane(
+    let dialled = connect::dial_proved(
+        connect::CLIENT_NAME,
         lane.node(),
         lane.proto,
         &lane.context.credentials,

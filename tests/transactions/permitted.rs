@@ -86,6 +86,17 @@ fn nothing_is_executed_for_a_user_who_may_not_use_transactions() {
                     "{} {rules:?}",
                     kind.name
                 );
+                // The same over the connection of a client that watches.
+                assert_eq!(
+                    show(&client.line(&format!("WATCH {key}"))),
+                    show(format!("-{refusal}").as_bytes()),
+                    "{} {rules:?}",
+                    kind.name
+                );
+                client.expect("MULTI", b"+OK\r\n");
+                client.expect("INCR other", b"+QUEUED\r\n");
+                assert!(client.line("EXEC").starts_with(ABORTED_BECAUSE.as_bytes()));
+                client.expect("EXISTS other", b":0\r\n");
             }
         }
     }
