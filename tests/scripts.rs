@@ -30,7 +30,7 @@ fn scripts_on_valkey() {
 }
 
 fn all(kind: &ServerKind) {
-    let cluster = boot_cluster(kind);
+    let mut cluster = boot_cluster(kind);
     without_keys(&cluster);
     let proxy = Proxy::start(&cluster, &["--workers", "1"]);
     let own_text = own_noscript(&cluster);
@@ -42,7 +42,10 @@ fn all(kind: &ServerKind) {
     }
     order_holds_while_it_is_healed(&cluster, &proxy, &own_text);
     forgeries_are_passed_on(&proxy, &own_text);
+    what_exists_can_be_called(&cluster, &proxy, &own_text);
+    all_workers_forget(&cluster, &own_text);
     a_promoted_replica_is_healed(&cluster, &proxy);
+    replicas_that_are_away_are_left_out(&mut cluster, &proxy);
 }
 
 fn sha(client: &mut RawClient, body: &str) -> String {
@@ -289,4 +292,70 @@ fn a_promoted_replica_is_healed(cluster: &Cluster, proxy: &Proxy) {
     cluster.wait_promoted(replica, FAILOVER).expect("all agree");
     client.expect(&format!("EVALSHA {sha} 1 promoted c"), b":6\r\n");
     client.expect("GET promoted", b"$6\r\na!b!c!\r\n");
+}
+
+/// SCRIPT EXISTS says 1 after EVAL, as on one server; EVALSHA then finds the script on every node. A script that only one
+/// node has, without slotway's knowing it, does not exist.
+fn what_exists_can_be_called(cluster: &Cluster, proxy: &Proxy, own_text: &[u8]) {
+    let mut client = proxy.client();
+    let body = "return 'evaluated'";
+    let reply = client.command(&["EVAL", "return redis.sha1hex(ARGV[1])", "0", body]);
+    let sha = String::from_utf8_lossy(&reply[5..45]).into_owned();
+    let exists = format!("SCRIPT EXISTS {sha} {}", sha.to_uppercase());
+    RawClient::connect(cluster.addr(0)).command(&["SCRIPT", "LOAD", body]);
+    client.expect(&exists, b"*2\r\n:0\r\n:0\r\n");
+    for key in ["a", "b", "c"] {
+        let at = owner(cluster, key);
+        if at != 0 {
+            client.expect(&format!("EVALSHA {sha} 1 {key}"), own_text);
+        }
+    }
+    client.command(&["EVAL", body, "1", "a"]);
+    client.expect(&exists, b"*2\r\n:1\r\n:1\r\n");
+    for key in ["a", "b", "c"] {
+        client.expect(&format!("EVALSHA {sha} 1 {key}"), b"$9\r\nevaluated\r\n");
+    }
+    client.expect("SCRIPT EXISTS short", b"*1\r\n:0\r\n");
+    let refused = client.line("SCRIPT DEBUG YES");
+    assert!(refused.starts_with(b"-ERR slotway: "), "{}", show(&refused));
+}
+
+/// SCRIPT FLUSH from a client of any worker: no worker gives the script to a node again.
+fn all_workers_forget(cluster: &Cluster, own_text: &[u8]) {
+    let proxy = Proxy::start(cluster, &["--workers", "2"]);
+    let mut clients: Vec<RawClient> = (0..8).map(|_| proxy.client()).collect();
+    let body = "return 'forgotten'";
+    let sha = sha(&mut clients[0], body);
+    for client in &mut clients {
+        client.command(&["EVAL", body, "1", "k"]);
+        client.expect(&format!("EVALSHA {sha} 1 k"), b"$9\r\nforgotten\r\n");
+    }
+    clients[0].expect("SCRIPT FLUSH", b"+OK\r\n");
+    for client in &mut clients {
+        client.expect(&format!("EVALSHA {sha} 1 k"), own_text);
+        client.expect(&format!("SCRIPT EXISTS {sha}"), b"*1\r\n:0\r\n");
+    }
+}
+
+/// A replica that hangs and one that is down do not keep scripts from being loaded.
+fn replicas_that_are_away_are_left_out(cluster: &mut Cluster, proxy: &Proxy) {
+    let impatient = Proxy::start(cluster, &["--set", "timeouts.command=1s"]);
+    let replicas: Vec<usize> = (0..cluster.len())
+        .filter(|&node| {
+            let role = RawClient::connect(cluster.addr(node)).line("ROLE");
+            show(&role).contains("slave")
+        })
+        .collect();
+    cluster.pause(replicas[0]).expect("it hangs");
+    let mut client = impatient.client();
+    let sha = sha(&mut client, "return 'without it'");
+    client.expect(&format!("EVALSHA {sha} 1 k"), b"$10\r\nwithout it\r\n");
+    cluster.resume(replicas[0]).expect("it goes on");
+    for i in 0..20 {
+        client.expect(&format!("EVALSHA {sha} 1 {i}"), b"$10\r\nwithout it\r\n");
+    }
+    cluster.kill(replicas[1]);
+    let mut client = proxy.client();
+    client.expect("SCRIPT FLUSH", b"+OK\r\n");
+    self::sha(&mut client, "return 'down'");
 }
