@@ -63,6 +63,8 @@ fn mistakes_are_told_as_the_server_does(cluster: &Cluster, proxy: &Proxy) {
         "WAIT 1",
         "WAIT 99999999999999999999 1",
         "WAIT 1 99999999999999999999",
+        "WAIT 0 9223372036854775807",
+        "WAIT 0 9223370000000000000",
     ] {
         client.expect(line, &server.line(line));
     }

@@ -20,7 +20,7 @@ fn an_older_server_says_that_it_has_no_such_command() {
     let cluster = boot_cluster(&redis());
     let proxy = Proxy::start(&cluster, &["--workers", "1"]);
     let before = offset(&cluster, 0);
-    let line = "WAITAOF 0 1 10";
+    let line = "WAITAOF 0 1 20000";
     let plain = RawClient::connect(cluster.addr(0)).line(line);
     assert!(plain.starts_with(b"-ERR unknown command"));
     let mut client = proxy.client();
@@ -39,7 +39,7 @@ fn what_is_on_disks_is_told() {
     on_all(&cluster, &["CONFIG", "SET", "appendonly", "yes"]);
     proxy.client().command(&["FUNCTION", "LOAD", LIBRARY]);
     proxy.wait_for("a file at every node", SOON, || {
-        match &proxy.client().line("WAITAOF 1 1 1")[..] {
+        match &proxy.client().line("WAITAOF 1 1 1000")[..] {
             b"*2\r\n:1\r\n:1\r\n" => Ok(()),
             other => Err(show(other)),
         }
@@ -52,6 +52,54 @@ fn what_is_on_disks_is_told() {
         let mut direct = RawClient::connect(cluster.addr(node));
         direct.expect("FCALL mine 0", b"$4\r\nkept\r\n");
     }
+}
+
+/// More than the test takes: nothing else ends it while the node is silent.
+const SILENCE: [&str; 4] = ["--workers", "1", "--set", "timeouts.connect=10m"];
+
+#[test]
+fn a_silent_node_holds_up_neither_the_timeout_nor_unblock() {
+    let cluster = boot_cluster(&valkey());
+    let proxy = Proxy::start(&cluster, &SILENCE);
+    let (mut late, mut patient, mut other) = (proxy.client(), proxy.client(), proxy.client());
+    let id = String::from_utf8(patient.line("CLIENT ID")).expect("a number");
+    let id = id.trim_matches([':', '\r', '\n']);
+    cluster.pause(0).expect("it runs");
+    late.expect("WAITAOF 0 0 200", b"*2\r\n:0\r\n:0\r\n");
+    for (how, reply) in [
+        ("TIMEOUT", &b"*2\r\n:0\r\n:0\r\n"[..]),
+        (
+            "ERROR",
+            b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n",
+        ),
+    ] {
+        patient.send(&encode(&["WAITAOF", "0", "0", "0"]));
+        proxy.wait_for("it is blocked", SOON, || {
+            let line = show(&other.line(&format!("CLIENT LIST ID {id}")));
+            line.contains(" flags=b ").then_some(()).ok_or(line)
+        });
+        other.expect(&format!("CLIENT UNBLOCK {id} {how}"), b":1\r\n");
+        assert_eq!(show(&patient.reply()), show(reply));
+    }
+    cluster.resume(0).expect("it runs");
+}
+
+#[test]
+fn a_primary_that_hands_over_proves_nothing() {
+    let cluster = boot_cluster(&valkey());
+    let proxy = Proxy::start(&cluster, &["--workers", "1"]);
+    let mut client = proxy.client();
+    client.expect(&format!("SET {} 1", key_of(&cluster, 0)), b"+OK\r\n");
+    // More than there are.
+    client.send(&encode(&["WAITAOF", "0", "9", "0"]));
+    let replica = cluster.replica_of(0).expect("it has one");
+    proxy.wait_for("it is told to take over", SOON, || {
+        match cluster.ask(replica, &["CLUSTER", "FAILOVER"]) {
+            Ok(reply) if !reply.is_error() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    assert_eq!(show(&client.reply()), show(b"*2\r\n:0\r\n:0\r\n"));
 }
 
 /// Some key of each primary, by the primary's number.
@@ -86,9 +134,10 @@ fn mistakes_are_told_as_the_server_does(proxy: &Proxy, plain: std::net::SocketAd
         "WAITAOF 0 0 x",
         "WAITAOF 0 0 -1",
         "WAITAOF 0 0 1.5",
+        "WAITAOF 0 0 9223372036854775807",
         "WAITAOF 0 0",
         // No file is written.
-        "WAITAOF 1 0 1",
+        "WAITAOF 1 0 20000",
     ] {
         client.expect(line, &server.line(line));
         client.line("SET a 1");

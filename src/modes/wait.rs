@@ -1,6 +1,7 @@
 //! WAIT over a cluster: what it was asked, and what a primary says of its replicas. Pure; `session::waiting` asks.
 
 use crate::resp::strict_integer;
+use std::time::Duration;
 
 /// What a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,17 +13,30 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// `WAIT replicas timeout`, or the servers' own text for what is wrong with it.
-    pub fn parse(replicas: &[u8], timeout: &[u8]) -> Result<Self, &'static str> {
+    /// `WAIT replicas timeout`, or the servers' own text for what is wrong with it; `timeout_max` as
+    /// [`wait_timeout_max`] says.
+    pub fn parse(replicas: &[u8], timeout: &[u8], timeout_max: i64) -> Result<Self, &'static str> {
         let replicas =
             strict_integer(replicas).ok_or("ERR value is not an integer or out of range")?;
         let timeout =
             strict_integer(timeout).ok_or("ERR timeout is not an integer or out of range")?;
+        if timeout > timeout_max {
+            return Err("ERR timeout is out of range");
+        }
         let timeout_ms = u64::try_from(timeout).map_err(|_| "ERR timeout is negative")?;
         Ok(Self {
             replicas,
             timeout_ms: (timeout_ms > 0).then_some(timeout_ms),
         })
+    }
+}
+
+/// The longest timeout that a server of that name takes, in milliseconds: some do not count beyond the end of their
+/// clock.
+pub fn wait_timeout_max(server: &str, since_epoch: Duration) -> i64 {
+    match server {
+        "valkey" => i64::MAX - i64::try_from(since_epoch.as_millis()).unwrap_or(0),
+        _ => i64::MAX,
     }
 }
 
@@ -39,7 +53,12 @@ pub struct WaitAof {
 
 impl WaitAof {
     /// `WAITAOF local replicas timeout`, or the servers' own text for what is wrong with it.
-    pub fn parse(local: &[u8], replicas: &[u8], timeout: &[u8]) -> Result<Self, &'static str> {
+    pub fn parse(
+        local: &[u8],
+        replicas: &[u8],
+        timeout: &[u8],
+        timeout_max: i64,
+    ) -> Result<Self, &'static str> {
         let local = strict_integer(local).ok_or("ERR value is not an integer or out of range")?;
         if !(0..=1).contains(&local) {
             return Err("ERR value is out of range, value must between 0 and 1");
@@ -47,7 +66,7 @@ impl WaitAof {
         let replicas = strict_integer(replicas)
             .filter(|&replicas| replicas >= 0)
             .ok_or("ERR value is out of range, must be positive")?;
-        let Wait { timeout_ms, .. } = Wait::parse(b"0", timeout)?;
+        let Wait { timeout_ms, .. } = Wait::parse(b"0", timeout, timeout_max)?;
         Ok(Self {
             local,
             replicas,
@@ -115,14 +134,20 @@ mod tests {
                 timeout_ms,
             })
         };
-        assert_eq!(Wait::parse(b"1", b"100"), ok(1, Some(100)));
-        assert_eq!(Wait::parse(b"-1", b"0"), ok(-1, None));
+        assert_eq!(Wait::parse(b"1", b"100", i64::MAX), ok(1, Some(100)));
+        assert_eq!(Wait::parse(b"-1", b"0", i64::MAX), ok(-1, None));
         let value = Err("ERR value is not an integer or out of range");
-        assert_eq!(Wait::parse(b"x", b"y"), value);
-        assert_eq!(Wait::parse(b"99999999999999999999", b"1"), value);
+        assert_eq!(Wait::parse(b"x", b"y", i64::MAX), value);
+        assert_eq!(Wait::parse(b"99999999999999999999", b"1", i64::MAX), value);
         let timeout = Err("ERR timeout is not an integer or out of range");
-        assert_eq!(Wait::parse(b"1", b"1.5"), timeout);
-        assert_eq!(Wait::parse(b"1", b"-1"), Err("ERR timeout is negative"));
+        assert_eq!(Wait::parse(b"1", b"1.5", i64::MAX), timeout);
+        let late = Err("ERR timeout is out of range");
+        assert_eq!(Wait::parse(b"1", b"101", 100), late);
+        assert_eq!(Wait::parse(b"1", b"100", 100), ok(1, Some(100)));
+        assert_eq!(
+            Wait::parse(b"1", b"-1", i64::MAX),
+            Err("ERR timeout is negative")
+        );
     }
 
     #[test]

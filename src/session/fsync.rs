@@ -13,14 +13,21 @@ use super::waiting::{ASK_EVERY, End, FIRST_LOOK, LOOK_EVERY, Patience, Target, a
 use super::{Session, SessionContext, State, errors};
 use crate::modes::WaitAof;
 use crate::resp::{self, Proto, Request, encode};
-use crate::upstream::{Lease, Lost, NoLease};
+use crate::upstream::{Lease, Lost, NoLease, classify};
 use bytes::Bytes;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// FUNCTION RESTORE of a dump without functions: replicated, and written to the file, like any write.
 const WRITE_NOTHING: &[u8] = b"*4\r\n$8\r\nFUNCTION\r\n$7\r\nRESTORE\r\n\
       $10\r\n\x0a\x00\x5d\x9b\x5c\x40\x0f\x7f\xa2\xda\r\n$6\r\nAPPEND\r\n";
+
+/// Connections are opened for the first count: it may take this long though the client's time is up before.
+const FIRST_COUNT: Duration = Duration::from_millis(100);
+
+/// What a node says that is no primary any more.
+const IS_REPLICA: &[u8] = b"-ERR WAITAOF cannot be used with replica instances";
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -35,7 +42,7 @@ struct Disk {
 enum Failed {
     /// What the client is told.
     Told(Bytes),
-    /// The node is gone, and with it what was known of the writes.
+    /// The node is gone, or no primary any more, and with that what was known of the writes.
     Gone,
 }
 
@@ -51,7 +58,12 @@ impl Session {
         about: About,
         request: &Request<'_>,
     ) -> Taken {
-        let wait = match WaitAof::parse(request.arg(1), request.arg(2), request.arg(3)) {
+        let wait = match WaitAof::parse(
+            request.arg(1),
+            request.arg(2),
+            request.arg(3),
+            self.wait_timeout_max(),
+        ) {
             Ok(wait) => wait,
             Err(text) => return self.refuse(state, about, text),
         };
@@ -83,17 +95,22 @@ async fn run(
     targets: Vec<Target>,
     look: &[u8],
 ) -> Result<Bytes, Failed> {
-    let mut disks = Vec::new();
-    for target in targets {
-        disks.push(Disk::begin(context, target, look).await?);
-    }
+    let first = Instant::now() + FIRST_COUNT;
+    let mut counts = [0, 0];
+    let beginning = begin(context, targets, look);
+    let mut disks = match patience.before_its_end_or(first, beginning).await {
+        Ok(disks) => disks?,
+        Err(end) => return Ok(ended(patience, &end, counts)),
+    };
     let mut pause = FIRST_LOOK;
     let mut asked: Option<Instant> = None;
     loop {
-        let mut counts = [i64::MAX; 2];
-        for disk in &mut disks {
-            let [local, replicas] = disk.look(look).await?;
-            counts = [counts[0].min(local), counts[1].min(replicas)];
+        match patience
+            .before_its_end_or(first, count(&mut disks, look))
+            .await
+        {
+            Ok(now) => counts = now?,
+            Err(end) => return Ok(ended(patience, &end, counts)),
         }
         if counts[0] >= wait.local && counts[1] >= wait.replicas {
             return Ok(reply(counts));
@@ -105,15 +122,42 @@ async fn run(
                 tokio::task::spawn_local(ask_replicas(context.clone(), node));
             }
         }
-        match patience.before_its_end(sleep(pause)).await {
-            Ok(()) => {}
-            Err(End::Unblocked(how)) => {
-                return Ok(patience.unblocked(how).unwrap_or_else(|| reply(counts)));
-            }
-            Err(_) => return Ok(reply(counts)),
+        if let Err(end) = patience.before_its_end(sleep(pause)).await {
+            return Ok(ended(patience, &end, counts));
         }
         pause = (pause * 2).min(LOOK_EVERY);
     }
+}
+
+async fn begin(
+    context: &Rc<SessionContext>,
+    targets: Vec<Target>,
+    look: &[u8],
+) -> Result<Vec<Disk>, Failed> {
+    let mut disks = Vec::new();
+    for target in targets {
+        disks.push(Disk::begin(context, target, look).await?);
+    }
+    Ok(disks)
+}
+
+/// At the primaries where they are the fewest.
+async fn count(disks: &mut [Disk], look: &[u8]) -> Result<Counts, Failed> {
+    let mut counts = [i64::MAX; 2];
+    for disk in disks {
+        let [local, replicas] = disk.look(look).await?;
+        counts = [counts[0].min(local), counts[1].min(replicas)];
+    }
+    Ok(counts)
+}
+
+/// The reply with what is known when the client waits no longer.
+fn ended(patience: &Patience, end: &End, counts: Counts) -> Bytes {
+    let error = match end {
+        End::Unblocked(how) => patience.unblocked(*how),
+        End::Counted | End::TimeIsUp => None,
+    };
+    error.unwrap_or_else(|| reply(counts))
 }
 
 impl Disk {
@@ -155,7 +199,7 @@ impl Disk {
             }
         }
         if let Some(error) = first_error {
-            return Err(Failed::Told(error));
+            return Err(error.into());
         }
         let inner = resp::elements(&last).and_then(|all| all.into_iter().next());
         let inner = told(inner.map_or(Bytes::new(), |range| last.slice(range)))?;
@@ -173,8 +217,18 @@ impl Disk {
 /// A reply that is no error.
 fn told(reply: Bytes) -> Result<Bytes, Failed> {
     match reply.first() {
-        Some(b'-') => Err(Failed::Told(reply)),
+        Some(b'-') => Err(reply.into()),
         _ => Ok(reply),
+    }
+}
+
+/// From an error of a node's.
+impl From<Bytes> for Failed {
+    fn from(error: Bytes) -> Self {
+        match error.starts_with(IS_REPLICA) || classify(&error).is_some() {
+            true => Self::Gone,
+            false => Self::Told(error),
+        }
     }
 }
 

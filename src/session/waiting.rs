@@ -10,7 +10,7 @@ use super::replies::{About, Stage};
 use super::unblock::{Signal, Unblock};
 use super::{Session, SessionContext, State};
 use crate::cluster::NodeAddr;
-use crate::modes::{Replication, Wait};
+use crate::modes::{Replication, Wait, wait_timeout_max};
 use crate::resp::{self, Request, encode};
 use crate::upstream::{Answer, Class, Lane, LaneId, Requester, Ticket};
 use bytes::Bytes;
@@ -124,7 +124,7 @@ impl Session {
         about: About,
         request: &Request<'_>,
     ) -> Taken {
-        let wait = match Wait::parse(request.arg(1), request.arg(2)) {
+        let wait = match Wait::parse(request.arg(1), request.arg(2), self.wait_timeout_max()) {
             Ok(wait) => wait,
             Err(text) => return self.refuse(state, about, text),
         };
@@ -142,6 +142,11 @@ impl Session {
             driven.unblock = Some(unblock);
         }
         taken
+    }
+
+    pub(super) fn wait_timeout_max(&self) -> i64 {
+        let server = self.context.shared.server.load();
+        wait_timeout_max(&server.name, self.context.env(&server).now)
     }
 
     /// The primaries that it has written to, or all of them if it has written nothing. `None`: a connection that it
@@ -249,8 +254,26 @@ impl Patience {
         &self,
         future: impl Future<Output = T>,
     ) -> Result<T, End> {
+        self.before(self.deadline, future).await
+    }
+
+    /// The same; time is not up before `least`.
+    pub(super) async fn before_its_end_or<T>(
+        &self,
+        least: Instant,
+        future: impl Future<Output = T>,
+    ) -> Result<T, End> {
+        let deadline = self.deadline.map(|deadline| deadline.max(least));
+        self.before(deadline, future).await
+    }
+
+    async fn before<T>(
+        &self,
+        deadline: Option<Instant>,
+        future: impl Future<Output = T>,
+    ) -> Result<T, End> {
         let time_is_up = async {
-            match self.deadline {
+            match deadline {
                 Some(deadline) => sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
