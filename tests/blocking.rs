@@ -18,5 +18,6 @@ mod blocking {
     pub(crate) mod queues;
     pub(crate) mod same;
     pub(crate) mod stage;
+    pub(crate) mod unanswered;
     pub(crate) mod unblock;
 }

@@ -262,7 +262,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("timeouts.connect", time(MILLISECOND, HOUR), "2s", "", LANE,
         "connecting to a node, handshake included"),
     option("timeouts.command", time(MILLISECOND, 24 * HOUR), "5s", "", REQUEST,
-        "waiting for a node's reply; then the client gets an error"),
+        "waiting for a node's reply (for a blocking command's, after its own timeout); then the client gets an error"),
     option("timeouts.slow_command", time(MILLISECOND, 24 * HOUR), "60s", "", REQUEST,
         "the same for scripts and commands that walk many keys"),
     option("timeouts.unavailable", Kind::Duration { min_ms: MILLISECOND, max_ms: HOUR, word: Some("auto") }, "auto", "", REQUEST,

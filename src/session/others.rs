@@ -5,7 +5,7 @@
 use super::dispatch::Taken;
 use super::driven::HangUp;
 use super::replies::About;
-use super::unblock::Unblock;
+use super::unblock::{Outcome, Unblock};
 use super::{Life, Mailbox, Session, SessionContext, State, Unanswered};
 use crate::command::{CommandId, CommandTable, Local};
 use crate::local::{Activity, ClientFilter, Portrait};
@@ -121,7 +121,7 @@ impl Session {
     }
 
     /// Releases the client if it waits in a blocking command; what comes of it is told when the command ends.
-    fn unblock(&self, how: Unblock) -> Option<oneshot::Receiver<bool>> {
+    fn unblock(&self, how: Unblock) -> Option<oneshot::Receiver<Outcome>> {
         let state = self.state.borrow();
         let signal = state.driven.as_ref()?.unblock.as_ref()?;
         signal.raise(how)
@@ -215,12 +215,17 @@ async fn answer(
         }
         Question::Unblock(id, how) => {
             let asked = mailbox.ask(move |worker| worker.session(id)?.unblock(how));
-            let released = match asked.await?.into_iter().flatten().next() {
+            let outcome = match asked.await?.into_iter().flatten().next() {
                 // The command may have got its reply meanwhile, and its client may have hung up.
-                Some(answer) => answer.await.unwrap_or(false),
-                None => false,
+                Some(answer) => answer.await.unwrap_or(Outcome::Missed),
+                None => Outcome::Missed,
             };
-            encode::integer(out, i64::from(released));
+            match outcome {
+                Outcome::Released => encode::integer(out, 1),
+                Outcome::Missed => encode::integer(out, 0),
+                Outcome::Refused => encode::error(out, NOT_LET),
+                Outcome::Unknown => encode::error(out, NOT_TOLD),
+            }
             Ok(false)
         }
     }
@@ -264,4 +269,8 @@ fn name_of(table: &CommandTable, id: CommandId) -> &str {
 const WRONG_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
 const WRONG_LENGTH: &str =
     "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.";
+const NOT_LET: &str = "ERR slotway: the node at which the client is blocked did not let slotway release it; allow slotway's \
+                       user CLIENT ID and CLIENT UNBLOCK there";
+const NOT_TOLD: &str = "ERR slotway: the node at which the client is blocked does not answer; it is not known whether it \
+                        will release the client";
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";

@@ -5,13 +5,14 @@ use super::blocking::Wait;
 use super::errand::tell;
 use super::errors;
 use super::pursuit::{Pursuit, Target, Verdict};
-use super::unblock::Unblock;
+use super::unblock::{Outcome, Unblock};
 use crate::cluster::Slot;
 use crate::resp::{self, encode};
 use crate::upstream::{Lease, Lost, NoLease};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
@@ -23,6 +24,23 @@ const TELL_AGAIN: Duration = Duration::from_millis(5);
 
 /// With an answer, or to be sent again.
 type Turn = ControlFlow<Result<Bytes, Bytes>>;
+
+/// What a node says to CLIENT UNBLOCK.
+enum Told {
+    Unblocked,
+    /// It may not have come to the command yet, or has answered it.
+    NotBlocked,
+    Refused,
+    /// It may unblock its client at any later time.
+    Unknown,
+}
+
+/// What becomes of a lease after the command.
+#[derive(PartialEq, Eq)]
+enum Afterwards {
+    GiveBack,
+    Close,
+}
 
 impl Wait {
     /// Waits at the node that serves the slot.
@@ -107,61 +125,78 @@ impl Wait {
         requests.extend_from_slice(if asking { ASKING } else { b"" });
         requests.extend_from_slice(request);
         let replies = 1 + usize::from(ask_number) + usize::from(asking);
+        let latest = self.latest();
         lease.send(&requests, replies).await?;
         if ask_number {
-            let number = resp::integer(&lease.reply().await?);
+            let number = resp::integer(&lease.reply_until(latest).await?);
             lease.set_number(number);
         }
         if asking {
-            lease.reply().await?;
+            lease.reply_until(latest).await?;
         }
-        let how = tokio::select! {
-            biased;
-            reply = lease.reply() => {
-                lease.give_back();
-                return reply;
-            }
-            how = self.unblock.raised() => how,
-        };
-        self.unblock_at(lease, how).await
+        self.answer(lease, latest).await
     }
 
-    /// Has the node unblock its client, which is the lease, until it says that it has, or the command has its reply.
-    async fn unblock_at(&self, mut lease: Lease, how: Unblock) -> Result<Bytes, Lost> {
+    /// When the node must have answered. Without a timeout of its own a command waits for ever.
+    fn latest(&self) -> Option<Instant> {
+        let margin = self.session.context.config.timeouts.command;
+        let latest = self.deadline?.checked_add(margin)?;
+        Some(Instant::from_std(latest))
+    }
+
+    /// The command's reply. Whoever unblocks the client meanwhile learns what the node says to that.
+    async fn answer(&self, mut lease: Lease, latest: Option<Instant>) -> Result<Bytes, Lost> {
+        let mut afterwards = Afterwards::GiveBack;
+        let reply = loop {
+            let how = tokio::select! {
+                biased;
+                reply = lease.reply_until(latest) => break reply,
+                how = self.unblock.raised() => how,
+            };
+            match self.unblock_at(&lease, how).await {
+                Told::Unblocked => {
+                    self.unblock.release();
+                    break lease.reply_until(latest).await;
+                }
+                Told::NotBlocked => {
+                    let soon = lease.reply_until(latest);
+                    if let Ok(reply) = timeout(TELL_AGAIN, soon).await {
+                        break reply;
+                    }
+                }
+                Told::Refused => self.unblock.failed(Outcome::Refused),
+                Told::Unknown => {
+                    afterwards = Afterwards::Close;
+                    self.unblock.failed(Outcome::Unknown);
+                }
+            }
+        };
+        if afterwards == Afterwards::GiveBack {
+            lease.give_back();
+        }
+        reply
+    }
+
+    /// Has the node unblock its client, which is the lease.
+    async fn unblock_at(&self, lease: &Lease, how: Unblock) -> Told {
         let Some(number) = lease.number() else {
-            // The node does not tell: it may not be allowed to us. The command stays as it is.
-            return lease.reply().await;
+            // The node does not tell: it may not be allowed to us.
+            return Told::Refused;
         };
         let number = number.to_string();
         let mut words = vec!["CLIENT", "UNBLOCK", &number];
         words.extend((how == Unblock::Error).then_some("ERROR"));
         let mut request = Vec::new();
         encode::command(&mut request, &words);
-        loop {
-            // To the end: one that came to the node later would unblock the lease's next user.
-            match tell(&self.session, lease.node(), &request).await.as_deref() {
-                Some(b":1\r\n") => {
-                    self.unblock.release();
-                    let reply = lease.reply().await;
-                    lease.give_back();
-                    return reply;
-                }
-                // It may not have come to the command yet, or has answered it.
-                Some(b":0\r\n") => {}
-                Some(error) => {
-                    tracing::warn!(error = %error.escape_ascii(), "a node refused CLIENT UNBLOCK");
-                    return lease.reply().await;
-                }
-                None => return lease.reply().await,
+        // To the end: one that came to the node later would unblock the lease's next user.
+        match tell(&self.session, lease.node(), &request).await.as_deref() {
+            Some(b":1\r\n") => Told::Unblocked,
+            Some(b":0\r\n") => Told::NotBlocked,
+            Some(error) => {
+                tracing::warn!(error = %error.escape_ascii(), "a node refused CLIENT UNBLOCK");
+                Told::Refused
             }
-            tokio::select! {
-                biased;
-                reply = lease.reply() => {
-                    lease.give_back();
-                    return reply;
-                }
-                () = tokio::time::sleep(TELL_AGAIN) => {}
-            }
+            None => Told::Unknown,
         }
     }
 

@@ -11,7 +11,7 @@ pub(super) struct Signal {
     how: Cell<Option<Unblock>>,
     raised: Notify,
     released: Cell<bool>,
-    asker: RefCell<Option<oneshot::Sender<bool>>>,
+    asker: RefCell<Option<oneshot::Sender<Outcome>>>,
     /// The proxy is going down: the client gets no reply of ours any more.
     draining: Cell<bool>,
 }
@@ -25,15 +25,28 @@ pub(super) enum Unblock {
     Error,
 }
 
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The command has ended because of it.
+    Released,
+    /// The command has ended otherwise.
+    Missed,
+    /// The node at which the command waits does not let us: it waits on.
+    Refused,
+    /// That node does not answer.
+    Unknown,
+}
+
 impl Unblock {
     /// What a server says to a client that was unblocked with `ERROR`.
     pub(super) const ERROR: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
 }
 
 impl Signal {
-    /// Asks the command to end. The answer comes with the command's end: whether it was released by this. `None` if
-    /// another client has asked before.
-    pub(super) fn raise(&self, how: Unblock) -> Option<oneshot::Receiver<bool>> {
+    /// Asks the command to end. The answer comes with the command's end, or as soon as it is known that this does
+    /// not end it. `None` if another client has asked before, and has no answer yet.
+    pub(super) fn raise(&self, how: Unblock) -> Option<oneshot::Receiver<Outcome>> {
         if self.how.get().is_some() {
             return None;
         }
@@ -78,11 +91,24 @@ impl Signal {
         self.draining.set(false);
     }
 
+    /// The command goes on: whoever asked is told why, and the next one may ask.
+    pub(super) fn failed(&self, why: Outcome) {
+        self.how.set(None);
+        self.answer(why);
+    }
+
     /// The command has ended.
     pub(super) fn over(&self) {
+        self.answer(match self.released.get() {
+            true => Outcome::Released,
+            false => Outcome::Missed,
+        });
+    }
+
+    fn answer(&self, outcome: Outcome) {
         if let Some(asker) = self.asker.take() {
             // Whoever asked may be gone.
-            let _ = asker.send(self.released.get());
+            let _ = asker.send(outcome);
         }
     }
 }

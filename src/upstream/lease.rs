@@ -15,7 +15,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// The least that is reserved ahead of a read, in bytes; more only as more has arrived.
 const RESERVE_MIN: usize = 4 * 1024;
@@ -109,6 +109,17 @@ impl Lease {
         self.expected -= 1;
         self.place.answered(1);
         Ok(reply)
+    }
+
+    /// The same, until that time at the latest, if there is one.
+    pub async fn reply_until(&mut self, latest: Option<Instant>) -> Result<Bytes, Lost> {
+        let Some(latest) = latest else {
+            return self.reply().await;
+        };
+        match timeout_at(latest, self.reply()).await {
+            Ok(reply) => reply,
+            Err(_) => Err(Lost::Unknown(self.fault(FaultKind::Silent))),
+        }
     }
 
     /// The next message, reply or push: for subscriptions. May be dropped while it waits, and called again.

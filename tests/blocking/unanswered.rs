@@ -1,0 +1,125 @@
+//! Nodes that do not answer, or do not let slotway do what it has to: nobody waits for them for longer than they said.
+
+use super::stage::{Stage, send};
+use crate::support::{RawClient, encode, servers, show};
+use slotway::cluster::Slot;
+
+/// Short, so that it is up while a node is silent.
+const ARGS: [&str; 4] = ["--workers", "2", "--set", "timeouts.command=1s"];
+
+fn id_of(client: &mut RawClient) -> String {
+    let reply = String::from_utf8(client.line("CLIENT ID")).unwrap();
+    reply.trim_matches([':', '\r', '\n']).to_owned()
+}
+
+/// A client that waits in BLPOP at a node, and its number.
+fn parked(stage: &Stage) -> (RawClient, String) {
+    let mut client = stage.proxy.client();
+    let id = id_of(&mut client);
+    let before = stage.blocked_at_nodes();
+    send(&mut client, "BLPOP {q}1 0");
+    stage.wait_at_nodes(before + 1);
+    (client, id)
+}
+
+fn owner(stage: &Stage) -> usize {
+    stage.cluster.owner_of(Slot::of(b"q").number()).unwrap()
+}
+
+/// Asks, with more in the pipeline, and is told that the client is not released.
+#[track_caller]
+fn expect_failure(asker: &mut RawClient, id: &str, says: &str) {
+    asker.send(&[encode(&["CLIENT", "UNBLOCK", id]), encode(&["ECHO", "a"])].concat());
+    let reply = show(&asker.reply());
+    assert!(
+        reply.starts_with("\"-ERR slotway: ") && reply.contains(says),
+        "{reply}"
+    );
+    assert_eq!(asker.reply(), b"$1\r\na\r\n");
+}
+
+#[test]
+fn a_node_that_refuses_to_unblock_is_told_of() {
+    for kind in servers() {
+        let stage = Stage::set(&kind, &ARGS);
+        let mut asker = stage.proxy.client();
+        let allow = |rule: &str| {
+            for node in 0..stage.cluster.len() {
+                let words = ["ACL", "SETUSER", "default", rule];
+                assert!(!stage.cluster.ask(node, &words).unwrap().is_error());
+            }
+        };
+        for rule in ["-client|unblock", "-client"] {
+            allow(rule);
+            let (mut client, id) = parked(&stage);
+            for _ in 0..2 {
+                expect_failure(&mut asker, &id, "CLIENT UNBLOCK");
+            }
+            if rule == "-client" {
+                asker.expect("RPUSH {q}1 x", b":1\r\n");
+                assert_eq!(client.reply(), b"*2\r\n$4\r\n{q}1\r\n$1\r\nx\r\n");
+            } else {
+                // The next one is tried again.
+                allow("+client");
+                asker.expect(&format!("CLIENT UNBLOCK {id}"), b":1\r\n");
+                assert_eq!(client.reply(), b"*-1\r\n");
+            }
+            allow("+client");
+            asker.expect(&format!("CLIENT UNBLOCK {id}"), b":0\r\n");
+        }
+        stage.wait_clean();
+    }
+}
+
+#[test]
+fn who_unblocks_a_client_of_a_silent_node_is_answered() {
+    for kind in servers() {
+        let stage = Stage::set(&kind, &ARGS);
+        let mut asker = stage.proxy.client();
+        let (mut client, id) = parked(&stage);
+        let node = owner(&stage);
+        stage.cluster.pause(node).unwrap();
+        expect_failure(&mut asker, &id, "not known");
+        stage.cluster.resume(node).unwrap();
+        // It may be released late, and loses nothing.
+        stage.proxy.wait_for("a push", super::stage::AT_MOST, || {
+            match &asker.line("RPUSH {q}1 x")[..] {
+                b":1\r\n" => Ok(()),
+                other => Err(show(other)),
+            }
+        });
+        let left: &[u8] = match &client.reply()[..] {
+            b"*-1\r\n" => b":1\r\n",
+            b"*2\r\n$4\r\n{q}1\r\n$1\r\nx\r\n" => b":0\r\n",
+            other => panic!("{}: {}", kind.name, show(other)),
+        };
+        asker.expect("LLEN {q}1", left);
+        stage.wait_clean();
+    }
+}
+
+#[test]
+fn a_command_whose_time_is_up_does_not_wait_for_a_silent_node() {
+    for kind in servers() {
+        let stage = Stage::set(&kind, &ARGS);
+        let mut clients = [parked(&stage).0, parked(&stage).0];
+        stage.proxy.client().expect("RPUSH {q}1 x y", b":2\r\n");
+        for client in &mut clients {
+            assert!(client.reply().starts_with(b"*2\r\n"));
+        }
+        // Both connections to the node are there when it falls silent.
+        let [pops, reads] = &mut clients;
+        let node = owner(&stage);
+        stage.cluster.pause(node).unwrap();
+        send(pops, "BLPOP {q}1 0.1");
+        send(reads, "XREAD BLOCK 100 STREAMS {q}2 0");
+        assert_eq!(reads.reply(), b"*-1\r\n");
+        let reply = show(&pops.reply());
+        assert!(
+            reply.starts_with("\"-ERR slotway: ") && reply.contains("unknown"),
+            "{reply}"
+        );
+        stage.cluster.resume(node).unwrap();
+        stage.wait_clean();
+    }
+}
