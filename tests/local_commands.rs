@@ -22,6 +22,8 @@ use support::{Proxy, RawClient, ServerKind, boot_cluster, encode, servers, show}
 
 /// How long the nodes' own COMMAND may take to be heard.
 const TABLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a client that has hung up may be counted.
+const GONE_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[test]
 fn replies_are_those_of_a_plain_redis() {
@@ -66,6 +68,14 @@ fn compare(kind: &ServerKind, plain: SocketAddr, proxy: &Proxy, sessions: &[Sess
     for session in sessions.iter().filter(|session| session.is_for(kind.name)) {
         for pipelined in [false, true] {
             let lines = session.lines();
+            // CLIENT LIST would show clients of the session before.
+            proxy.wait_for("clients of before are gone", GONE_TIMEOUT, || {
+                let clients = proxy.metrics().sum("slotway_client_connections", &[]);
+                match clients {
+                    0.0 => Ok(()),
+                    n => Err(format!("{n} clients")),
+                }
+            });
             let mut both = [RawClient::connect(plain), proxy.client()];
             let replies = both
                 .each_mut()
