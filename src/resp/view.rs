@@ -34,6 +34,12 @@ pub fn elements(reply: &[u8]) -> Option<Vec<Range<usize>>> {
     (pos == reply.len()).then_some(ranges)
 }
 
+/// The element of an array of one, of a reply that is known to be whole: no need to look at it.
+#[inline]
+pub fn only_element(reply: &[u8]) -> Option<&[u8]> {
+    reply.strip_prefix(b"*1\r\n")
+}
+
 /// The value of `:n`.
 pub fn integer(reply: &[u8]) -> Option<i64> {
     strict_integer(content(reply)?.strip_prefix(b":")?.strip_suffix(b"\r\n")?)

@@ -12,8 +12,16 @@ pub(super) fn splice(
 ) -> Result<(), Unexpected> {
     let mut placed: Vec<&[u8]> = vec![&[]; plan.elements()];
     for (part, reply) in parts.iter().enumerate() {
+        let mut positions = plan.positions(part);
+        if positions.len() == 1
+            && let Some(one) = resp::only_element(reply)
+        {
+            positions
+                .by_ref()
+                .for_each(|position| placed[position] = one);
+            continue;
+        }
         let found = resp::elements(reply).ok_or(Unexpected(part))?;
-        let positions = plan.positions(part);
         if found.len() != positions.len() {
             return Err(Unexpected(part));
         }
