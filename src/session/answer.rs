@@ -165,11 +165,11 @@ fn count_lookups(metrics: &WorkerMetrics, about: &About, keys: u32, reply: &[u8]
             let found = resp::integer(reply).map_or(0, |n| n.max(0) as u64);
             (found, u64::from(keys).saturating_sub(found))
         }
-        Lookup::Elements if resp::only_element(reply).is_some() => {
-            let miss = resp::only_element(reply).map_or(0, |one| u64::from(resp::is_null(one)));
-            (1 - miss, miss)
-        }
         Lookup::Elements => {
+            if let Some(one) = resp::only_element(reply) {
+                let miss = u64::from(resp::is_null(one));
+                return metrics.lookup(about.command, 1 - miss, miss);
+            }
             let Some(elements) = resp::elements(reply) else {
                 return;
             };

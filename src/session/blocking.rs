@@ -2,7 +2,6 @@
 //! several slots it is emulated by sweeps over the shared lanes (`modes::Blocking` says which commands).
 
 use super::dispatch::Taken;
-use super::driven::HangUp;
 use super::errand::{Undo, ask};
 use super::replies::About;
 use super::unblock::Signal;
@@ -95,7 +94,7 @@ impl Session {
             let metrics = &self.context.metrics;
             metrics.cross_slot(command.metric, CrossSlot::Split);
         }
-        let taken = self.drive(state, about, HangUp::Ends, async move {
+        self.drive_blocking(state, about, unblock, async move {
             let session = wait.session.clone();
             let done = match (whole, patience) {
                 (false, Patience::Unreadable) => {
@@ -113,11 +112,7 @@ impl Session {
                 session.context.metrics.error(source, &reply);
             }
             reply
-        });
-        if let Some(driven) = &mut state.driven {
-            driven.unblock = Some(unblock);
-        }
-        taken
+        })
     }
 }
 

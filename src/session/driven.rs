@@ -76,6 +76,22 @@ impl Session {
         Taken::Yes
     }
 
+    /// As [`Self::drive`], for a command that may wait for long: a client that hangs up takes it along, and CLIENT UNBLOCK
+    /// reaches it through the signal.
+    pub(super) fn drive_blocking(
+        self: &Rc<Self>,
+        state: &mut State,
+        about: About,
+        unblock: Rc<Signal>,
+        task: impl Future<Output = Bytes> + 'static,
+    ) -> Taken {
+        let taken = self.drive(state, about, HangUp::Ends, task);
+        if let Some(driven) = &mut state.driven {
+            driven.unblock = Some(unblock);
+        }
+        taken
+    }
+
     fn driven_to_the_end(&self, seq: u64, reply: &[u8]) {
         self.context.clock.tick();
         let state = &mut *self.state.borrow_mut();

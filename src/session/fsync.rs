@@ -7,7 +7,6 @@
 //! does not block, says how far the disks are.
 
 use super::dispatch::{Batch, Taken};
-use super::driven::HangUp;
 use super::replies::About;
 use super::waiting::{ASK_EVERY, End, FIRST_LOOK, LOOK_EVERY, Patience, Target, ask, ask_replicas};
 use super::{Session, SessionContext, State, errors};
@@ -75,16 +74,12 @@ impl Session {
         let unblock = patience.unblock.clone();
         let look = [MULTI, request.bytes(), EXEC].concat();
         let context = self.context.clone();
-        let taken = self.drive(state, about, HangUp::Ends, async move {
+        self.drive_blocking(state, about, unblock, async move {
             match run(&context, wait, &patience, targets, &look).await {
                 Ok(reply) | Err(Failed::Told(reply)) => reply,
                 Err(Failed::Gone) => reply([0, 0]),
             }
-        });
-        if let Some(driven) = &mut state.driven {
-            driven.unblock = Some(unblock);
-        }
-        taken
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::modes::Block;
 use crate::observe::ErrorSource;
 use crate::resp::{Proto, Request};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{Fault, Lease, Lost, NoLease, Refusal, Ticket, classify};
+use crate::upstream::{ASKING, Fault, Lease, Lost, NoLease, Refusal, Ticket, classify};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::Duration;
@@ -25,7 +25,6 @@ use tokio::time::timeout;
 
 pub(super) const OK: &[u8] = b"+OK\r\n";
 const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
-const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// A lease on which keys are watched.
 pub(super) struct Held {
@@ -261,14 +260,8 @@ impl OnLease {
 
     /// For WAIT, which asks over a lane how far the node's replicas are.
     fn note_write(&self, node: &NodeAddr) {
-        let session = &self.session;
-        let map = session.context.map().clone();
-        if self.writes
-            && let Some(node) = map.find(node)
-        {
-            let state = &mut *session.state.borrow_mut();
-            let lane = session.lane_to(state, &map, node);
-            session.note_write_on(state, &lane);
+        if self.writes {
+            self.session.note_write_at(node);
         }
     }
 }

@@ -8,13 +8,11 @@ use super::pursuit::{Pursuit, Target, Verdict};
 use super::unblock::{Outcome, Unblock};
 use crate::cluster::Slot;
 use crate::resp::{self, encode};
-use crate::upstream::{Lease, Lost, NoLease};
+use crate::upstream::{ASKING, Lease, Lost, NoLease};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
-
-const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// Its reply says by which number CLIENT UNBLOCK knows the lease.
 const CLIENT_ID: &[u8] = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";

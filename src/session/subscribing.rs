@@ -71,7 +71,7 @@ impl Session {
                 return self.refuse(state, about, &text);
             };
             state.subscriptions = Some(Box::new(Subscriptions::new(seat)));
-            self.context.subscribed(self.id_of(state), self);
+            self.context.subscribed(state.client.id(), self);
         }
         self.change(state, Verb::Subscribe, kind, about, request)
     }
@@ -312,9 +312,5 @@ impl Session {
                 session.subscriptions_due();
             }
         });
-    }
-
-    fn id_of(&self, state: &State) -> u64 {
-        state.client.id()
     }
 }

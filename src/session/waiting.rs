@@ -5,7 +5,6 @@
 //! how far have its replicas acknowledged. A WAIT on a connection of its own makes them acknowledge at once.
 
 use super::dispatch::{Batch, Taken};
-use super::driven::HangUp;
 use super::replies::{About, Stage};
 use super::unblock::{Signal, Unblock};
 use super::{Session, SessionContext, State};
@@ -137,11 +136,7 @@ impl Session {
         let patience = Patience::new(wait.timeout_ms);
         let unblock = patience.unblock.clone();
         let counting = run(context, wait, patience, targets);
-        let taken = self.drive(state, about, HangUp::Ends, counting);
-        if let Some(driven) = &mut state.driven {
-            driven.unblock = Some(unblock);
-        }
-        taken
+        self.drive_blocking(state, about, unblock, counting)
     }
 
     pub(super) fn wait_timeout_max(&self) -> i64 {

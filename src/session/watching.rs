@@ -169,24 +169,19 @@ impl Session {
 
     /// Whether the node of the lease is the one to ask about these keys.
     fn is_served(&self, state: &State, command: &Command, request: &Request<'_>) -> bool {
-        match state.watch.as_deref() {
-            Some(Watch {
-                hold: Hold::Lease(held),
-                keys,
-                ..
-            }) if held.is_asking() => {
-                let mut named = Keys::new();
-                command.keys(request, &mut named).is_ok()
-                    && named
-                        .iter()
-                        .all(|&at| keys.contains(request.arg(at as usize)))
-            }
-            _ => true,
-        }
+        let Some(watch) = state.watch.as_ref().filter(|watch| watch.is_asking()) else {
+            return true;
+        };
+        let mut named = Keys::new();
+        let is_watched = |&at: &u32| watch.keys.contains(request.arg(at as usize));
+        command.keys(request, &mut named).is_ok() && named.iter().all(is_watched)
     }
 
     /// As [`Self::is_served`], of all that is queued.
     fn are_served(&self, state: &State, queue: &Queue) -> bool {
+        if !state.watch.as_ref().is_some_and(|watch| watch.is_asking()) {
+            return true;
+        }
         let table = self.context.table();
         queue.commands().all(|command| {
             let mut spans: Vec<Span> = Vec::new();
@@ -270,6 +265,11 @@ impl Watch {
             bytes: 0,
             _place: place,
         }
+    }
+
+    /// Whether its connection may be used for watched keys only.
+    fn is_asking(&self) -> bool {
+        matches!(&self.hold, Hold::Lease(held) if held.is_asking())
     }
 
     /// EXEC will answer nil. The connection is used again once the node has forgotten the watch.

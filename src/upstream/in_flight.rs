@@ -6,6 +6,9 @@ use bytes::Bytes;
 use std::fmt;
 use std::rc::Rc;
 
+/// Lets the next command have a slot that its node only imports.
+pub const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
 /// Names a request to its requester: the requester's own sequence number, which part of it (for commands that
 /// were split), and the slot it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! connection. So does invariant 5: `Outbox` knows which bytes were handed to the kernel.
 
 use super::block::Progress;
-use super::in_flight::{InFlight, Own};
+use super::in_flight::{ASKING, InFlight, Own};
 use super::lanes::UpstreamContext;
 use super::outbox::Outbox;
 use super::prove::Withheld;
@@ -21,8 +21,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
-
-const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// Tells lanes of a worker apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]

@@ -18,7 +18,7 @@ mod subscriber;
 mod upkeep;
 
 pub use connect::{Credentials, HandshakeError, Within, dial};
-pub use in_flight::{Answer, Class, Fault, FaultKind, Requester, Ticket};
+pub use in_flight::{ASKING, Answer, Class, Fault, FaultKind, Requester, Ticket};
 pub use lane::{Lane, LaneId, NotTaken};
 pub use lanes::{LaneSettings, Lanes, NodeEvent, UpstreamContext};
 pub use lease::{Lease, Lost};
