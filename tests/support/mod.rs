@@ -18,11 +18,13 @@ mod metrics;
 pub mod node;
 mod proxy;
 mod raw;
+mod scenario;
 mod servers;
 
 pub use metrics::{Metrics, Sample};
 pub use proxy::Proxy;
 pub use raw::{RawClient, encode, reply_end, show};
+pub use scenario::Scenario;
 pub use servers::{ServerKind, redis, servers, valkey};
 
 use slotway::demo::{Cluster, ClusterOptions};
