@@ -101,6 +101,14 @@ impl WriteHalf {
         let _ = socket.shutdown(Shutdown::Write);
     }
 
+    /// From now on the kernel ends a TCP connection after so long without an acknowledgement (`tune_tcp`).
+    pub fn set_unacked(&self, unacked: Duration) {
+        if let Self::Tcp(half) = self {
+            // Where it fails the connection ends by the time that was set before.
+            let _ = socket2::SockRef::from(half.as_ref()).set_tcp_user_timeout(Some(unacked));
+        }
+    }
+
     /// Ready when the socket takes bytes again.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

@@ -196,7 +196,7 @@ impl Worker {
         self.clock.tick();
         self.lanes.check();
         let map = self.setup.shared.map.load();
-        self.lanes.prune(&map);
+        self.lanes.prune(&map, &map.primaries());
         self.leases.check(&map);
         let idle = self.setup.shared.config.timeouts.idle;
         let mut used = self.lanes.retained();

@@ -162,7 +162,7 @@ impl SessionContext {
         *self.table.borrow_mut() = self.shared.table.load_full();
         self.heirs.borrow_mut().clear();
         let map = self.map().clone();
-        self.lanes.prune(&map);
+        self.lanes.prune(&map, &map.primaries());
         self.clock.tick();
         let waiting = std::mem::take(&mut *self.retries.borrow_mut());
         for session in waiting.into_iter().filter_map(|(_, s)| s.upgrade()) {

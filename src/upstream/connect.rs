@@ -10,7 +10,7 @@ use crate::resp::{Proto, ReplyScanner, encode};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// The most a handshake may answer, in bytes; HELLO of a server with many modules is a few KB.
 const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
@@ -131,27 +131,19 @@ async fn open(
     within: Within,
     unacked: Duration,
 ) -> Result<(TcpStream, Transactions), FaultKind> {
-    let late = |within: Duration| FaultKind::Connect(format!("no answer within {within:?}"));
-    let connecting = async {
-        let mut stream = timeout(
-            within.connect,
-            TcpStream::connect((node.host(), node.port())),
-        )
+    let until = Instant::now() + within.ready;
+    let connecting = TcpStream::connect((node.host(), node.port()));
+    let mut stream = timeout(within.connect, connecting)
         .await
-        .map_err(|_| late(within.connect))?
+        .map_err(|_| FaultKind::Connect(format!("no answer within {:?}", within.connect)))?
         .map_err(|e| FaultKind::Connect(e.to_string()))?;
-        tune_tcp(&stream, unacked).map_err(|e| FaultKind::Io(e.to_string()))?;
-        let transactions = handshake(&mut stream, own, proto, credentials)
-            .await
-            .map_err(|e| match e {
-                HandshakeError::Io(e) => FaultKind::Io(e.to_string()),
-                refused => FaultKind::Handshake(refused.to_string()),
-            })?;
-        Ok((stream, transactions))
-    };
-    match timeout(within.ready, connecting).await {
-        Ok(result) => result,
-        Err(_) => Err(late(within.ready)),
+    tune_tcp(&stream, unacked).map_err(|e| FaultKind::Io(e.to_string()))?;
+    match timeout_at(until, handshake(&mut stream, own, proto, credentials)).await {
+        Ok(Ok(transactions)) => Ok((stream, transactions)),
+        Ok(Err(HandshakeError::Io(e))) => Err(FaultKind::Io(e.to_string())),
+        Ok(Err(refused)) => Err(FaultKind::Handshake(refused.to_string())),
+        // Its host has accepted the connection.
+        Err(_) => Err(FaultKind::Silent),
     }
 }
 

@@ -9,6 +9,7 @@ use super::in_flight::{ASKING, InFlight, Own};
 use super::lanes::UpstreamContext;
 use super::outbox::Outbox;
 use super::prove::Withheld;
+use super::upkeep::Standing;
 use super::{Answer, Class, Fault, FaultKind, Requester, Ticket, serve};
 use crate::cluster::NodeAddr;
 use crate::io::{Flush, Micros, WriteHalf};
@@ -71,6 +72,7 @@ pub(super) struct State {
     /// When the last request was taken.
     pub(super) used: Micros,
     pub(super) probing: bool,
+    pub(super) standing: Standing,
     /// How many connections it has had.
     connections: u32,
     /// How many of them were lost: not those that were closed in order, with everything answered.
@@ -114,6 +116,7 @@ impl Lane {
                 heard: now,
                 used: now,
                 probing: false,
+                standing: Standing::Kept,
                 connections: 0,
                 losses: 0,
             }),
@@ -223,11 +226,6 @@ impl Lane {
                 self.wake();
             }
         }
-    }
-
-    /// Whether it is unused: not connected and nothing queued.
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(self.state.borrow().link, Link::Idle)
     }
 
     fn open(self: &Rc<Self>, link: &mut Link) {

@@ -25,6 +25,10 @@ const PROBE: Duration = Duration::from_millis(2_000);
 /// After this long without an acknowledgement the kernel gives a connection up (TCP_USER_TIMEOUT).
 const UNACKED: Duration = Duration::from_millis(4_000);
 
+/// The same while a slow command may be what keeps the node from taking more bytes: the kernel counts the time in which
+/// the window is closed, too. For longer its own cluster does not wait (`cluster-node-timeout`, 15 s) either.
+const BUSY_UNACKED: Duration = Duration::from_millis(20_000);
+
 /// The settings of all lanes of a worker. Bounds count per lane.
 pub struct LaneSettings {
     /// Lanes per node and RESP version.
@@ -43,6 +47,7 @@ pub struct LaneSettings {
     pub(super) silent_probe: Duration,
     pub(super) probe: Duration,
     pub(super) unacked: Duration,
+    pub(super) busy_unacked: Duration,
     pub(super) backoff: Backoff,
 }
 
@@ -64,6 +69,7 @@ impl LaneSettings {
             silent_probe: SILENT_PROBE.min(config.timeouts.command),
             probe: PROBE,
             unacked: UNACKED,
+            busy_unacked: BUSY_UNACKED,
             backoff: Backoff::new(workers),
         }
     }
@@ -216,12 +222,15 @@ impl Lanes {
         }
     }
 
-    /// After a new map: lanes to nodes that it does not name are closed once nothing is in flight on them.
-    pub fn prune(&self, map: &SlotMap) {
+    /// After a new map: lanes learn whether their node is still among its primaries, and those to nodes that it does not
+    /// name are closed once nothing is in flight on them.
+    pub fn prune(&self, map: &SlotMap, primaries: &[NodeIndex]) {
         self.by_node.borrow_mut().retain(|(node, ..), lane| {
-            if map.find(node).is_some() {
+            if let Some(node) = map.find(node) {
+                lane.place(Some(primaries.contains(&node)));
                 return true;
             }
+            lane.place(None);
             if lane.in_flight() == 0 {
                 lane.close(FaultKind::Retired);
             }

@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// After this many reads in a row a busy lane lets others run.
 const READS_PER_TURN: usize = 16;
@@ -152,24 +152,28 @@ fn deliver(
 /// (an error such as BUSY is a sign of life too).
 pub(super) async fn probe(lane: Rc<Lane>) {
     let settings = &lane.context.settings;
+    let until = Instant::now() + settings.probe;
     let asking = async {
         let mut stream = connect::dial(
             lane.node(),
             lane.proto,
             &lane.context.credentials,
-            settings.connect,
+            settings.connect.min(settings.probe),
             settings.unacked,
         )
         .await?;
         let io = |e: std::io::Error| FaultKind::Io(e.to_string());
-        stream.write_all(PING).await.map_err(io)?;
-        match stream.read_u8().await.map_err(io)? {
-            b'+' | b'-' => Ok(()),
-            _ => Err(FaultKind::Protocol("an odd reply to PING")),
+        let answer = async {
+            stream.write_all(PING).await.map_err(io)?;
+            stream.read_u8().await.map_err(io)
+        };
+        match timeout_at(until, answer).await {
+            Ok(Ok(b'+' | b'-')) => Ok(()),
+            Ok(Ok(_)) => Err(FaultKind::Protocol("an odd reply to PING")),
+            Ok(Err(why)) => Err(why),
+            Err(_) => Err(FaultKind::Silent),
         }
     };
-    let outcome = timeout(settings.probe, asking)
-        .await
-        .unwrap_or(Err(FaultKind::Silent));
+    let outcome = asking.await;
     lane.probed(outcome);
 }

@@ -1,13 +1,24 @@
 //! The upkeep of a lane: requests whose time is up, silent nodes, idle connections. Driven by the worker's timer
 //! through [`super::Lanes::check`].
 
-use super::in_flight::Own;
+use super::in_flight::{InFlight, Own};
 use super::lane::{Link, own};
-use super::{Class, FaultKind, Lane, Requester, Ticket, serve};
+use super::{Class, FaultKind, Lane, LaneSettings, Requester, Ticket, serve};
 use crate::io::Micros;
 use std::rc::Rc;
 
 pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// What has become of a lane's node in the map.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is a replica, as before, or the map has not been looked at yet.
+    Kept,
+    /// It serves slots.
+    Primary,
+    /// It served slots, and does not any more; or the map does not name it.
+    Replaced,
+}
 
 impl Lane {
     /// Tells requesters whose time is up, looks after a silent node, and keeps an idle connection alive.
@@ -34,19 +45,20 @@ impl Lane {
             }
             return;
         };
-        // A script answers probes with BUSY after 5 s; what is silent for longer than a command may take is probed.
-        let patient =
-            oldest.class == Class::Slow && now.since(oldest.at) < micros(settings.slow_command);
-        let probe_after = if patient {
-            settings.command
-        } else {
-            settings.silent_probe
-        };
         let silent = now.since(oldest.at).min(now.since(state.heard));
         if silent > micros(settings.silent_report) {
             context.silent(self.node());
         }
-        if silent > micros(probe_after) && !state.probing {
+        // A script answers probes with BUSY after 5 s, KEYS answers none: where the probe's connection is accepted it is
+        // probed again (`may_be_busy`), and the kernel is told to wait as well.
+        if silent > micros(settings.silent_probe) && !state.probing {
+            let unacked = match is_slow(oldest, settings, now) {
+                true => settings.busy_unacked,
+                false => settings.unacked,
+            };
+            if let Link::Up(write) | Link::Blocked(write) = &state.link {
+                write.set_unacked(unacked);
+            }
             state.probing = true;
             tokio::task::spawn_local(serve::probe(self.clone()));
         }
@@ -57,8 +69,33 @@ impl Lane {
         match outcome {
             // A refusal is a sign of life.
             Ok(()) | Err(FaultKind::Handshake(_)) => {}
+            // Its host has accepted the connection.
+            Err(FaultKind::Silent) if self.may_be_busy() => {}
             Err(_) => self.close(FaultKind::Silent),
         }
+    }
+
+    /// The map has changed: whether it names the node, and as a primary.
+    pub(super) fn place(&self, primary: Option<bool>) {
+        let standing = &mut self.state.borrow_mut().standing;
+        *standing = match (*standing, primary) {
+            (_, Some(true)) => Standing::Primary,
+            (Standing::Kept, Some(false)) => Standing::Kept,
+            (_, Some(false) | None) => Standing::Replaced,
+        };
+    }
+
+    /// Whether it is unused: not connected and nothing queued.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.state.borrow().link, Link::Idle)
+    }
+
+    /// Whether a slow command explains that the node hears nobody. Not where the cluster has replaced it meanwhile.
+    fn may_be_busy(&self) -> bool {
+        let state = self.state.borrow();
+        let (settings, now) = (&self.context.settings, self.context.clock.micros());
+        let slow = |oldest| is_slow(oldest, settings, now);
+        state.standing != Standing::Replaced && state.queue.front().is_some_and(slow)
     }
 
     fn take_expired(&self, now: Micros) -> Vec<(Rc<dyn Requester>, Ticket)> {
@@ -84,6 +121,11 @@ impl Lane {
         }
         expired
     }
+}
+
+/// Whether a request may still take longer than others.
+fn is_slow(request: &InFlight, settings: &LaneSettings, now: Micros) -> bool {
+    request.class == Class::Slow && now.since(request.at) < micros(settings.slow_command)
 }
 
 fn micros(duration: std::time::Duration) -> u32 {
