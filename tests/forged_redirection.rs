@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, ClusterOptions};
 use support::{
-    Proxy, RawClient, ServerKind, StopOnDrop, cluster_options, encode, redis, show, valkey,
+    Proxy, RawClient, Scenario, ServerKind, StopOnDrop, cluster_options, encode, redis, show,
+    valkey,
 };
 
 /// Lies that one client tells, one after the other: some of them take until `timeouts.command`.
@@ -32,6 +33,8 @@ fn scripts_of_valkey_cannot_forge() {
 }
 
 fn forge(kind: &ServerKind) {
+    let what = "scripts that return a forged MOVED, ASK or refusal";
+    let mut scenario = Scenario::begin(14, what, kind.name);
     let options = ClusterOptions {
         replicas: 0,
         ..cluster_options(kind)
@@ -55,6 +58,7 @@ fn forge(kind: &ServerKind) {
 
     let ways = ways(&mut proxy.client());
     let stop = AtomicBool::new(false);
+    let mut beside = 0;
     std::thread::scope(|scope| {
         let stop_others = StopOnDrop(&stop);
         let (proxy, stop, texts) = (&proxy, &stop, &texts);
@@ -79,6 +83,7 @@ fn forge(kind: &ServerKind) {
         for bystander in bystanders {
             let rounds = bystander.join().expect("a bystander was disturbed");
             assert!(rounds > 0, "a bystander did nothing");
+            beside += 2 * rounds;
         }
         assert!(lies.iter().all(Result::is_ok), "see above");
     });
@@ -88,6 +93,10 @@ fn forge(kind: &ServerKind) {
         dialled.is_err(),
         "{dialled:?} dialled an address that only a script named"
     );
+    scenario.figure("lies", ways.len() * texts.len() * 4);
+    scenario.figure("unknown addresses dialled", 0);
+    scenario.figure("right replies beside", beside);
+    scenario.passed();
 }
 
 /// Error texts as nodes word them.

@@ -4,6 +4,12 @@
 //! so, nobody gets a reply that is not theirs, and the proxy reconnects.
 
 mod support;
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test's own module; to fail is to panic"
+)]
+#[path = "hostile_node/under_load.rs"]
+mod under_load;
 
 use std::time::Duration;
 
@@ -91,6 +97,22 @@ fn a_surplus_reply_is_nobodys() {
     let mut client = scene.proxy.client();
     client.expect("GET a", b"$1\r\nx\r\n");
     scene.wait_errors("protocol", 1.0);
+    scene.expect_serving();
+    scene.cluster.finish();
+}
+
+/// The next reply on that connection would complete it.
+#[test]
+fn the_beginning_of_a_surplus_reply_is_nobodys() {
+    let scene = Scene::start();
+    scene.script([Step::expect("GET a").send(b"$1\r\nx\r\n$12\r\nsto")]);
+    let mut client = scene.proxy.client();
+    client.expect("GET a", b"$1\r\nx\r\n");
+    scene.wait_errors("protocol", 1.0);
+    scene.expect_serving();
+    let idle = scene.connection_of("INCR");
+    scene.cluster.inject(idle, b"$");
+    scene.wait_errors("protocol", 2.0);
     scene.expect_serving();
     scene.cluster.finish();
 }

@@ -138,7 +138,10 @@ fn deliver(
                     return used;
                 }
             },
-            Ok(None) => break,
+            Ok(None) => {
+                *broken = check_due(lane).err();
+                return used;
+            }
             Err(_) => {
                 *broken = Some(FaultKind::Protocol("bytes that are not RESP"));
                 return used;
@@ -146,6 +149,23 @@ fn deliver(
         }
     }
     used
+}
+
+/// The beginning of a reply belongs to a request that was handed over. Where none was, it would be taken for the
+/// beginning of the next one's (invariant 1).
+fn check_due(lane: &Lane) -> Result<(), FaultKind> {
+    let state = lane.state.borrow();
+    let Some(oldest) = state.queue.front() else {
+        return Err(FaultKind::Protocol("a reply that nobody asked for"));
+    };
+    let due_after = match oldest.ticket.inner() {
+        0 => oldest.len as usize,
+        _ => 1,
+    };
+    if state.outbox.handed_over() < due_after {
+        return Err(FaultKind::Protocol("a reply before its request"));
+    }
+    Ok(())
 }
 
 /// Asks a silent node over a second connection whether it is alive: a long script or KEYS is not a dead node
