@@ -94,6 +94,7 @@ impl Session {
         match self.verdict(state, slot, &refused, &map, now) {
             Verdict::GiveUp => return self.give_up(state, &refused),
             Verdict::Wait(until) => refused.not_before = Some(until),
+            Verdict::Unreachable => refused.wait_longer(now),
             Verdict::Send(node, asking) => {
                 let lane = self.lane_to(state, &map, node);
                 let asking = asking == Asking::Yes;
@@ -113,8 +114,7 @@ impl Session {
                     }
                     Err(not_taken) => {
                         refused.why = Why::from(&not_taken);
-                        refused.attempts += 1;
-                        refused.not_before = Some(now + pause(refused.attempts));
+                        refused.wait_longer(now);
                     }
                 }
             }
@@ -179,6 +179,14 @@ impl Session {
         }
         self.context.metrics.error(source, &refused.reply);
         self.deliver(state, refused.held.ticket, &refused.reply);
+    }
+}
+
+impl Refused {
+    /// One more attempt came to nothing.
+    fn wait_longer(&mut self, now: Instant) {
+        self.attempts += 1;
+        self.not_before = Some(now + pause(self.attempts));
     }
 }
 

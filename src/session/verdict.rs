@@ -29,6 +29,8 @@ pub(super) const UNAVAILABLE_MARGIN: Duration = Duration::from_secs(2);
 pub(super) enum Verdict {
     Send(NodeIndex, Asking),
     Wait(Instant),
+    /// Nobody can be asked for now: another attempt later.
+    Unreachable,
     GiveUp,
 }
 
@@ -102,7 +104,7 @@ impl Session {
                 None => wait,
             },
             Why::NotSent | Why::LostRead => match map.owner(slot) {
-                Some(owner) => self.owner_or_heir(map, owner, refused, now),
+                Some(owner) => self.owner_or_heir(state, map, owner, refused, now),
                 None => wait,
             },
         }
@@ -117,10 +119,12 @@ impl Session {
         })
     }
 
-    /// The owner could not be reached: it is tried again, but so are its replicas, one of which may have been
-    /// promoted without our knowing it. A replica that was not answers MOVED, which executes nothing.
-    pub(super) fn owner_or_heir(
+    /// The owner could not be reached: it is tried again as soon as there is a connection to it. Until then its replicas
+    /// are asked, one of which may have been promoted without our knowing it. A replica that was not answers MOVED, which
+    /// executes nothing.
+    fn owner_or_heir(
         &self,
+        state: &State,
         map: &SlotMap,
         owner: NodeIndex,
         refused: &Refused,
@@ -131,6 +135,12 @@ impl Session {
             && let Some(heir) = map.find(heir)
         {
             return Verdict::Send(heir, Asking::No);
+        }
+        if self.lane_to(state, map, owner).is_reachable() {
+            return match refused.not_before {
+                None => Verdict::Wait(now + pause(refused.attempts)),
+                Some(_) => Verdict::Send(owner, Asking::No),
+            };
         }
         // Not with a script: the MOVED of a replica that is promoted right after could not be told from a forged one.
         let may_scout = refused.attempts > 1
@@ -145,13 +155,11 @@ impl Session {
         let replicas: Vec<_> = map.replicas(owner).collect();
         if may_scout && !replicas.is_empty() {
             self.context.scouted.set(Some(now));
-            let scout = replicas[refused.attempts as usize % replicas.len()];
+            // Between two of its questions it waits, which is an attempt as well.
+            let scout = replicas[refused.attempts as usize / 2 % replicas.len()];
             return Verdict::Send(scout, Asking::No);
         }
-        if refused.not_before.is_none() {
-            return Verdict::Wait(now + pause(refused.attempts));
-        }
-        Verdict::Send(owner, Asking::No)
+        Verdict::Unreachable
     }
 
     /// A node executed a command for a slot that the map gives to another: if that one is its primary and was

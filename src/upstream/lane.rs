@@ -228,7 +228,7 @@ impl Lane {
         }
     }
 
-    fn open(self: &Rc<Self>, link: &mut Link) {
+    pub(super) fn open(self: &Rc<Self>, link: &mut Link) {
         *link = Link::Connecting;
         tokio::task::spawn_local(serve::run(self.clone()));
     }

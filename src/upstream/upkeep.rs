@@ -21,6 +21,22 @@ pub(super) enum Standing {
 }
 
 impl Lane {
+    /// Whether a request would go out now, or with the first connection. Of a node that was lost it does not wait for the
+    /// connection, which may take as long as `timeouts.connect`: that is opened without it, as soon as the pause is over.
+    pub fn is_reachable(self: &Rc<Self>) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        match &state.link {
+            Link::Up(_) | Link::Blocked(_) | Link::Idle => true,
+            Link::Connecting => state.failures == 0,
+            Link::Down(_, until) => {
+                if self.context.clock.now() >= *until {
+                    self.open(&mut state.link);
+                }
+                false
+            }
+        }
+    }
+
     /// Tells requesters whose time is up, looks after a silent node, and keeps an idle connection alive.
     pub(super) fn check(self: &Rc<Self>) {
         let context = &self.context;

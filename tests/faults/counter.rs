@@ -92,24 +92,25 @@ impl Counter {
 }
 
 impl Checker for Counter {
-    type Op = usize;
+    /// Which counter, and how.
+    type Op = (usize, Keys);
 
-    fn next(&mut self, rng: &mut StdRng, out: &mut Vec<u8>) -> usize {
+    fn next(&mut self, rng: &mut StdRng, out: &mut Vec<u8>) -> Self::Op {
         let at = rng.random_range(0..self.last.len());
         let name = &self.ledger.names[at];
         if rng.random_ratio(1, 8) {
             out.extend(encode(&["EVAL", SCRIPT, "1", name]));
-        } else {
-            out.extend(encode(&["INCR", name]));
+            return (at, Keys::Script);
         }
-        at
+        out.extend(encode(&["INCR", name]));
+        (at, Keys::One)
     }
 
-    fn keys(_: &usize) -> Keys {
-        Keys::One
+    fn keys((_, keys): &Self::Op) -> Keys {
+        *keys
     }
 
-    fn hear(&mut self, at: usize, outcome: Outcome, findings: &mut Findings) {
+    fn hear(&mut self, (at, _): Self::Op, outcome: Outcome, findings: &mut Findings) {
         let entry = &mut self.ledger.entries.lock().expect("no connection panicked")[at];
         match outcome {
             Outcome::Done(Reply::Int(value)) => {

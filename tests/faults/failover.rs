@@ -3,11 +3,12 @@
 
 use super::findings::{Keys, Wrong};
 use super::load::{Durability, Load};
+use super::pulse::Pulse;
 use super::stage::{Stage, rounds, tags_in};
 use crate::support::{redis, valkey};
 
-/// Handovers in the short form.
-const HANDOVERS: usize = 4;
+/// Which hand over: the first one twice, there and back, then the others.
+const SHARDS: [usize; 4] = [0, 0, 1, 2];
 
 /// Replies that each connection hears between two of them.
 const BETWEEN: u64 = 200;
@@ -31,30 +32,41 @@ fn primaries_hand_over(stage: &Stage) {
         tags_in(1, |slot| slot >= third),
     ]
     .concat();
-    let load = Load::start(&stage.proxy, &tags, Durability::Kept, stage.seed);
-    // The first shard twice, there and back; then the others.
     let mut primaries = [0, 1, 2];
-    let mut given_up = 0;
-    for round in 0..rounds(HANDOVERS) {
-        let shard = [0, 0, 1, 2][round % 4];
-        let handover = stage.fail_over(primaries[shard]);
-        primaries[shard] = handover.to;
-        given_up += handover.attempts - 1;
-        load.progressed(BETWEEN);
-        stage.wait_healthy();
+    for round in 0..rounds(1) {
+        let seed = stage.seed + 1000 * round as u64;
+        let mut row = stage.begin(4, "CLUSTER FAILOVER", seed);
+        let load = Load::start(&stage.proxy, &tags, Durability::Kept, seed);
+        let pulse = Pulse::start(stage, &tags[0]);
+        let counted = || ["moved", "passed_on"].map(|kind| stage.redirections(kind));
+        let before = counted();
+        let mut given_up = 0;
+        for shard in SHARDS {
+            let handover = stage.fail_over(primaries[shard]);
+            primaries[shard] = handover.to;
+            given_up += handover.attempts - 1;
+            load.progressed(BETWEEN);
+            stage.wait_healthy();
+        }
+        let pauses = pulse.finish();
+        let findings = load.finish();
+        let now = counted();
+        let (moved, passed_on) = (now[0] - before[0], now[1] - before[1]);
+        stage.say(&format!("handing over: {findings}"));
+        row.figure("handovers", SHARDS.len());
+        row.figure("attempts the servers gave up", given_up);
+        row.figure("MOVED", moved);
+        row.figure("passed on", passed_on);
+        stage.note(&mut row, &findings, pauses);
+        findings.assert_none(&[Wrong::Crossed, Wrong::Twice, Wrong::Stale, Wrong::Leaked]);
+        // That includes attempts that a server gives up: see `Stage::fail_over`.
+        assert_eq!(
+            findings.errors(&[Keys::One, Keys::Script, Keys::Several]),
+            0,
+            "a handover breaks no connection and refuses nothing for long: {findings}"
+        );
+        assert!(moved > 0.0, "primaries changed under load");
+        row.passed();
+        stage.flush();
     }
-    let findings = load.finish();
-    let moved = stage.redirections("moved");
-    let passed_on = stage.redirections("passed_on");
-    stage.say(&format!(
-        "handing over: {findings}; MOVED {moved}, passed on {passed_on}, attempts given up by the servers {given_up}"
-    ));
-    findings.assert_none(&[Wrong::Crossed, Wrong::Twice, Wrong::Stale, Wrong::Leaked]);
-    // That includes attempts that a server gives up: see `Stage::fail_over`.
-    let errors = findings.errors(Keys::One) + findings.errors(Keys::Several);
-    assert_eq!(
-        errors, 0,
-        "a handover breaks no connection and refuses nothing for long: {findings}"
-    );
-    assert!(moved > 0.0, "primaries changed under load");
 }

@@ -4,7 +4,8 @@
 
 use super::findings::Wrong;
 use super::load::{Durability, Load};
-use super::stage::{CLUSTER_MAX, Stage, is_long, rounds, slot_of, tags_in};
+use super::pulse::Pulse;
+use super::stage::{CLUSTER_MAX, Stage, is_long, ms, rounds, slot_of, tags_in};
 use crate::support::{RawClient, encode, redis, valkey};
 use slotway::demo::Client;
 use std::net::SocketAddr;
@@ -40,6 +41,7 @@ fn a_primary_is_killed(stage: &mut Stage) {
     let mut added = Vec::new();
     for round in 0..rounds(1) {
         let seed = stage.seed + 1000 * round as u64;
+        let mut row = stage.begin(2, "a primary is killed", seed);
         let load = Load::start(&stage.proxy, &tags, Durability::MayLose, seed);
         let killed = stage
             .cluster
@@ -50,6 +52,8 @@ fn a_primary_is_killed(stage: &mut Stage) {
             .replica_of(killed)
             .expect("every primary has a replica");
         let heir_addr = stage.cluster.addr(heir);
+        let pulse = Pulse::start(stage, &tags[0]);
+        load.progressed(AFTER);
         stage.cluster.kill(killed);
         let at = Instant::now();
         let direct = observe_node(heir_addr, format!("{}:direct", tags[0]), at);
@@ -60,6 +64,7 @@ fn a_primary_is_killed(stage: &mut Stage) {
         stage.cluster.restart(killed).unwrap();
         stage.wait_healthy();
         load.progressed(AFTER);
+        let pauses = pulse.finish();
         let findings = load.finish();
         let lost = findings.count(Wrong::Stale);
         stage.say(&format!(
@@ -70,6 +75,11 @@ fn a_primary_is_killed(stage: &mut Stage) {
         findings.assert_none(&[Wrong::Crossed, Wrong::Twice, Wrong::Leaked]);
         assert_eq!(stage.cluster.replica_of(heir), Some(killed));
         added.push(proxied.saturating_sub(direct));
+        row.figure("served by the cluster after", ms(direct));
+        row.figure("through the proxy", ms(proxied));
+        row.figure("signs of writes that the cluster lost", lost);
+        stage.note(&mut row, &findings, pauses);
+        row.passed();
         stage.flush();
     }
     added.sort();

@@ -1,8 +1,10 @@
 //! Where the faults play: a cluster, the proxy in front of it, tags whose slots the test knows, seeds, and how often
 //! each fault is repeated.
 
+use super::findings::Findings;
 use super::load::PATIENCE;
-use crate::support::{Metrics, Proxy, ServerKind, boot_cluster};
+use super::pulse::Pauses;
+use crate::support::{Metrics, Proxy, Scenario, ServerKind, boot_cluster};
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, Stop, wait_until};
 use std::collections::HashSet;
@@ -57,6 +59,22 @@ impl Stage {
     pub fn redirections(&self, kind: &str) -> f64 {
         let metrics: Metrics = self.proxy.metrics();
         metrics.sum("slotway_redirections_total", &[("type", kind)])
+    }
+
+    /// Begins a row of the table.
+    pub fn begin(&self, number: u8, what: &str, seed: u64) -> Scenario {
+        let mut row = Scenario::begin(number, what, self.kind.name);
+        row.seeded(seed);
+        row
+    }
+
+    /// The figures that every row has.
+    pub fn note(&self, row: &mut Scenario, findings: &Findings, pauses: Pauses) {
+        row.figure("longest pause", ms(pauses.proxied));
+        row.figure("of a direct client", ms(pauses.direct));
+        row.figure("slowest reply", ms(findings.slowest));
+        row.figure("errors", findings.errors_by_kind());
+        row.figure("RSS", format!("{} MB", self.proxy.rss() >> 20));
     }
 
     /// Prints a figure of this run.
@@ -126,6 +144,11 @@ pub struct Handover {
     pub to: usize,
     /// How many attempts the servers made.
     pub attempts: u32,
+}
+
+/// As a figure of the table.
+pub fn ms(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
 }
 
 /// Whether this is the long form (`SLOTWAY_LONG=1`).
