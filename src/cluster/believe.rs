@@ -247,6 +247,7 @@ struct Weighed {
     own: Vec<Option<usize>>,
     named: Vec<bool>,
     failed: Vec<bool>,
+    asked: usize,
     /// Whether more than half of those asked were heard.
     majority: bool,
     began: Instant,
@@ -294,6 +295,7 @@ impl Weighed {
             own: vec![None; known.len()],
             named: vec![false; known.len()],
             failed: vec![false; known.len()],
+            asked,
             majority: views.len() * 2 > asked,
             began,
             now,
@@ -364,7 +366,7 @@ impl Weighed {
             return self.best(slot).map(Claim::owner);
         };
         let Some(best) = self.best(slot) else {
-            return self.unclaimed(standing, known);
+            return self.unclaimed(slot, standing, known);
         };
         if best.node.0 == standing.node {
             return Some(Owner {
@@ -390,9 +392,11 @@ impl Weighed {
         Some(if wins { best.owner() } else { standing })
     }
 
-    /// Nobody claims the slot: its owner keeps it unless enough of those asked agree on that.
-    fn unclaimed(&self, standing: Owner, known: &[KnownNode]) -> Option<Owner> {
-        let agreed = self.majority && self.claims.len() >= AGREEING_MIN;
+    /// Nobody claims the slot, unless for an owner that denies it: the owner keeps it until enough of those asked list
+    /// nobody. One that denies its own slots is one answer like any other here.
+    fn unclaimed(&self, slot: usize, standing: Owner, known: &[KnownNode]) -> Option<Owner> {
+        let nobody = self.votes(slot, NOBODY);
+        let agreed = nobody >= AGREEING_MIN && nobody * 2 > self.asked;
         let node = usize::from(standing.node);
         let patched = matches!(standing.told, Told::Moved(_)) && self.named[node];
         let keep = patched || (!agreed && !self.expired(node, known));

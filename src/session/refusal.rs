@@ -32,6 +32,9 @@ impl Session {
                 if self.is_scouts_answer(slot, &to, from) {
                     return Some(Why::NotSent);
                 }
+                if to == *from {
+                    self.context.lanes.renew(from);
+                }
                 let from = from.clone();
                 self.context.report(Report::Moved {
                     slot,

@@ -176,3 +176,33 @@ pub(super) enum Own {
     /// PING: `+PONG`, or an error such as `-LOADING`, which is a sign of life as well.
     Ping,
 }
+
+impl InFlight {
+    /// What the lane itself sends.
+    pub(super) fn own(bytes: &[u8], own: Own, at: Micros) -> Self {
+        Self {
+            requester: None,
+            ticket: Ticket::new(0, 0, None),
+            len: bytes.len() as u32,
+            at,
+            class: Class::Normal,
+            own,
+            told: false,
+        }
+    }
+}
+
+impl Own {
+    /// Whether the reply is one to this.
+    pub(super) fn check(self, reply: &[u8]) -> Result<(), FaultKind> {
+        let fits = match self {
+            Self::Asking => reply == b"+OK\r\n" || reply[0] == b'-',
+            Self::Ping => reply == b"+PONG\r\n" || reply[0] == b'-',
+            Self::No => true,
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(FaultKind::Protocol("a reply to another command")),
+        }
+    }
+}

@@ -60,6 +60,10 @@ pub struct Lane {
 pub(super) struct State {
     pub(super) link: Link,
     pub(super) queue: VecDeque<InFlight>,
+    /// `limits.lane_in_flight`, or [`super::renew::NONE`].
+    pub(super) in_flight_max: usize,
+    /// When its connection was last left for a new one.
+    pub(super) renewed: Option<Instant>,
     pub(super) outbox: Outbox,
     /// Of the block at the front of the queue, if it is one.
     pub(super) progress: Progress,
@@ -100,6 +104,7 @@ impl Lane {
     ) -> Rc<Self> {
         let metrics = context.metrics.node(&node);
         let now = context.clock.micros();
+        let in_flight_max = context.settings.in_flight_max;
         Rc::new(Self {
             id,
             node,
@@ -109,6 +114,8 @@ impl Lane {
             state: RefCell::new(State {
                 link: Link::Idle,
                 queue: VecDeque::new(),
+                in_flight_max,
+                renewed: None,
                 outbox: Outbox::default(),
                 progress: Progress::default(),
                 withheld: None,
@@ -176,10 +183,10 @@ impl Lane {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let limits = &self.context.settings;
-        if state.queue.len() >= limits.in_flight_max
+        if state.queue.len() >= state.in_flight_max
             || state.outbox.retained() >= limits.in_flight_bytes_max
         {
-            return Err(NotTaken::Full);
+            return Err(self.not_taken(state));
         }
         match &state.link {
             Link::Up(_) => self.list(),
@@ -198,7 +205,9 @@ impl Lane {
         }
         let at = self.context.clock.micros();
         if asking {
-            state.queue.push_back(own(ASKING, Own::Asking, at));
+            state
+                .queue
+                .push_back(InFlight::own(ASKING, Own::Asking, at));
             state.outbox.append(ASKING);
         }
         state.queue.push_back(InFlight {
@@ -328,7 +337,7 @@ impl Lane {
             (entry, request, cause)
         };
         let Some(requester) = entry.requester else {
-            return own_reply(entry.own, reply).map(|()| len);
+            return entry.own.check(reply).map(|()| len);
         };
         self.metrics
             .answered(self.context.clock.micros().since(entry.at));
@@ -367,30 +376,5 @@ impl Flush for Lane {
             state.link = Link::Blocked(write);
             self.wake();
         }
-    }
-}
-
-pub(super) fn own(bytes: &[u8], own: Own, at: Micros) -> InFlight {
-    InFlight {
-        requester: None,
-        ticket: Ticket::new(0, 0, None),
-        len: bytes.len() as u32,
-        at,
-        class: Class::Normal,
-        own,
-        told: false,
-    }
-}
-
-fn own_reply(own: Own, reply: &[u8]) -> Result<(), FaultKind> {
-    let fits = match own {
-        Own::Asking => reply == b"+OK\r\n" || reply[0] == b'-',
-        Own::Ping => reply == b"+PONG\r\n" || reply[0] == b'-',
-        Own::No => true,
-    };
-    if fits {
-        Ok(())
-    } else {
-        Err(FaultKind::Protocol("a reply to another command"))
     }
 }

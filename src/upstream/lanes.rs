@@ -209,6 +209,16 @@ impl Lanes {
         lanes.values().find(|lane| lane.id() == id).cloned()
     }
 
+    /// Every lane to that node.
+    pub(super) fn of(&self, node: &NodeAddr) -> Vec<Rc<Lane>> {
+        let lanes = self.by_node.borrow();
+        lanes
+            .values()
+            .filter(|lane| lane.node() == node)
+            .cloned()
+            .collect()
+    }
+
     /// What they share, for connections that are no lanes.
     pub fn context(&self) -> &Rc<UpstreamContext> {
         &self.context

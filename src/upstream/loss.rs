@@ -39,6 +39,7 @@ impl Lane {
             state.outbox.clear();
             state.progress = Default::default();
             state.withheld = None;
+            state.in_flight_max = self.context.settings.in_flight_max;
             state.link = if fault.kind == FaultKind::Retired {
                 Link::Idle
             } else {

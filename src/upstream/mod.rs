@@ -13,6 +13,7 @@ mod loss;
 mod outbox;
 mod prove;
 mod refusal;
+mod renew;
 mod serve;
 mod subscriber;
 mod upkeep;

@@ -2,7 +2,7 @@
 //! through [`super::Lanes::check`].
 
 use super::in_flight::{InFlight, Own};
-use super::lane::{Link, own};
+use super::lane::Link;
 use super::{Class, FaultKind, Lane, LaneSettings, Requester, Ticket, serve};
 use crate::io::Micros;
 use std::rc::Rc;
@@ -51,11 +51,12 @@ impl Lane {
             return;
         }
         let Some(oldest) = state.queue.front() else {
-            if now.since(state.used) > micros(settings.idle_close) {
+            let idle = now.since(state.used) > micros(settings.idle_close);
+            if idle || state.is_leaving() {
                 self.ending.borrow_mut().get_or_insert(FaultKind::Retired);
                 self.wake();
             } else if now.since(state.heard) > micros(settings.heartbeat) {
-                state.queue.push_back(own(PING, Own::Ping, now));
+                state.queue.push_back(InFlight::own(PING, Own::Ping, now));
                 state.outbox.append(PING);
                 self.list();
             }

@@ -279,6 +279,18 @@ fn one_shrinking_answer_is_not_believed_but_a_majority_is() {
 }
 
 #[test]
+fn an_owner_that_denies_its_slots_is_alone_with_that_until_others_do() {
+    let all = [primary(1, 1, &[(0, 8000)]), primary(2, 2, &[(8001, 16383)])];
+    let none = [primary(1, 1, &[]), primary(2, 2, &[])];
+    let mut case = Case::new();
+    case.round(&[view(1, &all), view(2, &all), view(3, &all)]);
+    let round = case.round(&[view(1, &all), view(2, &none), view(3, &all)]);
+    assert_eq!(round.covered, SLOTS);
+    let round = case.round(&[view(1, &all), view(2, &none), view(3, &none)]);
+    assert_eq!(round.covered, 8001);
+}
+
+#[test]
 fn a_patch_holds_until_it_is_confirmed_or_outdone() {
     let before = [
         primary(1, 10, &[(0, 16383)]),

@@ -1,0 +1,55 @@
+//! Leaves a connection in good order, for a new one to the same address: a node that answers MOVED to that very
+//! address is not the one that the address leads to now (its name means another host, or something in between sends
+//! us elsewhere). What is in flight is answered first; until then the lane takes nothing.
+
+use super::lane::{Link, State};
+use super::{Fault, FaultKind, Lane, Lanes, NotTaken};
+use crate::cluster::NodeAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Requests in flight that a lane takes while it leaves its connection.
+const NONE: usize = 0;
+
+/// Least time between two such connections: a node that says MOVED to itself over the new one, too, will go on so.
+const RENEWED_EVERY: Duration = Duration::from_millis(500);
+
+impl Lanes {
+    /// `node` has answered that its address leads elsewhere.
+    pub fn renew(&self, node: &NodeAddr) {
+        self.of(node).iter().for_each(Lane::renew);
+    }
+}
+
+impl Lane {
+    fn renew(self: &Rc<Self>) {
+        let now = self.context.clock.now();
+        let mut state = self.state.borrow_mut();
+        let lately = |at| now.duration_since(at) < RENEWED_EVERY;
+        if matches!(state.link, Link::Up(_) | Link::Blocked(_))
+            && !state.renewed.is_some_and(lately)
+        {
+            state.renewed = Some(now);
+            state.in_flight_max = NONE;
+        }
+    }
+
+    /// Why it does not take a request.
+    #[cold]
+    pub(super) fn not_taken(&self, state: &State) -> NotTaken {
+        match state.is_leaving() {
+            true => NotTaken::Down(Fault {
+                node: self.node().clone(),
+                kind: FaultKind::Retired,
+            }),
+            false => NotTaken::Full,
+        }
+    }
+}
+
+impl State {
+    /// Whether it waits for its last replies.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.in_flight_max == NONE
+    }
+}
