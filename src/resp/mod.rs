@@ -23,7 +23,7 @@ pub use limits::RequestLimits;
 pub use number::strict_integer;
 pub use reply::{REPLY_DEPTH_MAX, ReplyScanner};
 pub use request::{Request, Span, parse_request};
-pub use view::{bulk, elements, integer, is_null, only_element};
+pub use view::{bulk, elements, integer, is_null, kind, only_element};
 
 /// Which version of the protocol a client (and the lane it uses) speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]

@@ -67,6 +67,12 @@ pub fn is_null(reply: &[u8]) -> bool {
     matches!(content(reply), Some(b"$-1\r\n" | b"*-1\r\n" | b"_\r\n"))
 }
 
+/// The type byte of the reply itself, behind attributes.
+#[inline]
+pub fn kind(reply: &[u8]) -> Option<u8> {
+    content(reply)?.first().copied()
+}
+
 /// The reply without attributes in front of it.
 #[inline]
 fn content(reply: &[u8]) -> Option<&[u8]> {

@@ -10,7 +10,7 @@ mod nodes;
 mod shards;
 
 use super::view::{ClusterState, Health, Role, View, ViewNode};
-use super::{NodeAddr, SlotRange};
+use super::{NodeAddr, SLOTS, SlotRange};
 use crate::resp::ReplyScanner;
 use redis_protocol::resp2::{decode, types::OwnedFrame};
 use std::collections::HashMap;
@@ -24,6 +24,10 @@ const HOST_LEN_MAX: usize = 255;
 
 /// Most nodes one answer may name.
 const NODES_MAX: usize = 16_384;
+
+/// Most slots that one answer may give to nodes, counted as often as it does: each has one owner, and a node that
+/// gives some of them to two may be confused, but one that repeats itself would keep us busy.
+const CLAIMS_MAX: usize = 4 * SLOTS;
 
 /// The raw RESP2 replies of one node, each a complete reply.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +64,9 @@ pub enum ParseError {
     /// More nodes than a cluster can have.
     #[error("the answer names more than {NODES_MAX} nodes")]
     TooManyNodes,
+    /// The same slots over and over.
+    #[error("the answer gives nodes more than {CLAIMS_MAX} slots")]
+    TooManySlots,
     /// Nothing in the answer can be dialled.
     #[error(
         "the answer names no node that can be reached: announce an IP or a hostname on the nodes"
@@ -152,6 +159,10 @@ pub fn parse_view(
     }
     if view.nodes.is_empty() {
         return Err(ParseError::NoNodes);
+    }
+    let ranges = view.nodes.iter().flat_map(|node| &node.slots);
+    if ranges.map(|range| range.indexes().count()).sum::<usize>() > CLAIMS_MAX {
+        return Err(ParseError::TooManySlots);
     }
     Ok(view)
 }

@@ -228,6 +228,9 @@ fn broken_answers_are_errors_with_a_name() {
     let nodes = |text: &str| parse(&bulk(text), shards, &map).unwrap_err();
     let invalid = |part| ParseError::Invalid("CLUSTER NODES", part);
     assert_eq!(nodes(""), ParseError::NoNodes);
+    let again = "0-16383 ".repeat(5);
+    let line = format!("{ID_A} 10.0.0.1:1@2 master - 0 0 1 connected {again}\n");
+    assert_eq!(nodes(&line), ParseError::TooManySlots);
     assert_eq!(nodes("one two three"), invalid("line"));
     assert_eq!(
         nodes(&format!("{ID_A} 10.0.0.1 master - 0 0 1 connected")),

@@ -21,7 +21,9 @@ pub(super) fn random_key(
         // A key appeared after the size was read: the shard counts as one key.
         offers.push((size.max(1).unsigned_abs(), key));
     }
-    let total: u64 = offers.iter().map(|(size, _)| size).sum();
+    // A node may claim any size.
+    let sizes = offers.iter().map(|(size, _)| *size);
+    let total = sizes.fold(0, u64::saturating_add);
     let mut pick = random.checked_rem(total).unwrap_or(0);
     for (size, key) in offers {
         if pick < size {

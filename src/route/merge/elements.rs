@@ -87,7 +87,7 @@ pub(super) fn aggregate<'a>(
     elements: impl ExactSizeIterator<Item = &'a [u8]>,
     out: &mut Vec<u8>,
 ) {
-    let kind = like.first().copied().unwrap_or(b'*');
+    let kind = resp::kind(like).unwrap_or(b'*');
     let per_count = if kind == b'%' { 2 } else { 1 };
     out.push(kind);
     let mut digits = itoa::Buffer::new();

@@ -251,7 +251,7 @@ impl<'a> Parts<'a> {
 struct Unexpected(usize);
 
 fn is_error(reply: &[u8]) -> bool {
-    matches!(reply.first(), Some(b'-' | b'!'))
+    matches!(resp::kind(reply), Some(b'-' | b'!'))
 }
 
 fn elements(reply: &[u8]) -> Option<Vec<&[u8]>> {
