@@ -253,6 +253,29 @@ impl Fences {
         }
     }
 
+    /// The oldest refused request of `slot`, if it waits for room in its lane.
+    pub fn crowded_out(&self, slot: Slot) -> Option<Ticket> {
+        let first = self.slots.get(&slot)?.refused.front()?;
+        (first.why == Why::Full).then_some(first.held.ticket)
+    }
+
+    /// Takes it out: it has waited for long enough.
+    pub fn take_crowded_out(&mut self, slot: Slot) -> Option<Refused> {
+        self.crowded_out(slot)?;
+        self.slots.get_mut(&slot)?.refused.pop_front()
+    }
+
+    /// There is room for it: it may go as soon as nothing else of the slot is in flight.
+    pub fn let_in(&mut self, slot: Slot) {
+        let first = self
+            .slots
+            .get_mut(&slot)
+            .and_then(|f| f.refused.front_mut());
+        if let Some(first) = first.filter(|r| r.why == Why::Full) {
+            first.not_before = None;
+        }
+    }
+
     /// The client of a request in flight got a timeout error.
     pub fn expire(&mut self) {
         self.expired += 1;

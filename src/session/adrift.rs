@@ -82,6 +82,9 @@ impl Session {
                 continue;
             }
             if self.is_out_of_patience(&adrift) {
+                if adrift.why == Why::Full {
+                    self.count_crowded_out(state, ticket);
+                }
                 self.context
                     .metrics
                     .error(ErrorSource::Proxy, &adrift.reply);
@@ -98,7 +101,10 @@ impl Session {
     pub(super) fn is_out_of_patience(&self, adrift: &Adrift) -> bool {
         let clock = &self.context.clock;
         let age = clock.now().duration_since(clock.instant(adrift.started));
-        age >= self.unavailable()
+        match adrift.why {
+            Why::Full => age >= self.patience(&Why::Full),
+            _ => age >= self.unavailable(),
+        }
     }
 
     /// Sends a request without a slot to the node it was for (by its part's place among the primaries).

@@ -8,7 +8,7 @@ use crate::local::Address;
 use crate::observe::{ErrorSource, WorkerMetrics};
 use crate::resp;
 use crate::route::Facts;
-use crate::upstream::{Answer, Requester, Ticket};
+use crate::upstream::{Answer, LaneId, Requester, Ticket, Wants};
 use std::sync::atomic::Ordering;
 
 impl Requester for Session {
@@ -44,6 +44,14 @@ impl Requester for Session {
         if state.life != Life::Dead {
             self.expire(state, ticket);
         }
+    }
+
+    fn takes_turns(&self) -> bool {
+        true
+    }
+
+    fn room(&self, lane: LaneId) -> Wants {
+        self.take_room(lane)
     }
 }
 

@@ -190,7 +190,8 @@ impl Session {
                 Some(lane.id())
             }
             Err(not_taken) => {
-                self.hold_not_taken(state, class, ticket, slot, request, not_taken);
+                let held = super::retry::held(ticket, request, class);
+                self.hold_not_taken(state, held, slot, &lane, &not_taken);
                 None
             }
         }

@@ -8,12 +8,14 @@ use super::pursuit::{Pursuit, Target, Verdict};
 use super::{Life, errors};
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::ErrorSource;
+use crate::route::Why;
 use crate::upstream::{Answer, Class, Fault, Requester, Ticket};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 /// Makes, from the reply that nobody waits for any more, the request that undoes it.
 pub(super) type Undo = Rc<dyn Fn(&[u8]) -> Option<Bytes>>;
@@ -61,8 +63,8 @@ pub(super) async fn ask(
         let target = pursuit.target().await?;
         let waiting = match send(session, &target, Some(slot), request, undo.clone()) {
             Ok(waiting) => waiting,
-            Err(reply) => {
-                pursuit.failed(reply).await?;
+            Err(Unsent { reply, patience }) => {
+                pursuit.failed_within(reply, patience).await?;
                 continue;
             }
         };
@@ -106,19 +108,29 @@ pub(super) async fn tell(session: &Rc<Session>, node: &NodeAddr, request: &[u8])
     }
 }
 
+/// What could not be sent: what its client gets if that goes on, and for how long it may.
+struct Unsent {
+    reply: Bytes,
+    patience: Duration,
+}
+
 fn send(
     session: &Rc<Session>,
     target: &Target,
     slot: Option<Slot>,
     request: &[u8],
     undo: Option<Undo>,
-) -> Result<Waiting, Bytes> {
+) -> Result<Waiting, Unsent> {
     let map = session.context.map().clone();
     let Some(node) = map.find(&target.node) else {
-        return Err(errors::error_reply(&format!(
+        let text = format!(
             "CLUSTERDOWN slotway: {} is no node of the cluster any more; try again later",
             target.node
-        )));
+        );
+        return Err(Unsent {
+            reply: errors::error_reply(&text),
+            patience: session.unavailable(),
+        });
     };
     let lane = session.lane_to(&session.state.borrow(), &map, node);
     let errand = Rc::new(Errand {
@@ -136,7 +148,10 @@ fn send(
         Class::Normal,
     ) {
         Ok(()) => Ok(Waiting(errand)),
-        Err(not_taken) => Err(errors::not_taken(&not_taken)),
+        Err(not_taken) => Err(Unsent {
+            reply: errors::not_taken(&not_taken),
+            patience: session.patience(&Why::from(&not_taken)),
+        }),
     }
 }
 

@@ -48,8 +48,8 @@ pub(super) fn not_taken(not_taken: &NotTaken) -> Bytes {
 
 fn queue_full() -> Bytes {
     error_reply(
-        "ERR slotway: too many requests in flight for this node (limits.lane_in_flight, limits.lane_in_flight_bytes); \
-         try again later",
+        "ERR slotway: not sent, too many requests in flight for this node for longer than timeouts.queue \
+         (limits.lane_in_flight, limits.lane_in_flight_bytes); try again later",
     )
 }
 

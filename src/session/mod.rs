@@ -11,6 +11,7 @@ mod backpressure;
 mod blocking;
 mod confirm;
 mod context;
+mod crowded;
 mod dispatch;
 mod driven;
 mod errand;
@@ -99,6 +100,8 @@ struct State {
     /// Version of the map the requests in flight were routed by.
     map_version: u64,
     fences: Option<Box<Fences>>,
+    /// Slots whose next request waits for room in a full lane.
+    crowds: Vec<crowded::Crowd>,
     /// Refused commands that belong to no slot.
     adrift: Vec<adrift::Adrift>,
     /// Reads that belong to no slot and were lost with their connection: they are repeated once.
@@ -160,6 +163,7 @@ impl Session {
                 blocked: false,
                 map_version,
                 fences: None,
+                crowds: Vec::new(),
                 adrift: Vec::new(),
                 lost_adrift: Vec::new(),
                 healed: Vec::new(),

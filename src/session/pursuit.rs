@@ -11,7 +11,7 @@ use crate::topology::{Report, Trigger};
 use crate::upstream::{Refusal, Ticket, classify};
 use bytes::Bytes;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The beginning of what a server says to clients that it stops blocking because it is no primary any more.
 const INSTANCE_CHANGED: &[u8] =
@@ -86,11 +86,21 @@ impl Pursuit {
 
     /// The target could not be asked: waits a little. `Err` is `reply` once that has gone on for too long.
     pub(super) async fn failed(&mut self, reply: Bytes) -> Result<(), Bytes> {
+        let patience = self.session.unavailable();
+        self.failed_within(reply, patience).await
+    }
+
+    /// The same, with a patience of its own.
+    pub(super) async fn failed_within(
+        &mut self,
+        reply: Bytes,
+        patience: Duration,
+    ) -> Result<(), Bytes> {
         let session = &self.session;
         session.context.clock.tick();
         let now = session.context.clock.now();
         let since = *self.trouble.get_or_insert(now);
-        if now.duration_since(since) >= session.unavailable() {
+        if now.duration_since(since) >= patience {
             return Err(reply);
         }
         self.attempts += 1;

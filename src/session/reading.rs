@@ -247,6 +247,7 @@ impl Session {
         state.replies.clear();
         state.driven = None;
         state.fences = None;
+        state.crowds = Vec::new();
         state.adrift = Vec::new();
         state.monitor = None;
         state.lost_adrift = Vec::new();

@@ -9,10 +9,11 @@ use super::retry::{held, held_bytes};
 use super::{Session, State};
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::ErrorSource;
-use crate::route::{Fences, Refused, Why};
+use crate::route::{Fences, Held, Refused, Why};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{Class, Fault, LaneId, NotTaken, Refusal, Ticket, classify};
+use crate::upstream::{Class, Fault, Lane, LaneId, NotTaken, Refusal, Ticket, classify};
 use bytes::Bytes;
+use std::rc::Rc;
 
 impl Session {
     /// Starts (or prolongs) redirecting.
@@ -330,44 +331,39 @@ impl Session {
         self.context.report(Report::Refresh(Trigger::ClusterDown));
         let status = self.context.shared.status.load();
         let reply = super::errors::no_owner(slot, &self.context.map(), &status);
-        self.put_aside(state, ticket, slot, request, class, Why::NotSent, reply);
-    }
-
-    /// A new request that the lane did not take.
-    pub(super) fn hold_not_taken(
-        &self,
-        state: &mut State,
-        class: Class,
-        ticket: Ticket,
-        slot: Slot,
-        request: &[u8],
-        not_taken: NotTaken,
-    ) {
-        let reply = super::errors::not_taken(&not_taken);
-        let why = Why::from(&not_taken);
-        self.put_aside(state, ticket, slot, request, class, why, reply);
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the parts of one Refused")]
-    fn put_aside(
-        &self,
-        state: &mut State,
-        ticket: Ticket,
-        slot: Slot,
-        request: &[u8],
-        class: Class,
-        why: Why,
-        reply: Bytes,
-    ) {
-        let fences = self.redirect(state);
+        let pause = super::verdict::FIRST_PAUSE;
         let refused = Refused {
             held: held(ticket, request, class),
-            why,
+            why: Why::NotSent,
             reply,
             hops: 0,
             attempts: 0,
-            not_before: Some(self.context.clock.now() + super::verdict::FIRST_PAUSE),
+            not_before: Some(self.context.clock.now() + pause),
         };
-        fences.put_back(slot, LaneId::NONE, refused);
+        self.redirect(state).put_back(slot, LaneId::NONE, refused);
+    }
+
+    /// A request that the lane did not take, whose turn it is.
+    pub(super) fn hold_not_taken(
+        &self,
+        state: &mut State,
+        held: Held,
+        slot: Slot,
+        lane: &Rc<Lane>,
+        not_taken: &NotTaken,
+    ) {
+        let not_before = match not_taken {
+            NotTaken::Down(_) => self.context.clock.now() + super::verdict::FIRST_PAUSE,
+            NotTaken::Full => self.crowd(state, held.ticket, slot, lane),
+        };
+        let refused = Refused {
+            held,
+            why: Why::from(not_taken),
+            reply: super::errors::not_taken(not_taken),
+            hops: 0,
+            attempts: 0,
+            not_before: Some(not_before),
+        };
+        self.redirect(state).put_back(slot, LaneId::NONE, refused);
     }
 }

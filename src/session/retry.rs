@@ -5,13 +5,19 @@ use super::{Session, State};
 use crate::cluster::Slot;
 use crate::observe::{ErrorSource, Redirection};
 use crate::route::{Held, Next, Refused, Why};
-use crate::upstream::{Class, LaneId, Ticket};
+use crate::upstream::{Class, LaneId, NotTaken, Ticket};
 use bytes::Bytes;
 use std::time::Instant;
 
 impl Session {
     /// Called when the time set by [`Self::schedule`] has come, or when the map has changed.
     pub(super) fn retry(&self, map_changed: bool) {
+        let now = self.context.clock.now();
+        // An earlier moment was set after this one: that call has come already, and has set the next one. Without this
+        // each call would set one more, and they would multiply.
+        if !map_changed && self.retry_due.get().is_none_or(|due| due > now) {
+            return;
+        }
         let state = &mut *self.state.borrow_mut();
         self.retry_due.set(None);
         if state.life == super::Life::Dead {
@@ -51,6 +57,7 @@ impl Session {
     /// Does for `slot` whatever its fence allows now.
     pub(super) fn advance(&self, state: &mut State, slot: Slot) {
         let now = self.context.clock.now();
+        self.give_up_crowded(state, slot, now);
         while let Some(fences) = &mut state.fences {
             match fences.next(slot, now, |refused, executed| {
                 self.conflict(refused, executed)
@@ -69,6 +76,7 @@ impl Session {
                     if !self.release(state, slot, held) {
                         break;
                     }
+                    self.give_up_crowded(state, slot, now);
                 }
             }
         }
@@ -115,6 +123,10 @@ impl Session {
                     Err(not_taken) => {
                         refused.why = Why::from(&not_taken);
                         refused.wait_longer(now);
+                        if let NotTaken::Full = not_taken {
+                            refused.reply = super::errors::not_taken(&not_taken);
+                            refused.not_before = Some(self.crowd(state, ticket, slot, &lane));
+                        }
                     }
                 }
             }
@@ -149,14 +161,7 @@ impl Session {
                         fences.sent(slot, lane.id());
                     }
                 }
-                Err(not_taken) => {
-                    let Held {
-                        ticket,
-                        request,
-                        class,
-                    } = held;
-                    self.hold_not_taken(state, class, ticket, slot, &request, not_taken);
-                }
+                Err(not_taken) => self.hold_not_taken(state, held, slot, &lane, &not_taken),
             }
         } else {
             let Held {
@@ -169,13 +174,16 @@ impl Session {
         true
     }
 
-    fn give_up(&self, state: &mut State, refused: &Refused) {
+    pub(super) fn give_up(&self, state: &mut State, refused: &Refused) {
         let source = match refused.why {
             Why::NotSent | Why::LostRead | Why::Full => ErrorSource::Proxy,
             _ => ErrorSource::Upstream,
         };
         if refused.why == Why::LostRead {
             self.context.metrics.unknown_outcome();
+        }
+        if refused.why == Why::Full {
+            self.count_crowded_out(state, refused.held.ticket);
         }
         self.context.metrics.error(source, &refused.reply);
         self.deliver(state, refused.held.ticket, &refused.reply);

@@ -98,7 +98,7 @@ impl Session {
                     Proof::Impossible => Verdict::GiveUp,
                 }
             }
-            Why::TryAgain | Why::Unavailable | Why::Full if refused.not_before.is_none() => wait,
+            Why::TryAgain | Why::Unavailable if refused.not_before.is_none() => wait,
             Why::TryAgain | Why::Unavailable | Why::Full => match map.owner(slot) {
                 Some(owner) => Verdict::Send(owner, Asking::No),
                 None => wait,

@@ -1,5 +1,6 @@
 //! A request on its way to a node, whom to tell, and what can become of it.
 
+use super::{LaneId, Wants};
 use crate::cluster::{NodeAddr, Slot};
 use crate::io::Micros;
 use bytes::Bytes;
@@ -78,6 +79,16 @@ pub trait Requester {
 
     /// No reply within the time of the request's class. Its place in the lane is kept: `answered` still follows.
     fn expired(&self, ticket: Ticket);
+
+    /// Whether this requester waits for its turn at a full lane ([`super::Lane::wait_for_room`]).
+    fn takes_turns(&self) -> bool {
+        false
+    }
+
+    /// There is room in that lane for one request of this requester, which waits for it.
+    fn room(&self, _lane: LaneId) -> Wants {
+        Wants::Nothing
+    }
 }
 
 /// What became of a request.

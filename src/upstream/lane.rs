@@ -9,8 +9,9 @@ use super::in_flight::{ASKING, InFlight, Own};
 use super::lanes::UpstreamContext;
 use super::outbox::Outbox;
 use super::prove::Withheld;
+use super::room::Room;
 use super::upkeep::Standing;
-use super::{Answer, Class, Fault, FaultKind, Requester, Ticket, serve};
+use super::{Answer, Class, Fault, FaultKind, NotTaken, Requester, Ticket, serve};
 use crate::cluster::NodeAddr;
 use crate::io::{Flush, Micros, WriteHalf};
 use crate::observe::NodeMetrics;
@@ -32,15 +33,6 @@ impl LaneId {
     pub const NONE: Self = Self(u32::MAX);
 }
 
-/// Why a lane did not take a request; none of its bytes went anywhere.
-#[derive(Clone, Debug)]
-pub enum NotTaken {
-    /// The node is not reachable now.
-    Down(Fault),
-    /// `limits.lane_in_flight` or `limits.lane_in_flight_bytes` is reached.
-    Full,
-}
-
 /// See the module. Owned by [`super::Lanes`]; its task (`serve`) runs while it is connecting or connected.
 pub struct Lane {
     id: LaneId,
@@ -60,11 +52,10 @@ pub struct Lane {
 pub(super) struct State {
     pub(super) link: Link,
     pub(super) queue: VecDeque<InFlight>,
-    /// `limits.lane_in_flight`, or [`super::renew::NONE`].
-    pub(super) in_flight_max: usize,
     /// When its connection was last left for a new one.
     pub(super) renewed: Option<Instant>,
     pub(super) outbox: Outbox,
+    pub(super) room: Room,
     /// Of the block at the front of the queue, if it is one.
     pub(super) progress: Progress,
     /// Blocks of this connection, if the node refuses transactions.
@@ -104,7 +95,7 @@ impl Lane {
     ) -> Rc<Self> {
         let metrics = context.metrics.node(&node);
         let now = context.clock.micros();
-        let in_flight_max = context.settings.in_flight_max;
+        let room = Room::new(&context.settings, now);
         Rc::new(Self {
             id,
             node,
@@ -114,9 +105,9 @@ impl Lane {
             state: RefCell::new(State {
                 link: Link::Idle,
                 queue: VecDeque::new(),
-                in_flight_max,
                 renewed: None,
                 outbox: Outbox::default(),
+                room,
                 progress: Progress::default(),
                 withheld: None,
                 failures: 0,
@@ -182,9 +173,9 @@ impl Lane {
     ) -> Result<(), NotTaken> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let limits = &self.context.settings;
-        if state.queue.len() >= state.in_flight_max
-            || state.outbox.retained() >= limits.in_flight_bytes_max
+        let bytes_max = self.context.settings.in_flight_bytes_max;
+        if (state.queue.len() >= state.room.admits || state.outbox.retained() >= bytes_max)
+            && !state.lets_in(&*requester, ticket, bytes_max)
         {
             return Err(self.not_taken(state));
         }

@@ -39,7 +39,7 @@ impl Lane {
             state.outbox.clear();
             state.progress = Default::default();
             state.withheld = None;
-            state.in_flight_max = self.context.settings.in_flight_max;
+            state.room.open_again();
             state.link = if fault.kind == FaultKind::Retired {
                 Link::Idle
             } else {
@@ -63,6 +63,7 @@ impl Lane {
                 },
             );
         }
+        self.offer_room();
     }
 
     fn count_loss(&self, kind: &FaultKind, queue: &VecDeque<InFlight>) {

@@ -14,15 +14,17 @@ mod outbox;
 mod prove;
 mod refusal;
 mod renew;
+mod room;
 mod serve;
 mod subscriber;
 mod upkeep;
 
 pub use connect::{Credentials, HandshakeError, Within, dial};
 pub use in_flight::{ASKING, Answer, Class, Fault, FaultKind, Requester, Ticket};
-pub use lane::{Lane, LaneId, NotTaken};
+pub use lane::{Lane, LaneId};
 pub use lanes::{LaneSettings, Lanes, NodeEvent, UpstreamContext};
 pub use lease::{Lease, Lost};
 pub use leases::{Leases, NoLease};
 pub use refusal::{Refusal, Target, classify};
+pub use room::{NotTaken, Wants};
 pub use subscriber::{Listener, Subscriber};

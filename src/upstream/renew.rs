@@ -8,9 +8,6 @@ use crate::cluster::NodeAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Requests in flight that a lane takes while it leaves its connection.
-const NONE: usize = 0;
-
 /// Least time between two such connections: a node that says MOVED to itself over the new one, too, will go on so.
 const RENEWED_EVERY: Duration = Duration::from_millis(500);
 
@@ -30,7 +27,7 @@ impl Lane {
             && !state.renewed.is_some_and(lately)
         {
             state.renewed = Some(now);
-            state.in_flight_max = NONE;
+            state.room.leave();
         }
     }
 
@@ -50,6 +47,6 @@ impl Lane {
 impl State {
     /// Whether it waits for its last replies.
     pub(super) fn is_leaving(&self) -> bool {
-        self.in_flight_max == NONE
+        self.room.is_leaving()
     }
 }

@@ -111,6 +111,7 @@ impl Reader {
                 lane.heard();
                 deliver(lane, scanner, bytes, &mut broken)
             });
+        lane.offer_room();
         match (read, broken) {
             (Poll::Pending, _) => Poll::Pending,
             (Poll::Ready(_), Some(why)) => Poll::Ready(Err(why)),
@@ -128,14 +129,14 @@ fn deliver(
     bytes: &[u8],
     broken: &mut Option<FaultKind>,
 ) -> usize {
-    let mut used = 0;
+    let (mut used, mut replies) = (0, 0);
     while used < bytes.len() {
         match scanner.scan(&bytes[used..]) {
             Ok(Some(len)) => match lane.reply(&bytes[used..], len) {
                 Ok(len) => used += len,
                 Err(why) => {
                     *broken = Some(why);
-                    return used;
+                    break;
                 }
             },
             Ok(None) => {
@@ -144,10 +145,12 @@ fn deliver(
             }
             Err(_) => {
                 *broken = Some(FaultKind::Protocol("bytes that are not RESP"));
-                return used;
+                break;
             }
         }
+        replies += 1;
     }
+    lane.state.borrow_mut().room.answered(replies);
     used
 }
 

@@ -45,6 +45,10 @@ impl Lane {
         for (requester, ticket) in self.take_expired(now) {
             requester.expired(ticket);
         }
+        let in_flight = self.in_flight();
+        self.state.borrow_mut().room.check(in_flight, now);
+        // A limit that has risen makes room without a reply.
+        self.offer_room();
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         if !matches!(state.link, Link::Up(_) | Link::Blocked(_)) {

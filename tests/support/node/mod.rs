@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slotway::cluster::SLOTS;
 use slotway::demo::{Reservation, Stop, wait_until};
@@ -31,6 +31,8 @@ pub enum Action {
     Send(Vec<u8>),
     /// Waits until the test opens the gate; the connection's later commands wait behind it.
     Wait(Gate),
+    /// Waits until that moment: a node of a certain speed.
+    Until(Instant),
     /// Closes the connection in good order.
     Close,
     /// Closes the connection with a reset.

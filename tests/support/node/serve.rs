@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slotway::cluster::Slot;
 
@@ -118,6 +118,10 @@ fn perform(mut stream: &TcpStream, action: Action) -> Result<(), ()> {
         Action::Send(bytes) => stream.write_all(&bytes).map_err(drop),
         Action::Wait(gate) => {
             gate.wait();
+            Ok(())
+        }
+        Action::Until(moment) => {
+            std::thread::sleep(moment.saturating_duration_since(Instant::now()));
             Ok(())
         }
         Action::Close => Err(()),

@@ -1,0 +1,123 @@
+//! Requests that wait for room in a full lane: in turn with other clients, at most `timeouts.queue`, which is counted
+//! from when the command came. The order of a slot's requests is the fences' business, as everywhere.
+
+use super::{Life, Session, State};
+use crate::cluster::Slot;
+use crate::upstream::{Lane, LaneId, Requester, Ticket, Wants};
+use rustc_hash::FxHashSet;
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+/// Requests that are given up within this time of each other are looked for once.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The slots whose next request waits for room in one lane. While there is one, the session stands in the lane's queue,
+/// once.
+pub(super) struct Crowd {
+    lane: LaneId,
+    /// In the order in which they came; each at most once.
+    slots: VecDeque<Slot>,
+    known: FxHashSet<Slot>,
+}
+
+impl Crowd {
+    fn push(&mut self, slot: Slot) {
+        if self.known.insert(slot) {
+            self.slots.push_back(slot);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Slot> {
+        let slot = self.slots.pop_front()?;
+        self.known.remove(&slot);
+        Some(slot)
+    }
+}
+
+impl Session {
+    /// Has a request wait for room in a full lane, in turn. Returns when it is given up.
+    pub(super) fn crowd(
+        &self,
+        state: &mut State,
+        ticket: Ticket,
+        slot: Slot,
+        lane: &Rc<Lane>,
+    ) -> Instant {
+        match state.crowds.iter_mut().find(|c| c.lane == lane.id()) {
+            Some(crowd) => crowd.push(slot),
+            None => {
+                let mut crowd = Crowd {
+                    lane: lane.id(),
+                    slots: VecDeque::new(),
+                    known: FxHashSet::default(),
+                };
+                crowd.push(slot);
+                state.crowds.push(crowd);
+                let me: Weak<dyn Requester> = self.myself.clone();
+                lane.wait_for_room(me);
+            }
+        }
+        self.crowded_until(state, ticket)
+    }
+
+    /// It is this session's turn at a lane that was full.
+    pub(super) fn take_room(&self, lane: LaneId) -> Wants {
+        let state = &mut *self.state.borrow_mut();
+        if state.life == Life::Dead {
+            return Wants::Nothing;
+        }
+        let Some(at) = state.crowds.iter().position(|c| c.lane == lane) else {
+            return Wants::Nothing;
+        };
+        let slot = state.crowds[at].pop();
+        let more = !state.crowds[at].slots.is_empty();
+        if !more {
+            // Whatever finds no room from here on stands in the queue anew.
+            state.crowds.swap_remove(at);
+        }
+        if let Some(slot) = slot {
+            if let Some(fences) = &mut state.fences {
+                fences.let_in(slot);
+            }
+            self.advance(state, slot);
+        }
+        if more { Wants::More } else { Wants::Nothing }
+    }
+
+    /// Refuses what has waited for room for `timeouts.queue`, even if it is not its turn in its slot: it was never sent.
+    pub(super) fn give_up_crowded(&self, state: &mut State, slot: Slot, now: Instant) {
+        while let Some(ticket) = state.fences.as_ref().and_then(|f| f.crowded_out(slot)) {
+            let until = self.crowded_until(state, ticket);
+            if until > now {
+                return self.schedule(until.max(now + LOOK_AGAIN));
+            }
+            let refused = state.fences.as_mut().and_then(|f| f.take_crowded_out(slot));
+            if let Some(refused) = refused {
+                self.give_up(state, &refused);
+            }
+        }
+    }
+
+    /// Counts a request that is given up because no room came.
+    pub(super) fn count_crowded_out(&self, state: &mut State, ticket: Ticket) {
+        let map = self.context.map().clone();
+        let node = match ticket.slot() {
+            Some(slot) => map.owner(slot),
+            None => self.adrift_node(state, &map, ticket),
+        };
+        if let Some(node) = node {
+            self.lane_to(state, &map, node).count_refused();
+        }
+    }
+
+    fn crowded_until(&self, state: &mut State, ticket: Ticket) -> Instant {
+        let clock = &self.context.clock;
+        // A command that is just being sent has no place among the replies yet.
+        let since = match state.replies.get_mut(ticket.seq) {
+            Some(pending) => clock.instant(pending.about.started),
+            None => clock.now(),
+        };
+        since + self.context.config.timeouts.queue
+    }
+}

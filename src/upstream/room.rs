@@ -1,0 +1,279 @@
+//! Room in a lane: how many requests may be in flight on it, and who waits for a place, in turn.
+//!
+//! A queue that takes everything ruins an overloaded node's work: each request is answered after its client has been
+//! told that no reply came. So a lane takes no more than its node answers in a time that is worth waiting, and who comes
+//! to a full lane waits in front of it. Requesters take turns, one request each: one with a deep pipeline has no more of
+//! the room than the others.
+
+use super::lane::State;
+use super::lanes::LaneSettings;
+use super::{Fault, Lane, Requester, Ticket};
+use crate::io::Micros;
+use crate::observe::NodeError;
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+
+/// So many requests are taken however slow the node seems, in requests: a node is not thought slow for long, and a few
+/// slow commands are no sign of overload.
+const IN_FLIGHT_MIN: usize = 64;
+
+/// The fastest of so many measurements counts: one in which a script held up the others says little.
+const SAMPLES: usize = 5;
+
+/// Why a lane did not take a request; none of its bytes went anywhere.
+#[derive(Clone, Debug)]
+pub enum NotTaken {
+    /// The node is not reachable now.
+    Down(Fault),
+    /// There is no room, or others wait for it (`room`).
+    Full,
+}
+
+/// Whether a requester that had its turn waits for another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wants {
+    /// It waits for nothing more.
+    Nothing,
+    /// It has more requests that wait for this lane.
+    More,
+}
+
+/// Whether a lane takes requests at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Door {
+    Open,
+    /// It leaves its connection for a new one (`renew`).
+    Shut,
+}
+
+/// See the module. One per lane.
+pub(super) struct Room {
+    /// So many in flight are let in without a look: none while somebody waits.
+    pub(super) admits: usize,
+    door: Door,
+    pace: Pace,
+    waiting: VecDeque<Weak<dyn Requester>>,
+}
+
+impl Room {
+    pub(super) fn new(settings: &LaneSettings, now: Micros) -> Self {
+        Self {
+            admits: settings.in_flight_max,
+            door: Door::Open,
+            pace: Pace::new(settings, now),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Whether one more is let in whose turn it is, or who waits for no turn.
+    pub(super) fn is_left(&self, in_flight: usize) -> bool {
+        in_flight < self.pace.limit && self.door == Door::Open
+    }
+
+    /// Lets nothing in until the connection is gone.
+    pub(super) fn leave(&mut self) {
+        self.door = Door::Shut;
+        self.close();
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.door == Door::Shut
+    }
+
+    /// The connection is gone.
+    pub(super) fn open_again(&mut self) {
+        self.door = Door::Open;
+        self.close();
+    }
+
+    /// So many requests were answered.
+    pub(super) fn answered(&mut self, requests: usize) {
+        self.pace.answered += requests;
+    }
+
+    /// Measures; about ten times a second.
+    pub(super) fn check(&mut self, in_flight: usize, now: Micros) {
+        self.pace.measure(in_flight, now);
+        self.waiting.retain(|waiter| waiter.strong_count() > 0);
+        self.close();
+    }
+
+    /// Ends a turn.
+    fn close(&mut self) {
+        let at_once = self.waiting.is_empty() && self.door == Door::Open;
+        self.admits = if at_once { self.pace.limit } else { 0 };
+    }
+}
+
+impl State {
+    /// Whether a request that need not wait for its turn, because there is no order to keep, finds room.
+    #[cold]
+    pub(super) fn lets_in(
+        &self,
+        requester: &dyn Requester,
+        ticket: Ticket,
+        bytes_max: usize,
+    ) -> bool {
+        (ticket.slot().is_none() || !requester.takes_turns())
+            && self.room.is_left(self.queue.len())
+            && self.outbox.retained() < bytes_max
+    }
+}
+
+impl Lane {
+    /// Has [`Requester::room`] called when it is this requester's turn.
+    pub fn wait_for_room(&self, requester: Weak<dyn Requester>) {
+        let room = &mut self.state.borrow_mut().room;
+        room.waiting.push_back(requester);
+        room.close();
+    }
+
+    /// A request was refused because no room came in time.
+    pub fn count_refused(&self) {
+        self.metrics.error(NodeError::Queue);
+    }
+
+    /// Lets in those that wait, as far as there is room, one request of each after the other.
+    pub(super) fn offer_room(&self) {
+        if self.state.borrow().room.waiting.is_empty() {
+            return;
+        }
+        while let Some(next) = self.next_in_turn() {
+            let wants = next.room(self.id());
+            let room = &mut self.state.borrow_mut().room;
+            if wants == Wants::More {
+                room.waiting.push_back(Rc::downgrade(&next));
+            }
+        }
+        self.state.borrow_mut().room.close();
+    }
+
+    /// Whose turn it is; one request of it is let in.
+    fn next_in_turn(&self) -> Option<Rc<dyn Requester>> {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let in_flight = state.queue.len();
+        let settings = &self.context.settings;
+        if !state.room.is_left(in_flight) || state.outbox.retained() >= settings.in_flight_bytes_max
+        {
+            return None;
+        }
+        state.room.admits = in_flight + 1;
+        while let Some(waiter) = state.room.waiting.pop_front() {
+            if let Some(requester) = waiter.upgrade() {
+                return Some(requester);
+            }
+        }
+        None
+    }
+}
+
+/// How many requests a node answers in the time that is worth waiting for a place in its lane.
+struct Pace {
+    limit: usize,
+    max: usize,
+    /// In microseconds.
+    worth_waiting: u64,
+    answered: usize,
+    /// In flight at the last measurement.
+    in_flight: usize,
+    measured: Micros,
+    /// What it would have answered in `worth_waiting`; the newest replaces the oldest.
+    samples: [usize; SAMPLES],
+    next: usize,
+}
+
+impl Pace {
+    fn new(settings: &LaneSettings, now: Micros) -> Self {
+        // Together with the wait in front of the lane it is less than a command may take.
+        let worth_waiting = settings.queue.min(settings.command / 2);
+        Self {
+            limit: settings.in_flight_max,
+            max: settings.in_flight_max,
+            worth_waiting: worth_waiting.as_micros() as u64,
+            answered: 0,
+            in_flight: 0,
+            measured: now,
+            samples: [usize::MAX; SAMPLES],
+            next: 0,
+        }
+    }
+
+    /// A node that answered all that it had in the meantime is no bottleneck. One that answered nothing is no slow one:
+    /// it is stopped, or runs a long script, and there are other times for that.
+    fn measure(&mut self, in_flight: usize, now: Micros) {
+        let elapsed = u64::from(now.since(self.measured)).max(1);
+        let answered = std::mem::take(&mut self.answered);
+        if answered > 0 {
+            let kept_up = answered > self.in_flight;
+            let paced = (answered as u64).saturating_mul(self.worth_waiting) / elapsed;
+            self.samples[self.next] = if kept_up { usize::MAX } else { paced as usize };
+            self.next = (self.next + 1) % SAMPLES;
+            let best = self.samples.iter().copied().max().unwrap_or(self.max);
+            // An operator's smaller limit stands.
+            self.limit = best.max(IN_FLIGHT_MIN).min(self.max);
+        }
+        self.in_flight = in_flight;
+        self.measured = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHECK_MICROS: u32 = 100_000;
+
+    fn pace(max: usize) -> Pace {
+        Pace {
+            limit: max,
+            max,
+            worth_waiting: 1_000_000,
+            answered: 0,
+            in_flight: 0,
+            measured: Micros::default(),
+            samples: [usize::MAX; SAMPLES],
+            next: 0,
+        }
+    }
+
+    /// So many intervals, each with so many answers, at the end of which so many are in flight.
+    fn pass(pace: &mut Pace, intervals: u32, answered: usize, in_flight: usize) {
+        for _ in 0..intervals {
+            pace.answered = answered;
+            let now = pace.measured.plus(CHECK_MICROS);
+            pace.measure(in_flight, now);
+        }
+    }
+
+    #[test]
+    fn a_busy_node_gets_what_it_answers_in_the_time_that_is_worth_waiting() {
+        let mut pace = pace(100_000);
+        pass(&mut pace, 1, 500, 20_000);
+        assert_eq!(pace.limit, 100_000, "it had nothing to do before");
+        pass(&mut pace, SAMPLES as u32, 500, 20_000);
+        assert_eq!(pace.limit, 5_000);
+        pass(&mut pace, 1, 100, 20_000);
+        assert_eq!(pace.limit, 5_000, "the fastest counts");
+        pass(&mut pace, SAMPLES as u32, 100, 20_000);
+        assert_eq!(pace.limit, 1_000);
+    }
+
+    #[test]
+    fn a_node_that_keeps_up_or_stands_still_is_not_slow() {
+        let mut pace = pace(100_000);
+        pass(&mut pace, 20, 500, 400);
+        assert_eq!(pace.limit, 100_000, "it answers more than was there");
+        pass(&mut pace, 20, 0, 50_000);
+        assert_eq!(pace.limit, 100_000, "it stands still");
+    }
+
+    #[test]
+    fn the_limit_keeps_within_its_bounds() {
+        let mut pace = pace(1_000);
+        pass(&mut pace, 10, 5_000, 20_000);
+        assert_eq!(pace.limit, 1_000);
+        pass(&mut pace, 10, 1, 20_000);
+        assert_eq!(pace.limit, IN_FLIGHT_MIN);
+    }
+}

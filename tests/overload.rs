@@ -1,0 +1,42 @@
+//! More than a node can serve (`reliability.md`, scenario 17). What finds no room in a node's lane waits for it in turn,
+//! at most `timeouts.queue`, and is refused then, by name; a node at its limit goes on answering as much as before, in
+//! time; no client takes the room of the others.
+//!
+//! The short form asserts counts. The long form asserts times and the ratio of goodput to peak:
+//! `SLOTWAY_LONG=1 cargo test --test overload -- --nocapture --test-threads 1`. A run prints its seed;
+//! `SLOTWAY_SEED=n` repeats its random choices.
+
+mod support;
+
+/// The modules of this test are in `tests/overload/`.
+#[allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a test's own modules; to fail is to panic"
+)]
+mod overload {
+    pub(crate) mod crowd;
+    pub(crate) mod open_loop;
+    pub(crate) mod paced;
+    pub(crate) mod refusals;
+    pub(crate) mod turns;
+
+    /// How a request is refused that found no room.
+    pub(crate) const NO_ROOM: &[u8] = b"-ERR slotway: not sent, too many requests in flight for \
+        this node for longer than timeouts.queue (limits.lane_in_flight, limits.lane_in_flight_bytes); try again later\r\n";
+
+    /// Whether this is the long form.
+    pub(crate) fn is_long() -> bool {
+        std::env::var_os("SLOTWAY_LONG").is_some_and(|v| v == "1")
+    }
+
+    /// Of the random choices of a run.
+    pub(crate) fn seed() -> u64 {
+        let seed = match std::env::var("SLOTWAY_SEED") {
+            Ok(seed) => seed.parse().expect("SLOTWAY_SEED is a number"),
+            Err(_) => rand::random_range(0..1_000_000_000),
+        };
+        eprintln!("seed {seed}");
+        seed
+    }
+}
