@@ -31,6 +31,8 @@ impl Default for Scratch {
 #[derive(Default)]
 pub struct Input {
     carry: BytesMut,
+    /// Consumed bytes in front of it that share its memory, less than it is long itself.
+    front: usize,
 }
 
 impl Input {
@@ -60,8 +62,12 @@ impl Input {
             return Poll::Ready(Ok(read));
         }
         let arrived = self.carry.len();
+        let at = self.carry.as_ptr();
         self.carry
             .reserve(wanted.min(arrived).clamp(RESERVE_MIN, RESERVE_MAX));
+        if self.carry.as_ptr() != at {
+            self.front = 0;
+        }
         let read = ready!(socket.poll_read_buf(cx, &mut self.carry))?;
         if read > 0 {
             let used = consume(&self.carry);
@@ -83,18 +89,20 @@ impl Input {
         &self.carry
     }
 
-    /// How many bytes of memory it holds.
+    /// How many bytes of memory it holds. What is reserved and was never written to is none.
     pub fn held(&self) -> usize {
-        self.carry.capacity()
+        self.front + self.carry.len()
     }
 
     fn consume(&mut self, used: usize) {
         let rest = self.carry.split_off(used);
-        if used == 0 || rest.len() >= SCRATCH_BYTES {
-            self.carry = rest;
+        let front = self.front + used;
+        if used == 0 || rest.len() >= SCRATCH_BYTES.max(front) {
+            (self.carry, self.front) = (rest, front);
         } else {
-            // A view would keep the whole consumed front alive; the rest of a batch is small, so it moves.
-            self.keep(&rest);
+            // A view would keep the whole consumed front alive: what is behind it is smaller, so it moves.
+            self.carry = BytesMut::from(&rest[..]);
+            self.front = 0;
         }
     }
 

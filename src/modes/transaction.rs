@@ -6,6 +6,7 @@
 
 use crate::cluster::Slot;
 use crate::command::Local;
+use crate::observe::Limit;
 use crate::resp::{Request, elements, encode, is_null};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -72,7 +73,7 @@ pub enum NotQueued {
     /// Its slot is not that of the commands before it.
     OtherSlot,
     /// `limits.transaction_commands` or `limits.transaction_bytes` is reached.
-    Full,
+    Full(Limit),
 }
 
 /// Whether commands of several slots may be in one transaction.
@@ -209,8 +210,11 @@ impl Queue {
 
     fn check(&self, request: &Request<'_>, limits: &QueueLimits) -> Result<(), NotQueued> {
         let bytes = self.bytes.len() + self.local_bytes + request.bytes().len();
-        if self.len() >= limits.commands || bytes > limits.bytes {
-            return Err(NotQueued::Full);
+        if self.len() >= limits.commands {
+            return Err(NotQueued::Full(Limit::TransactionCommands));
+        }
+        if bytes > limits.bytes {
+            return Err(NotQueued::Full(Limit::TransactionBytes));
         }
         Ok(())
     }

@@ -124,6 +124,80 @@ label! {
     }
 }
 
+label! {
+    /// A bound of the configuration that was reached, by the name of its option.
+    Limit {
+        /// `limits.memory`.
+        Memory = "limits.memory",
+        /// `limits.clients`.
+        Clients = "limits.clients",
+        /// `limits.client_in_flight`.
+        ClientInFlight = "limits.client_in_flight",
+        /// `limits.client_in_flight_bytes`.
+        ClientInFlightBytes = "limits.client_in_flight_bytes",
+        /// `limits.client_output_hard`.
+        ClientOutputHard = "limits.client_output_hard",
+        /// `limits.client_output_soft`.
+        ClientOutputSoft = "limits.client_output_soft",
+        /// `limits.client_output_soft_time`.
+        ClientOutputSoftTime = "limits.client_output_soft_time",
+        /// `limits.request`.
+        Request = "limits.request",
+        /// `limits.argument`.
+        Argument = "limits.argument",
+        /// `limits.arguments`.
+        Arguments = "limits.arguments",
+        /// `limits.inline`.
+        Inline = "limits.inline",
+        /// `limits.preauth_arguments`.
+        PreauthArguments = "limits.preauth_arguments",
+        /// `limits.preauth_argument`.
+        PreauthArgument = "limits.preauth_argument",
+        /// `limits.reply_depth`.
+        ReplyDepth = "limits.reply_depth",
+        /// `limits.lane_in_flight`.
+        LaneInFlight = "limits.lane_in_flight",
+        /// `limits.lane_in_flight_bytes`.
+        LaneInFlightBytes = "limits.lane_in_flight_bytes",
+        /// `limits.transaction_commands`.
+        TransactionCommands = "limits.transaction_commands",
+        /// `limits.transaction_bytes`.
+        TransactionBytes = "limits.transaction_bytes",
+        /// `limits.subscribers`.
+        Subscribers = "limits.subscribers",
+        /// `limits.subscriptions`.
+        Subscriptions = "limits.subscriptions",
+        /// `limits.redirections`.
+        Redirections = "limits.redirections",
+        /// `limits.blocked_clients`.
+        BlockedClients = "limits.blocked_clients",
+        /// `limits.watchers`.
+        Watchers = "limits.watchers",
+        /// `limits.monitors`.
+        Monitors = "limits.monitors",
+        /// `limits.monitor_buffer`.
+        MonitorBuffer = "limits.monitor_buffer",
+        /// `limits.scripts`.
+        Scripts = "limits.scripts",
+        /// `limits.script_bytes`.
+        ScriptBytes = "limits.script_bytes",
+        /// `timeouts.connect`.
+        ConnectTimeout = "timeouts.connect",
+        /// `timeouts.command`.
+        CommandTimeout = "timeouts.command",
+        /// `timeouts.slow_command`.
+        SlowCommandTimeout = "timeouts.slow_command",
+        /// `timeouts.unavailable`.
+        UnavailableTimeout = "timeouts.unavailable",
+        /// `timeouts.queue`.
+        QueueTimeout = "timeouts.queue",
+        /// `timeouts.drain`.
+        DrainTimeout = "timeouts.drain",
+        /// `timeouts.idle`.
+        IdleTimeout = "timeouts.idle",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,7 +23,7 @@ mod workers;
 
 pub use families::{Families, Source};
 pub use histogram::{BOUNDS_MICROS, BUCKETS};
-pub use labels::{CrossSlot, ErrorSource, NodeError, Redirection, Rejected, RetryReason};
+pub use labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
 pub use metrics::Metrics;
 pub use node::{NODES_MAX, NodeMetrics};
 pub use prefixes::PREFIXES_MAX;

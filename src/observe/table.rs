@@ -1,7 +1,7 @@
 //! The one table of metrics: name, type, labels, help. The scrape, the README's table and the tests of
 //! dashboards and rules derive from it. What is counted where is not its business.
 
-use super::labels::{CrossSlot, ErrorSource, NodeError, Redirection, Rejected, RetryReason};
+use super::labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
 
 /// How a metric behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ metrics! {
         "Hash slots that have an owner, of 16384.";
     Nodes Gauge "slotway_nodes" ["role"]
         "Nodes in the slot map.";
+    LimitHits Counter "slotway_limit_hits_total" ["limit"]
+        "Times a bound of the sections limits and timeouts was reached, by the option's name: a client was refused, closed or not read, a request given up, something dropped.";
     Backpressure Counter "slotway_backpressure_seconds_total" []
         "Time during which clients were not read because of limits.client_in_flight, _in_flight_bytes or _output_soft, summed over clients.";
     BlockedClients Gauge "slotway_blocked_clients" []
@@ -145,6 +147,7 @@ impl Definition {
             }
             ("slotway_upstream_errors_total", "reason") => names(NodeError::ALL, NodeError::label),
             ("slotway_retries_total", "reason") => names(RetryReason::ALL, RetryReason::label),
+            ("slotway_limit_hits_total", "limit") => names(Limit::ALL, Limit::label),
             (_, "source") => names(ErrorSource::ALL, ErrorSource::label),
             (_, "type") => names(Redirection::ALL, Redirection::label),
             (_, "outcome") => names(CrossSlot::ALL, CrossSlot::label),

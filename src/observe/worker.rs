@@ -4,7 +4,7 @@
 
 use super::cell::Cell64;
 use super::histogram::Histogram;
-use super::labels::{CrossSlot, ErrorSource, Redirection, Rejected, RetryReason};
+use super::labels::{CrossSlot, ErrorSource, Limit, Redirection, Rejected, RetryReason};
 use super::node::{NodeMetrics, NodeTable};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
 use crate::cluster::NodeAddr;
@@ -26,6 +26,7 @@ pub struct WorkerMetrics {
     pub(super) redirections: [Cell64; Redirection::COUNT],
     pub(super) retries: [Cell64; RetryReason::COUNT],
     pub(super) unknown_outcomes: Cell64,
+    pub(super) limit_hits: [Cell64; Limit::COUNT],
     pub(super) subscribers_came: Cell64,
     pub(super) subscribers_went: Cell64,
     pub(super) received_bytes: Cell64,
@@ -74,6 +75,7 @@ impl WorkerMetrics {
             redirections: Default::default(),
             retries: Default::default(),
             unknown_outcomes: Cell64::default(),
+            limit_hits: std::array::from_fn(|_| Cell64::default()),
             subscribers_came: Cell64::default(),
             subscribers_went: Cell64::default(),
             received_bytes: Cell64::default(),
@@ -139,6 +141,12 @@ impl WorkerMetrics {
     /// A client was told that nobody knows whether its command was executed.
     pub fn unknown_outcome(&self) {
         self.unknown_outcomes.add(1);
+    }
+
+    /// A bound of the configuration was reached.
+    #[cold]
+    pub fn limit_hit(&self, limit: Limit) {
+        self.limit_hits[limit.index()].add(1);
     }
 
     /// A client has its first subscription.

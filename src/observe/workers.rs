@@ -3,7 +3,7 @@
 
 use super::families::{Families, Source};
 use super::histogram::{HistogramSum, seconds};
-use super::labels::{CrossSlot, ErrorSource, NodeError, Redirection, Rejected, RetryReason};
+use super::labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
 use super::node::{Health, NODES_MAX, NodeMetrics};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
 use super::table::Metric;
@@ -156,6 +156,10 @@ fn refusals(families: &mut Families, writers: &[Arc<WorkerMetrics>]) {
     for reason in RetryReason::ALL {
         let n = total(writers, |w| w.retries[reason.index()].value());
         families.add(Metric::Retries, &[reason.label()], n as f64);
+    }
+    for limit in Limit::ALL {
+        let n = total(writers, |w| w.limit_hits[limit.index()].value());
+        families.add(Metric::LimitHits, &[limit.label()], n as f64);
     }
     let unknown = total(writers, |w| w.unknown_outcomes.value());
     families.add(Metric::UnknownOutcomes, &[], unknown as f64);

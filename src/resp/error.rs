@@ -10,10 +10,14 @@ use std::fmt;
 /// `Display` is the text after `-ERR `, in the words of Redis 7.0 wherever Redis has words for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProtocolError {
-    /// The number after `*` is not strict, or is above the limit on arguments.
+    /// The number after `*` is not strict.
     InvalidMultibulkLength,
-    /// The number after `$` is not strict, negative, or above the limit on one argument.
+    /// It is above the limit on arguments, in the same words.
+    TooManyArguments,
+    /// The number after `$` is not strict, or negative.
     InvalidBulkLength,
+    /// It is above the limit on one argument, in the same words.
+    ArgumentTooBig,
     /// More arguments than a client may send before it has authenticated.
     UnauthenticatedMultibulkLength,
     /// A larger argument than a client may send before it has authenticated.
@@ -64,8 +68,8 @@ impl ProtocolError {
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match *self {
-            Self::InvalidMultibulkLength => "invalid multibulk length",
-            Self::InvalidBulkLength => "invalid bulk length",
+            Self::InvalidMultibulkLength | Self::TooManyArguments => "invalid multibulk length",
+            Self::InvalidBulkLength | Self::ArgumentTooBig => "invalid bulk length",
             Self::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
             Self::UnauthenticatedBulkLength => "unauthenticated bulk length",
             Self::MultibulkCountTooLong => "too big mbulk count string",

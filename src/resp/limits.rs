@@ -27,10 +27,12 @@ impl RequestLimits {
     pub(super) fn check_arguments(&self, count: u64) -> Result<(), ProtocolError> {
         if count <= u64::from(self.arguments) {
             Ok(())
-        } else if self.preauth && count <= ARGUMENTS_EVER {
+        } else if count > ARGUMENTS_EVER {
+            Err(ProtocolError::InvalidMultibulkLength)
+        } else if self.preauth {
             Err(ProtocolError::UnauthenticatedMultibulkLength)
         } else {
-            Err(ProtocolError::InvalidMultibulkLength)
+            Err(ProtocolError::TooManyArguments)
         }
     }
 
@@ -40,8 +42,10 @@ impl RequestLimits {
             Ok(())
         } else if self.preauth && len <= ARGUMENT_EVER {
             Err(ProtocolError::UnauthenticatedBulkLength)
-        } else {
+        } else if self.preauth {
             Err(ProtocolError::InvalidBulkLength)
+        } else {
+            Err(ProtocolError::ArgumentTooBig)
         }
     }
 

@@ -3,7 +3,7 @@
 use super::worker::{NewClient, Socket, ToWorker, WorkerHandle};
 use crate::config::{Config, ListenAddr};
 use crate::local::Address;
-use crate::observe::{Rejected, WorkerMetrics};
+use crate::observe::{Limit, Rejected, WorkerMetrics};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -129,6 +129,7 @@ impl Reception {
         let clients: usize = self.workers.iter().map(load).sum();
         if clients >= self.clients_max {
             self.metrics.client_rejected(Rejected::Clients);
+            self.metrics.limit_hit(Limit::Clients);
             return turn_away(socket);
         }
         let Some(worker) = self.workers.iter().min_by_key(|w| load(w)) else {

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::io::{Clock, Flusher, ReadHalf, Scratch, WriteHalf, split_tcp, split_unix, tune_tcp};
 use crate::local::{Address, Client};
-use crate::observe::{Rejected, WorkerMetrics};
+use crate::observe::{Limit, Rejected, WorkerMetrics};
 
 use crate::session::{Errands, SessionContext, Shared, serve};
 use crate::topology::{Report, Trigger};
@@ -223,6 +223,7 @@ impl Worker {
                 "limits.memory reached: closing the largest client"
             );
             self.setup.metrics.client_rejected(Rejected::Memory);
+            self.setup.metrics.limit_hit(Limit::Memory);
             session.kill();
         }
     }
@@ -255,6 +256,7 @@ impl Worker {
             () = sessions.wait() => {}
             () = upkeep => {}
             () = tokio::time::sleep(grace) => {
+                self.setup.metrics.limit_hit(Limit::DrainTimeout);
                 let left = sessions.len();
                 tracing::warn!(left, "timeouts.drain is over: closing the clients that are left");
             }

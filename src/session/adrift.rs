@@ -6,7 +6,7 @@ use super::verdict::{FIRST_PAUSE, pause, reason};
 use super::{Session, State, errors};
 use crate::cluster::{NodeIndex, SlotMap};
 use crate::io::Micros;
-use crate::observe::ErrorSource;
+use crate::observe::{ErrorSource, Limit};
 use crate::route::{Held, Why};
 use crate::upstream::{Class, NotTaken, Ticket};
 use bytes::Bytes;
@@ -103,7 +103,13 @@ impl Session {
         let age = clock.now().duration_since(clock.instant(adrift.started));
         match adrift.why {
             Why::Full => age >= self.patience(&Why::Full),
-            _ => age >= self.unavailable(),
+            _ => {
+                let over = age >= self.unavailable();
+                if over {
+                    self.context.metrics.limit_hit(Limit::UnavailableTimeout);
+                }
+                over
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! (`slotway_backpressure_seconds_total`). A barrier, or waiting for the first map, is no bound.
 
 use super::{Session, State};
+use crate::observe::Limit;
 
 impl Session {
     /// Whether so much is in flight or unwritten that no further command is taken.
@@ -17,6 +18,14 @@ impl Session {
     #[cold]
     pub(super) fn note_bound(&self, state: &mut State) {
         self.count_bound(state);
+        if state.bound_since.is_none() {
+            let limits = &self.context.config.limits;
+            if state.replies.len() >= limits.client_in_flight {
+                self.context.metrics.limit_hit(Limit::ClientInFlight);
+            } else if state.replies.bytes() >= limits.client_in_flight_bytes {
+                self.context.metrics.limit_hit(Limit::ClientInFlightBytes);
+            }
+        }
         state.bound_since = self.is_at_bound(state).then(|| self.context.clock.micros());
     }
 

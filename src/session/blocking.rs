@@ -9,7 +9,7 @@ use super::{Session, SessionContext, State};
 use crate::cluster::{NodeAddr, Slot};
 use crate::command::{Command, KeyError, Keys};
 use crate::modes::{Blocking, Found, Patience, Step, undo};
-use crate::observe::{CrossSlot, ErrorSource};
+use crate::observe::{CrossSlot, ErrorSource, Limit};
 use crate::resp::{Proto, Request};
 use crate::route::cross_slot;
 use bytes::Bytes;
@@ -231,6 +231,7 @@ impl Place {
     fn take(context: &Rc<SessionContext>) -> Option<Self> {
         let blocked = context.blocked.get();
         if blocked >= context.config.limits.blocked_clients {
+            context.metrics.limit_hit(Limit::BlockedClients);
             return None;
         }
         context.set_blocked(blocked + 1);

@@ -5,7 +5,7 @@ use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
 use crate::command::{Command, CommandTable, Local, Lookup, Over};
 use crate::local::{self, Access, Effect, Replies};
-use crate::observe::{CrossSlot, ErrorSource};
+use crate::observe::{CrossSlot, ErrorSource, Limit};
 use crate::resp::Request;
 use crate::route::{Plan, RefusedBy, plan};
 use crate::upstream::{Class, Lane, LaneId, Ticket};
@@ -94,6 +94,7 @@ impl Session {
             return taken;
         }
         if self.context.is_too_large_now(request.bytes().len()) {
+            self.context.metrics.limit_hit(Limit::Memory);
             return self.refuse(state, about, SCARCE);
         }
         if batch.monitored
@@ -229,6 +230,7 @@ impl Session {
             self.schedule(until);
         } else {
             state.no_map_until = None;
+            self.context.metrics.limit_hit(Limit::UnavailableTimeout);
         }
         now < until
     }

@@ -7,7 +7,7 @@ use super::Session;
 use super::pursuit::{Pursuit, Target, Verdict};
 use super::{Life, errors};
 use crate::cluster::{NodeAddr, Slot};
-use crate::observe::ErrorSource;
+use crate::observe::{ErrorSource, Limit};
 use crate::route::Why;
 use crate::upstream::{Answer, Class, Fault, Requester, Ticket};
 use bytes::Bytes;
@@ -64,7 +64,16 @@ pub(super) async fn ask(
         let waiting = match send(session, &target, Some(slot), request, undo.clone()) {
             Ok(waiting) => waiting,
             Err(Unsent { reply, patience }) => {
-                pursuit.failed_within(reply, patience).await?;
+                let waited = pursuit.failed_within(reply, patience).await;
+                if waited.is_err() {
+                    let timeouts = &session.context.config.timeouts;
+                    let limit = match patience == timeouts.queue {
+                        true => Limit::QueueTimeout,
+                        false => Limit::UnavailableTimeout,
+                    };
+                    session.context.metrics.limit_hit(limit);
+                }
+                waited?;
                 continue;
             }
         };

@@ -58,6 +58,7 @@ pub use scripts::Scripts;
 use crate::command::CommandId;
 use crate::io::{Flush, Output, WriteHalf};
 use crate::local::Client;
+use crate::observe::{Limit, Rejected};
 use crate::route::Fences;
 use replies::Replies;
 use std::cell::{Cell, RefCell};
@@ -245,6 +246,7 @@ impl Session {
                     client = state.client.id(),
                     "closing an idle client (timeouts.idle)"
                 );
+                self.context.metrics.limit_hit(Limit::IdleTimeout);
                 self.die(state);
             }
         } else {
@@ -304,18 +306,27 @@ impl Session {
             return;
         }
         let now = self.context.clock.now();
-        let since = *state.soft_since.get_or_insert(now);
-        let over = waiting > limits.client_output_hard
-            || now.duration_since(since) > limits.client_output_soft_time;
-        if over {
+        let metrics = &self.context.metrics;
+        let since = *state.soft_since.get_or_insert_with(|| {
+            metrics.limit_hit(Limit::ClientOutputSoft);
+            now
+        });
+        let over = if waiting > limits.client_output_hard {
+            Some(Limit::ClientOutputHard)
+        } else if now.duration_since(since) > limits.client_output_soft_time {
+            Some(Limit::ClientOutputSoftTime)
+        } else {
+            None
+        };
+        if let Some(limit) = over {
             tracing::info!(
                 client = state.client.id(),
                 waiting,
+                limit = limit.label(),
                 "closing a client that does not read its replies"
             );
-            self.context
-                .metrics
-                .client_rejected(crate::observe::Rejected::Output);
+            metrics.client_rejected(Rejected::Output);
+            metrics.limit_hit(limit);
             self.die(state);
         }
     }

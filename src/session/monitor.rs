@@ -7,6 +7,7 @@ use super::replies::About;
 use super::{Session, State};
 use crate::command::{Command, Flags};
 use crate::modes::monitor;
+use crate::observe::Limit;
 use crate::resp::Request;
 use crate::route::Plan;
 use arc_swap::ArcSwap;
@@ -51,13 +52,16 @@ impl Watcher {
         self.waiting.load(Ordering::Relaxed) + bytes <= self.max
     }
 
-    fn offer(&self, line: &Bytes) {
+    /// `false`: it was dropped.
+    fn offer(&self, line: &Bytes) -> bool {
         let before = self.waiting.fetch_add(line.len(), Ordering::Relaxed);
         let fits = before + line.len() <= self.max;
-        if !fits || self.lines.try_send(line.clone()).is_err() {
+        let taken = fits && self.lines.try_send(line.clone()).is_ok();
+        if !taken {
             self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+        taken
     }
 }
 
@@ -100,7 +104,8 @@ impl Monitors {
         self.all.store(Arc::new(all));
     }
 
-    fn show(&self, client: &crate::local::Address, request: &Request<'_>) {
+    /// `false`: somebody was not shown it.
+    fn show(&self, client: &crate::local::Address, request: &Request<'_>) -> bool {
         let all = self.all.load();
         let bytes = request.bytes().len();
         if !all.iter().any(|watcher| watcher.has_room(bytes)) {
@@ -108,10 +113,11 @@ impl Monitors {
             for watcher in all.iter() {
                 watcher.dropped.fetch_add(1, Ordering::Relaxed);
             }
-            return;
+            return all.is_empty();
         }
         let line = Bytes::from(monitor::line(now(), client, request));
-        all.iter().for_each(|watcher| watcher.offer(&line));
+        let missed = all.iter().filter(|watcher| !watcher.offer(&line)).count();
+        missed == 0
     }
 }
 
@@ -165,6 +171,7 @@ impl Session {
         let limits = &self.context.config.limits;
         let monitors = &self.context.shared.monitors;
         let Some(monitor) = monitors.join(limits.monitors, limits.monitor_buffer) else {
+            self.context.metrics.limit_hit(Limit::Monitors);
             return self.refuse(state, about, TOO_MANY);
         };
         state.monitor = Some(Box::new(monitor));
@@ -188,10 +195,16 @@ impl Session {
         }
         let hidden = command.flags.contains(Flags::ADMIN) || matches!(plan, Plan::Refuse(..));
         if !hidden {
-            let monitors = &self.context.shared.monitors;
-            monitors.show(state.client.address(), request);
+            self.show(state, request);
         }
         None
+    }
+
+    fn show(&self, state: &State, request: &Request<'_>) {
+        let monitors = &self.context.shared.monitors;
+        if !monitors.show(state.client.address(), request) {
+            self.context.metrics.limit_hit(Limit::MonitorBuffer);
+        }
     }
 
     /// Somebody watches: shows a command behind MULTI, when it is queued.
@@ -199,8 +212,7 @@ impl Session {
     pub(super) fn show_queued(&self, state: &State, command: &Command, request: &Request<'_>) {
         let hidden = command.flags.contains(Flags::ADMIN) || !command.arity_ok(request.len());
         if !hidden {
-            let monitors = &self.context.shared.monitors;
-            monitors.show(state.client.address(), request);
+            self.show(state, request);
         }
     }
 

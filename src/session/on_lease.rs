@@ -14,7 +14,7 @@ use super::{Session, errors};
 use crate::cluster::{NodeAddr, Slot};
 use crate::command::Command;
 use crate::modes::Block;
-use crate::observe::ErrorSource;
+use crate::observe::{ErrorSource, Limit};
 use crate::resp::{Proto, Request};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{ASKING, Fault, Lease, Lost, NoLease, Refusal, Ticket, classify};
@@ -116,7 +116,7 @@ impl OnLease {
                     if let Some(refusal) = held.lease.no_transactions() {
                         return Err((ErrorSource::Upstream, refusal.clone()));
                     }
-                    match held.exchange(&self.request, self.within).await {
+                    match self.exchange(&mut held).await {
                         Ok(reply) if reply == OK => return Ok(held),
                         Ok(reply) => {
                             // Refused, so nothing is watched on it.
@@ -139,7 +139,7 @@ impl OnLease {
     /// WATCH of more keys of the slot. If they cannot be watched together with the first ones, EXEC answers nil.
     pub(super) async fn watch_more(self, mut held: Held, keys: Vec<Box<[u8]>>) -> Bytes {
         let session = &self.session;
-        let reply = match held.exchange(&self.request, self.within).await {
+        let reply = match self.exchange(&mut held).await {
             Ok(reply) => reply,
             Err(_) => {
                 session.hold(Hold::Lost, keys);
@@ -163,7 +163,7 @@ impl OnLease {
     pub(super) async fn carry_out(self, mut held: Held) -> Bytes {
         let session = &self.session;
         let metrics = &session.context.metrics;
-        let hold = match held.exchange(&self.request, self.within).await {
+        let hold = match self.exchange(&mut held).await {
             Ok(reply) => match self.refused(&reply, held.lease.node()) {
                 None => {
                     if reply.first() == Some(&b'-') {
@@ -211,7 +211,10 @@ impl OnLease {
             Ok(Ok(reply)) => reply,
             Ok(Err(Lost::NotSent(_))) => return None,
             Ok(Err(Lost::Unknown(fault))) => return Some(self.unknown(&Loss::Unknown(fault))),
-            Err(_) => return Some(self.unknown(&Loss::Late)),
+            Err(_) => {
+                self.count_late();
+                return Some(self.unknown(&Loss::Late));
+            }
         };
         if self.refused(&cause(&reply), held.lease.node()).is_some() {
             return None;
@@ -244,6 +247,25 @@ impl OnLease {
             Refusal::Ask(..) | Refusal::TryAgain | Refusal::Loading => {}
         }
         Some(refusal)
+    }
+
+    /// Its request on the lease, and the reply.
+    async fn exchange(&self, held: &mut Held) -> Result<Bytes, Loss> {
+        let reply = held.exchange(&self.request, self.within).await;
+        if matches!(reply, Err(Loss::Late)) {
+            self.count_late();
+        }
+        reply
+    }
+
+    fn count_late(&self) {
+        let context = &self.session.context;
+        let slow = self.within == context.config.timeouts.slow_command;
+        context.metrics.limit_hit(if slow {
+            Limit::SlowCommandTimeout
+        } else {
+            Limit::CommandTimeout
+        });
     }
 
     /// What the client gets whose command may have been executed.

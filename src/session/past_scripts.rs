@@ -10,7 +10,7 @@ use super::replies::{About, Duty};
 use super::{Session, SessionContext, State, errors};
 use crate::cluster::NodeAddr;
 use crate::command::{Gather, Merge};
-use crate::observe::ErrorSource;
+use crate::observe::{ErrorSource, Limit};
 use crate::resp::{Proto, Request};
 use crate::route::{Facts, Gathering};
 use crate::upstream::{Lost, NoLease, Refusal, classify};
@@ -98,7 +98,10 @@ async fn ask(context: &Rc<SessionContext>, question: &Question) -> Said {
     let within = context.config.timeouts.slow_command;
     let reply = match timeout(within, exchange(context, question)).await {
         Ok(reply) => reply,
-        Err(_) => Err(errors::no_answer(&question.node)),
+        Err(_) => {
+            context.metrics.limit_hit(Limit::SlowCommandTimeout);
+            Err(errors::no_answer(&question.node))
+        }
     };
     match (reply, question.duty) {
         // A replica that does not serve runs nothing.

@@ -6,7 +6,7 @@ use super::refusal::{concerns, kind};
 use super::verdict::pause;
 use super::{Session, errors};
 use crate::cluster::{NodeAddr, Slot};
-use crate::observe::RetryReason;
+use crate::observe::{Limit, RetryReason};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{Refusal, Ticket, classify};
 use bytes::Bytes;
@@ -87,7 +87,12 @@ impl Pursuit {
     /// The target could not be asked: waits a little. `Err` is `reply` once that has gone on for too long.
     pub(super) async fn failed(&mut self, reply: Bytes) -> Result<(), Bytes> {
         let patience = self.session.unavailable();
-        self.failed_within(reply, patience).await
+        let result = self.failed_within(reply, patience).await;
+        if result.is_err() {
+            let metrics = &self.session.context.metrics;
+            metrics.limit_hit(Limit::UnavailableTimeout);
+        }
+        result
     }
 
     /// The same, with a patience of its own.
@@ -141,6 +146,7 @@ impl Pursuit {
                 }
                 self.hops += 1;
                 if self.hops > self.session.context.config.limits.redirections {
+                    metrics.limit_hit(Limit::Redirections);
                     return Verdict::Final;
                 }
                 // Only addresses that topology named are dialled.

@@ -4,6 +4,7 @@ use super::dispatch::Taken;
 use super::{Life, Session, SessionContext, State};
 use crate::io::{Input, ReadHalf, WriteHalf};
 use crate::local::{Access, Client};
+use crate::observe::Limit;
 use crate::resp::{Decoded, ProtocolError, RequestDecoder, RequestLimits};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -157,6 +158,9 @@ impl Session {
             return self.kill();
         }
         tracing::debug!(client = self.id(), %error, "protocol error");
+        if let Some(limit) = limit_of(error) {
+            self.context.metrics.limit_hit(limit);
+        }
         let mut reply = Vec::new();
         error.reply(&mut reply);
         self.reply_now(&reply);
@@ -259,4 +263,17 @@ impl Session {
         self.redirecting.set(false);
         self.waker.borrow_mut().take();
     }
+}
+
+/// The bound that a protocol error comes from.
+fn limit_of(error: &ProtocolError) -> Option<Limit> {
+    Some(match error {
+        ProtocolError::TooManyArguments => Limit::Arguments,
+        ProtocolError::ArgumentTooBig => Limit::Argument,
+        ProtocolError::UnauthenticatedMultibulkLength => Limit::PreauthArguments,
+        ProtocolError::UnauthenticatedBulkLength => Limit::PreauthArgument,
+        ProtocolError::RequestTooBig => Limit::Request,
+        ProtocolError::InlineTooBig => Limit::Inline,
+        _ => return None,
+    })
 }

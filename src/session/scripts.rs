@@ -2,6 +2,7 @@
 //! for the process. Bounded by `limits.scripts` and `limits.script_bytes`: scripts that came with EVAL go first, then
 //! those of SCRIPT LOAD, the oldest first. Sends nothing: that is `healing`'s.
 
+use crate::observe::Limit;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,10 +65,10 @@ impl Scripts {
         }
     }
 
-    /// Keeps a script, unless it is larger than all scripts together may be.
-    pub(super) fn keep(&self, body: &[u8], origin: Origin, now: Instant) {
+    /// Keeps a script, unless it is larger than all scripts together may be. Says which limit was reached, if any.
+    pub(super) fn keep(&self, body: &[u8], origin: Origin, now: Instant) -> Option<Limit> {
         if body.len() > self.bytes_max {
-            return;
+            return Some(Limit::ScriptBytes);
         }
         let sha = sha_of(body);
         let mut kept = self.kept();
@@ -92,7 +93,13 @@ impl Scripts {
                 kept.queue(origin).push_back(sha);
             }
         }
+        let mut reached = None;
         while kept.by_sha.len() > self.scripts_max || kept.bytes > self.bytes_max {
+            reached = Some(if kept.by_sha.len() > self.scripts_max {
+                Limit::Scripts
+            } else {
+                Limit::ScriptBytes
+            });
             if !kept.drop_oldest() {
                 break;
             }
@@ -104,6 +111,7 @@ impl Scripts {
             kept.evaluated
                 .retain(|sha| by_sha.get(sha).is_some_and(|s| s.origin == Origin::Eval));
         }
+        reached
     }
 
     /// The script with that SHA-1.

@@ -4,7 +4,7 @@
 use super::{Life, Session, State};
 use crate::cluster::NodeAddr;
 use crate::modes::pubsub::{Heard, Item};
-use crate::observe::{ErrorSource, RetryReason};
+use crate::observe::{ErrorSource, Limit, Rejected, RetryReason};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{Fault, FaultKind, Listener, Refusal, classify};
 use std::time::{Duration, Instant};
@@ -41,6 +41,9 @@ impl Listener for Session {
                 held.extend_from_slice(first);
                 held.extend_from_slice(rest);
                 if held.len() > self.context.config.limits.client_output_hard {
+                    let metrics = &self.context.metrics;
+                    metrics.client_rejected(Rejected::Output);
+                    metrics.limit_hit(Limit::ClientOutputHard);
                     self.die(state);
                 }
                 return;

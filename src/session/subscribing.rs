@@ -12,7 +12,7 @@ use super::subscriptions::{Around, Pending, Subscriptions, home};
 use super::{Session, State};
 use crate::command::Command;
 use crate::modes::pubsub::{self, Kind, Verb};
-use crate::observe::ErrorSource;
+use crate::observe::{ErrorSource, Limit};
 use crate::resp::{Proto, Request};
 use crate::route::{Plan, RefusedBy};
 use crate::upstream::Class;
@@ -54,6 +54,7 @@ impl Session {
         let limits = &self.context.config.limits;
         let has = state.subscriptions.as_ref().map_or(0, |s| s.book.len());
         if has + request.len() - 1 > limits.subscriptions {
+            self.context.metrics.limit_hit(Limit::Subscriptions);
             let text = format!(
                 "ERR slotway: too many subscriptions of one client (limits.subscriptions = {}); use patterns, fewer \
                  channels, or raise it",
@@ -63,6 +64,7 @@ impl Session {
         }
         if state.subscriptions.is_none() {
             let Some(seat) = Seat::take(&self.context) else {
+                self.context.metrics.limit_hit(Limit::Subscribers);
                 let text = format!(
                     "ERR slotway: too many subscribed clients (limits.subscribers = {}); share connections that \
                      subscribe, or raise it",

@@ -185,7 +185,7 @@ impl Session {
         };
         match queue.send(request, slot, command.is_slow(), slots, &limits) {
             Ok(()) => Ok(()),
-            Err(NotQueued::Full) => Err(self.full()),
+            Err(why @ NotQueued::Full(_)) => Err(self.full(&why)),
             Err(NotQueued::OtherSlot) => {
                 self.context
                     .metrics
@@ -225,7 +225,7 @@ impl Session {
         match &mut state.transaction {
             Some(queue) => queue
                 .answer(Some(local), request, &limits)
-                .map_err(|_| self.full()),
+                .map_err(|why| self.full(&why)),
             None => Ok(()),
         }
     }
@@ -236,7 +236,7 @@ impl Session {
         match &mut state.transaction {
             Some(queue) => queue
                 .answer(None, request, &limits)
-                .map_err(|_| self.full()),
+                .map_err(|why| self.full(&why)),
             None => Ok(()),
         }
     }
@@ -257,7 +257,10 @@ impl Session {
     }
 
     #[cold]
-    fn full(&self) -> String {
+    fn full(&self, why: &NotQueued) -> String {
+        if let NotQueued::Full(limit) = why {
+            self.context.metrics.limit_hit(*limit);
+        }
         let limits = self.queue_limits();
         format!(
             "ERR slotway: too much between MULTI and EXEC (limits.transaction_commands = {}, limits.transaction_bytes = \

@@ -4,7 +4,7 @@ use super::healing::Proof;
 use super::{Session, State};
 use crate::cluster::{NodeAddr, NodeIndex, Slot, SlotMap};
 use crate::config::Unavailable;
-use crate::observe::RetryReason;
+use crate::observe::{Limit, RetryReason};
 use crate::route::{Refused, Why};
 use crate::topology::{Report, Trigger};
 use crate::upstream::Ticket;
@@ -56,7 +56,11 @@ impl Session {
         // ASK is followed at once, so it is for the node it names to say what the client gets.
         let asked = matches!(&refused.why, Why::Ask(to) if map.find(to).is_some());
         let over = age >= self.patience(&refused.why) && !asked;
-        if over || refused.hops > self.context.config.limits.redirections as u32 {
+        let hops_max = self.context.config.limits.redirections as u32;
+        if over || refused.hops > hops_max {
+            if let Some(limit) = reached(&refused.why, over) {
+                self.context.metrics.limit_hit(limit);
+            }
             return Verdict::GiveUp;
         }
         let wait = Verdict::Wait(now + pause(refused.attempts));
@@ -214,6 +218,19 @@ impl Session {
 
 pub(super) fn pause(attempts: u32) -> Duration {
     (FIRST_PAUSE * (1 << attempts.min(8))).min(PAUSE_MAX)
+}
+
+/// Which bound was reached where a request is given up: its time is `over`, as [`Session::patience`] says, or it has gone
+/// too far. Refusals of full lanes are counted by the lanes.
+fn reached(why: &Why, over: bool) -> Option<Limit> {
+    Some(match why {
+        _ if !over => Limit::Redirections,
+        Why::Full => return None,
+        Why::Unavailable | Why::NotSent | Why::LostRead | Why::Unconfirmed { .. } => {
+            Limit::UnavailableTimeout
+        }
+        _ => Limit::CommandTimeout,
+    })
 }
 
 pub(super) fn reason(why: &Why) -> RetryReason {

@@ -16,7 +16,7 @@ use crate::cluster::Slot;
 use crate::command::{Command, Keys, Mode, Policy};
 use crate::local::{Access, Replies};
 use crate::modes::Queue;
-use crate::observe::CrossSlot;
+use crate::observe::{CrossSlot, Limit};
 use crate::resp::{Request, Span, parse_request};
 use crate::route::{Plan, RefusedBy, cross_slot, plan};
 use crate::upstream::Class;
@@ -82,6 +82,7 @@ impl Session {
         let bytes: usize = request.args().skip(1).map(<[u8]>::len).sum();
         let held = state.watch.as_ref().map_or(0, |watch| watch.bytes);
         if held + bytes > self.context.config.limits.transaction_bytes {
+            self.context.metrics.limit_hit(Limit::TransactionBytes);
             return self.refuse(state, about, TOO_MUCH);
         }
         let keys: Vec<Box<[u8]>> = request.args().skip(1).map(Into::into).collect();
@@ -307,6 +308,7 @@ impl Place {
     fn take(context: &Rc<SessionContext>) -> Option<Self> {
         let watching = context.watching.get();
         if watching >= context.config.limits.watchers {
+            context.metrics.limit_hit(Limit::Watchers);
             return None;
         }
         context.set_watching(watching + 1);

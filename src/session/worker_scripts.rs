@@ -3,6 +3,7 @@
 //! nothing: that is `healing`'s.
 
 use super::scripts::{Origin, Scripts, Sha};
+use crate::observe::WorkerMetrics;
 use crate::upstream::{Answer, Lane, LaneId, Requester, Ticket};
 use bytes::Bytes;
 use rustc_hash::{FxHashMap, FxHashSet, FxHasher};
@@ -18,6 +19,7 @@ const LANES_MAX: usize = 1024;
 /// See the module.
 pub(super) struct WorkerScripts {
     store: Arc<Scripts>,
+    metrics: Arc<WorkerMetrics>,
     seen: RefCell<Seen>,
     given: RefCell<Given>,
     moment: Cell<Moment>,
@@ -67,9 +69,10 @@ enum Before {
 }
 
 impl WorkerScripts {
-    pub(super) fn new(store: Arc<Scripts>) -> Rc<Self> {
+    pub(super) fn new(store: Arc<Scripts>, metrics: Arc<WorkerMetrics>) -> Rc<Self> {
         Rc::new(Self {
             store,
+            metrics,
             seen: RefCell::default(),
             given: RefCell::default(),
             moment: Cell::new(0),
@@ -95,7 +98,9 @@ impl WorkerScripts {
             seen.hashes.clear();
         }
         seen.hashes.insert(hash);
-        self.store.keep(body, origin, now);
+        if let Some(limit) = self.store.keep(body, origin, now) {
+            self.metrics.limit_hit(limit);
+        }
     }
 
     /// A client's SCRIPT FLUSH.

@@ -135,7 +135,7 @@ async fn open(
     let connecting = TcpStream::connect((node.host(), node.port()));
     let mut stream = timeout(within.connect, connecting)
         .await
-        .map_err(|_| FaultKind::Connect(format!("no answer within {:?}", within.connect)))?
+        .map_err(|_| FaultKind::ConnectLate(within.connect))?
         .map_err(|e| FaultKind::Connect(e.to_string()))?;
     tune_tcp(&stream, unacked).map_err(|e| FaultKind::Io(e.to_string()))?;
     match timeout_at(until, handshake(&mut stream, own, proto, credentials)).await {
@@ -143,7 +143,7 @@ async fn open(
         Ok(Err(HandshakeError::Io(e))) => Err(FaultKind::Io(e.to_string())),
         Ok(Err(refused)) => Err(FaultKind::Handshake(refused.to_string())),
         // Its host has accepted the connection.
-        Err(_) => Err(FaultKind::Silent),
+        Err(_) => Err(FaultKind::HandshakeLate),
     }
 }
 

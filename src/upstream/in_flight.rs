@@ -3,9 +3,12 @@
 use super::{LaneId, Wants};
 use crate::cluster::{NodeAddr, Slot};
 use crate::io::Micros;
+use crate::observe::{Limit, NodeError};
+use crate::resp::ReplyError;
 use bytes::Bytes;
 use std::fmt;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Lets the next command have a slot that its node only imports.
 pub const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
@@ -133,6 +136,10 @@ pub struct Fault {
 pub enum FaultKind {
     /// It could not be made.
     Connect(String),
+    /// It was not there in time (`timeouts.connect`).
+    ConnectLate(Duration),
+    /// The node's host has accepted it, and the node has not answered in that time.
+    HandshakeLate,
     /// The node refused the handshake, in these words.
     Handshake(String),
     /// The node closed it.
@@ -141,16 +148,58 @@ pub enum FaultKind {
     Io(String),
     /// The node sent what is not a reply, or one that nobody asked for.
     Protocol(&'static str),
+    /// The node sent a reply that is nested too deeply (`limits.reply_depth`).
+    TooDeep,
     /// No reply came, and a probe over a second connection failed too.
     Silent,
     /// Nobody needs it any more: idle for long, node gone from the topology, shutdown.
     Retired,
 }
 
+impl FaultKind {
+    /// As it is counted.
+    pub(super) fn counted(&self) -> NodeError {
+        match self {
+            Self::Connect(_) => NodeError::Connect,
+            Self::ConnectLate(_) | Self::HandshakeLate => NodeError::ConnectTimeout,
+            Self::Handshake(_) => NodeError::Handshake,
+            Self::Protocol(_) | Self::TooDeep => NodeError::Protocol,
+            Self::Silent => NodeError::Timeout,
+            Self::Closed | Self::Io(_) | Self::Retired => NodeError::Lost,
+        }
+    }
+
+    /// The bound that it comes from.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::ConnectLate(_) | Self::HandshakeLate => Some(Limit::ConnectTimeout),
+            Self::TooDeep => Some(Limit::ReplyDepth),
+            _ => None,
+        }
+    }
+}
+
+impl From<ReplyError> for FaultKind {
+    fn from(error: ReplyError) -> Self {
+        match error {
+            ReplyError::TooDeep => Self::TooDeep,
+            _ => Self::Protocol("bytes that are not RESP"),
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let node = &self.node;
         match &self.kind {
+            FaultKind::ConnectLate(within) => {
+                write!(f, "cannot connect to {node}: no answer within {within:?}")
+            }
+            FaultKind::HandshakeLate => write!(f, "{node} does not answer the handshake"),
+            FaultKind::TooDeep => write!(
+                f,
+                "{node} sent a reply that is nested deeper than limits.reply_depth"
+            ),
             FaultKind::Connect(why) => write!(f, "cannot connect to {node}: {why}"),
             FaultKind::Handshake(why) => write!(f, "{node} refused the handshake: {why}"),
             FaultKind::Closed => write!(f, "{node} closed the connection"),

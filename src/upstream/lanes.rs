@@ -136,6 +136,9 @@ pub struct UpstreamContext {
 
 impl UpstreamContext {
     pub(super) fn lost(&self, fault: &Fault) {
+        if let Some(limit) = fault.kind.limit() {
+            self.metrics.limit_hit(limit);
+        }
         if fault.kind != FaultKind::Retired {
             tracing::debug!(%fault, "lane lost");
             (self.on_event)(NodeEvent::Lost(fault));

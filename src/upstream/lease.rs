@@ -9,6 +9,7 @@ use super::leases::Place;
 use super::prove::Transactions;
 use super::{Fault, FaultKind};
 use crate::cluster::NodeAddr;
+use crate::observe::Limit;
 use crate::resp::{Proto, ReplyScanner};
 use bytes::{Bytes, BytesMut};
 use std::io;
@@ -94,7 +95,10 @@ impl Lease {
         let kind = match timeout(within, self.link.stream.write_all(requests)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(e)) => FaultKind::Io(e.to_string()),
-            Err(_) => FaultKind::Silent,
+            Err(_) => {
+                self.place.limit_hit(Limit::CommandTimeout);
+                FaultKind::Silent
+            }
         };
         Err(Lost::NotSent(self.fault(kind)))
     }
@@ -118,7 +122,10 @@ impl Lease {
         };
         match timeout_at(latest, self.reply()).await {
             Ok(reply) => reply,
-            Err(_) => Err(Lost::Unknown(self.fault(FaultKind::Silent))),
+            Err(_) => {
+                self.place.limit_hit(Limit::CommandTimeout);
+                Err(Lost::Unknown(self.fault(FaultKind::Silent)))
+            }
         }
     }
 
@@ -208,7 +215,7 @@ impl Link {
                 match self.scanner.scan(&self.input) {
                     Ok(Some(len)) => return Ok(self.take(len)),
                     Ok(None) => {}
-                    Err(_) => return Err(FaultKind::Protocol("bytes that are not RESP")),
+                    Err(error) => return Err(error.into()),
                 }
             }
             let ahead = self.scanner.wanted().min(self.input.len());

@@ -1,11 +1,11 @@
 //! The leases of a worker: how many there may be, and the idle ones that wait for their next client.
 
+use super::Fault;
 use super::connect::{LEASE_NAME, Within, dial_proved};
 use super::lanes::{LaneSettings, UpstreamContext};
 use super::lease::{Lease, Link};
-use super::{Fault, FaultKind};
 use crate::cluster::{NodeAddr, SlotMap};
-use crate::observe::{NodeError, NodeMetrics};
+use crate::observe::{Limit, NodeMetrics};
 use crate::resp::Proto;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -226,14 +226,12 @@ impl Place {
 
     /// Topology hears of it.
     pub(super) fn lost(&self, fault: &Fault) {
-        self.metrics.error(match fault.kind {
-            FaultKind::Connect(_) => NodeError::Connect,
-            FaultKind::Handshake(_) => NodeError::Handshake,
-            FaultKind::Protocol(_) => NodeError::Protocol,
-            FaultKind::Silent => NodeError::Timeout,
-            FaultKind::Closed | FaultKind::Io(_) | FaultKind::Retired => NodeError::Lost,
-        });
+        self.metrics.error(fault.kind.counted());
         self.leases.context.lost(fault);
+    }
+
+    pub(super) fn limit_hit(&self, limit: Limit) {
+        self.leases.context.metrics.limit_hit(limit);
     }
 
     pub(super) fn give_back(self, link: Link) {

@@ -4,7 +4,6 @@
 use super::in_flight::InFlight;
 use super::lane::Link;
 use super::{Answer, Fault, FaultKind, Lane};
-use crate::observe::NodeError;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -69,15 +68,9 @@ impl Lane {
     fn count_loss(&self, kind: &FaultKind, queue: &VecDeque<InFlight>) {
         let told = queue.iter().filter(|e| e.requester.is_some()).count();
         self.metrics.released(told as u64);
-        let error = match kind {
-            FaultKind::Retired => return,
-            FaultKind::Connect(_) => NodeError::Connect,
-            FaultKind::Handshake(_) => NodeError::Handshake,
-            FaultKind::Closed | FaultKind::Io(_) => NodeError::Lost,
-            FaultKind::Protocol(_) => NodeError::Protocol,
-            FaultKind::Silent => NodeError::Timeout,
-        };
-        self.metrics.error(error);
-        self.metrics.set_down();
+        if *kind != FaultKind::Retired {
+            self.metrics.error(kind.counted());
+            self.metrics.set_down();
+        }
     }
 }

@@ -5,6 +5,7 @@
 use super::lane::{Link, State};
 use super::{Fault, FaultKind, Lane, Lanes, NotTaken};
 use crate::cluster::NodeAddr;
+use crate::observe::Limit;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -39,7 +40,15 @@ impl Lane {
                 node: self.node().clone(),
                 kind: FaultKind::Retired,
             }),
-            false => NotTaken::Full,
+            false => {
+                let bytes_max = self.context.settings.in_flight_bytes_max;
+                let limit = match state.outbox.retained() >= bytes_max {
+                    true => Limit::LaneInFlightBytes,
+                    false => Limit::LaneInFlight,
+                };
+                self.context.metrics.limit_hit(limit);
+                NotTaken::Full
+            }
         }
     }
 }

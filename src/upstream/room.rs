@@ -9,7 +9,7 @@ use super::lane::State;
 use super::lanes::LaneSettings;
 use super::{Fault, Lane, Requester, Ticket};
 use crate::io::Micros;
-use crate::observe::NodeError;
+use crate::observe::{Limit, NodeError};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
@@ -131,6 +131,7 @@ impl Lane {
     /// A request was refused because no room came in time.
     pub fn count_refused(&self) {
         self.metrics.error(NodeError::Queue);
+        self.context.metrics.limit_hit(Limit::QueueTimeout);
     }
 
     /// Lets in those that wait, as far as there is room, one request of each after the other.

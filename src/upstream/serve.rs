@@ -143,8 +143,8 @@ fn deliver(
                 *broken = check_due(lane).err();
                 return used;
             }
-            Err(_) => {
-                *broken = Some(FaultKind::Protocol("bytes that are not RESP"));
+            Err(error) => {
+                *broken = Some(error.into());
                 break;
             }
         }

@@ -196,9 +196,7 @@ impl Talk {
             return Err(FaultKind::Retired);
         };
         loop {
-            let whole = scanner
-                .scan(input)
-                .map_err(|_| FaultKind::Protocol("bytes that are not RESP"))?;
+            let whole = scanner.scan(input)?;
             let Some(len) = whole else {
                 return Ok(());
             };

@@ -5,6 +5,7 @@ use super::in_flight::{InFlight, Own};
 use super::lane::Link;
 use super::{Class, FaultKind, Lane, LaneSettings, Requester, Ticket, serve};
 use crate::io::Micros;
+use crate::observe::Limit;
 use std::rc::Rc;
 
 pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
@@ -91,7 +92,7 @@ impl Lane {
             // A refusal is a sign of life.
             Ok(()) | Err(FaultKind::Handshake(_)) => {}
             // Its host has accepted the connection.
-            Err(FaultKind::Silent) if self.may_be_busy() => {}
+            Err(FaultKind::Silent | FaultKind::HandshakeLate) if self.may_be_busy() => {}
             Err(_) => self.close(FaultKind::Silent),
         }
     }
@@ -128,15 +129,16 @@ impl Lane {
             if age <= micros(settings.command) {
                 break;
             }
-            let limit = match entry.class {
-                Class::Normal => settings.command,
-                Class::Slow => settings.slow_command,
+            let (within, limit) = match entry.class {
+                Class::Normal => (settings.command, Limit::CommandTimeout),
+                Class::Slow => (settings.slow_command, Limit::SlowCommandTimeout),
             };
-            if age > micros(limit)
+            if age > micros(within)
                 && !entry.told
                 && let Some(requester) = &entry.requester
             {
                 entry.told = true;
+                self.context.metrics.limit_hit(limit);
                 expired.push((requester.clone(), entry.ticket));
             }
         }

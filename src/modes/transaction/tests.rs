@@ -121,12 +121,12 @@ fn a_queue_is_bounded_and_an_aborted_one_holds_nothing() {
         send(&mut queue, "SET a 1", "a", Slots::One).unwrap();
     }
     let full = send(&mut queue, "SET a 1", "a", Slots::One);
-    assert_eq!(full, Err(NotQueued::Full));
+    assert_eq!(full, Err(NotQueued::Full(Limit::TransactionCommands)));
     queue.abort();
     assert!(queue.is_aborted() && queue.held() == 0);
     send(&mut queue, "SET b 1", "b", Slots::One).unwrap();
     assert_eq!(queue.held(), 0);
     let long = format!("SET a {}", "x".repeat(LIMITS.bytes));
     let full = send(&mut Queue::default(), &long, "a", Slots::One);
-    assert_eq!(full, Err(NotQueued::Full));
+    assert_eq!(full, Err(NotQueued::Full(Limit::TransactionBytes)));
 }

@@ -1,0 +1,93 @@
+//! `limits.memory`, in small: hostile loads are in `tests/hostile_load.rs`.
+
+use super::{SHOWN_WITHIN, hits, others_are_served, start};
+use crate::support::{Proxy, RawClient, encode, show};
+use std::cell::Cell;
+
+/// A client that sends the beginning of a SET with a large value, and later more of it.
+struct Stalled<'a> {
+    proxy: &'a Proxy,
+    /// What all of them hold.
+    held: &'a Cell<f64>,
+    client: RawClient,
+}
+
+impl<'a> Stalled<'a> {
+    fn new(proxy: &'a Proxy, held: &'a Cell<f64>) -> Self {
+        let mut client = proxy.client();
+        client.send(format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n", 100 << 20).as_bytes());
+        Self {
+            proxy,
+            held,
+            client,
+        }
+    }
+
+    /// Sends so many MB more, and waits until the proxy has seen that it holds them, or has closed somebody.
+    fn send(&mut self, mb: usize) {
+        self.client.send(&vec![b'v'; mb << 20]);
+        self.held.set(self.held.get() + (mb << 20) as f64);
+        let most = self.held.get();
+        self.proxy.wait_for("it is held", SHOWN_WITHIN, || {
+            match sum(self.proxy, "slotway_memory_bytes") {
+                n if n >= most || closed(self.proxy) > 0.0 => Ok(()),
+                n => Err(format!("{n} bytes")),
+            }
+        });
+    }
+}
+
+fn sum(proxy: &Proxy, name: &str) -> f64 {
+    proxy.metrics().sum(name, &[])
+}
+
+fn closed(proxy: &Proxy) -> f64 {
+    let memory = [("reason", "memory")];
+    proxy
+        .metrics()
+        .sum("slotway_client_connections_rejected_total", &memory)
+}
+
+#[test]
+fn what_is_large_is_refused_then_the_largest_client_is_closed() {
+    let (cluster, proxy, _gate) = start(&["limits.memory=64MB"]);
+    let mset = encode(&["MSET", "k", &"v".repeat(100_000)]);
+    let mut client = proxy.client();
+    let mut is_taken = || {
+        client.send(&mset);
+        let got = client.reply();
+        let refused = got.starts_with(b"-OOM slotway: limits.memory is nearly reached");
+        assert!(refused || got == b"+taken\r\n", "{}", show(&got));
+        !refused
+    };
+    let held = Cell::new(0.0);
+    let (mut small, mut large) = (Stalled::new(&proxy, &held), Stalled::new(&proxy, &held));
+    large.send(40);
+    small.send(2);
+    assert!(is_taken());
+    assert_eq!(hits(&proxy, "limits.memory"), 0.0);
+    // Towards the limit: nothing large is taken.
+    while is_taken() {
+        small.send(1);
+    }
+    assert!(hits(&proxy, "limits.memory") >= 1.0);
+    assert_eq!(closed(&proxy), 0.0);
+    others_are_served(&proxy);
+    // Beyond it: the largest is closed, and nobody else.
+    while closed(&proxy) == 0.0 {
+        small.send(1);
+    }
+    large.client.expect_close();
+    proxy.wait_for(
+        "large requests are taken again",
+        SHOWN_WITHIN,
+        || match is_taken() {
+            true => Ok(()),
+            false => Err(format!("{} B", sum(&proxy, "slotway_memory_bytes"))),
+        },
+    );
+    small.send(1);
+    others_are_served(&proxy);
+    assert_eq!(closed(&proxy), 1.0);
+    cluster.finish();
+}
