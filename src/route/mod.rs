@@ -1,7 +1,8 @@
 //! What becomes of a command: where it goes (`plan`), how it is cut by slot (`split`), how replies are put
-//! together (`merge`), how a SCAN goes through all shards (`scan`), and in which order refused requests go out
+//! together (`merge`), what may be sent again (`contract`), how a SCAN goes through all shards (`scan`), and in which order refused requests go out
 //! again (`fences`). Pure: the session acts on it.
 
+mod contract;
 pub mod events;
 mod fences;
 mod merge;
@@ -11,6 +12,7 @@ mod scan;
 mod scan_model;
 mod split;
 
+pub use contract::{Effect, Losses, Resend, resend};
 pub use fences::{Fences, Held, Next, Refused, Why};
 pub use merge::{Facts, Gathering, limit, questions};
 pub use plan::{Plan, Why as RefusedBy, cross_slot, plan, route};

@@ -3,6 +3,7 @@
 
 use super::dispatch::Taken;
 use super::errand::{Undo, ask};
+use super::inspect::effect;
 use super::replies::About;
 use super::unblock::Signal;
 use super::{Session, SessionContext, State};
@@ -11,7 +12,7 @@ use crate::command::{Command, KeyError, Keys};
 use crate::modes::{Blocking, Found, Patience, Step, undo};
 use crate::observe::{CrossSlot, ErrorSource, Limit};
 use crate::resp::{Proto, Request};
-use crate::route::cross_slot;
+use crate::route::{Effect, cross_slot};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ pub(super) struct Wait {
     pub(super) session: Rc<Session>,
     pub(super) command: Rc<Blocking>,
     pub(super) proto: Proto,
-    pub(super) readonly: bool,
+    pub(super) effect: Effect,
     pub(super) deadline: Option<Instant>,
     pub(super) unblock: Rc<Signal>,
     _place: Place,
@@ -79,7 +80,7 @@ impl Session {
             session: self.clone(),
             command: Rc::new(blocking),
             proto: state.client.proto(),
-            readonly: command.is_readonly(),
+            effect: effect(command),
             deadline: match patience {
                 Patience::For(time) => self.context.clock.now().checked_add(time),
                 Patience::Forever | Patience::Unreadable => None,
@@ -196,7 +197,7 @@ impl Wait {
 
     pub(super) fn note_write_at(&self, node: &NodeAddr, reply: &[u8]) {
         let nothing = reply.starts_with(b"-") || *reply == self.command.nothing(self.proto);
-        if !self.readonly && !nothing {
+        if self.effect != Effect::Read && !nothing {
             self.session.note_write_at(node);
         }
     }

@@ -8,8 +8,8 @@ use super::pursuit::{Pursuit, Target, Verdict};
 use super::{Life, errors};
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::{ErrorSource, Limit};
-use crate::route::Why;
-use crate::upstream::{Answer, Class, Fault, Requester, Ticket};
+use crate::route::{Losses, Resend, Why, resend};
+use crate::upstream::{Answer, Class, Fate, Fault, Requester, Ticket};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -57,8 +57,19 @@ pub(super) async fn ask(
     request: &Bytes,
     undo: Option<Undo>,
 ) -> Result<Bytes, Bytes> {
+    ask_after(session, slot, request, undo, Losses::None).await
+}
+
+/// The same for a request that may have been lost elsewhere before.
+pub(super) async fn ask_after(
+    session: &Rc<Session>,
+    slot: Slot,
+    request: &Bytes,
+    undo: Option<Undo>,
+    mut losses: Losses,
+) -> Result<Bytes, Bytes> {
     let mut pursuit = Pursuit::new(session.clone(), Some(slot));
-    let mut lost = false;
+    let effect = || session.inspect(Ticket::new(0, 0, None), request).effect();
     loop {
         let target = pursuit.target().await?;
         let waiting = match send(session, &target, Some(slot), request, undo.clone()) {
@@ -84,13 +95,15 @@ pub(super) async fn ask(
             },
             Outcome::NotSent(fault) => pursuit.failed(errors::unreachable_node(&fault)).await?,
             Outcome::Unknown(fault) => {
-                let repeat = !lost && session.inspect(Ticket::new(0, 0, None), request).readonly;
                 let reply = errors::outcome_unknown(&fault);
-                if !repeat {
-                    session.context.metrics.unknown_outcome();
-                    return Err(reply);
+                match resend(Fate::MaybeExecuted, effect(), losses) {
+                    Resend::Again | Resend::Once => {}
+                    Resend::IfProved | Resend::Never => {
+                        session.context.metrics.unknown_outcome();
+                        return Err(reply);
+                    }
                 }
-                lost = true;
+                losses = Losses::One;
                 pursuit.failed(reply).await?;
             }
             Outcome::Late => {

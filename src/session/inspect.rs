@@ -4,6 +4,7 @@
 use super::Session;
 use crate::command::{Command, Keys, Mode, Policy};
 use crate::resp::{Decoded, Request, RequestDecoder, Span, parse_request};
+use crate::route::Effect;
 use crate::upstream::{Class, Ticket};
 use std::collections::HashSet;
 
@@ -96,4 +97,24 @@ pub(super) struct Inspected {
     pub(super) script: bool,
     pub(super) readonly: bool,
     pub(super) class: Class,
+}
+
+impl Inspected {
+    /// What executing it once more would do.
+    pub(super) fn effect(&self) -> Effect {
+        effect_of(self.script, self.readonly)
+    }
+}
+
+/// The same for a command that is no block.
+pub(super) fn effect(command: &Command) -> Effect {
+    effect_of(command.is_script(), command.is_readonly())
+}
+
+fn effect_of(script: bool, readonly: bool) -> Effect {
+    match (script, readonly) {
+        (true, _) => Effect::Script,
+        (false, true) => Effect::Read,
+        (false, false) => Effect::Write,
+    }
 }

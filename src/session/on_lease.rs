@@ -5,8 +5,9 @@
 //! that was handed over and no reply comes, the client is told that nobody knows: after nil it would do it all again.
 
 use super::dispatch::class;
-use super::errand::ask;
+use super::errand::ask_after;
 use super::executing::cause;
+use super::inspect::effect;
 use super::pursuit::{Pursuit, Verdict};
 use super::refusal::{concerns, kind};
 use super::watching::Hold;
@@ -16,8 +17,9 @@ use crate::command::Command;
 use crate::modes::Block;
 use crate::observe::{ErrorSource, Limit};
 use crate::resp::{Proto, Request};
+use crate::route::{Effect, Losses, Resend, resend};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{ASKING, Fault, Lease, Lost, NoLease, Refusal, Ticket, classify};
+use crate::upstream::{ASKING, Fate, Fault, Lease, Lost, NoLease, Refusal, Ticket, classify};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,13 +45,23 @@ enum Loss {
     Late,
 }
 
+impl Loss {
+    fn fate(&self) -> Fate {
+        match self {
+            Self::NotSent(_) => Fate::NeverSent,
+            Self::Unknown(_) => Fate::MaybeExecuted,
+            Self::Late => Fate::OnItsWay,
+        }
+    }
+}
+
 /// One request for the slot that a client watches.
 pub(super) struct OnLease {
     session: Rc<Session>,
     slot: Slot,
     request: Bytes,
     within: Duration,
-    readonly: bool,
+    effect: Effect,
     writes: bool,
 }
 
@@ -66,7 +78,7 @@ impl OnLease {
             slot,
             request: Bytes::copy_from_slice(request.bytes()),
             within: session.within(class(command)),
-            readonly: command.is_readonly(),
+            effect: effect(command),
             writes: command.is_write(),
         }
     }
@@ -78,7 +90,7 @@ impl OnLease {
             slot,
             request: Bytes::new(),
             within,
-            readonly: false,
+            effect: Effect::Write,
             writes: true,
         }
     }
@@ -163,6 +175,7 @@ impl OnLease {
     pub(super) async fn carry_out(self, mut held: Held) -> Bytes {
         let session = &self.session;
         let metrics = &session.context.metrics;
+        let mut losses = Losses::None;
         let hold = match self.exchange(&mut held).await {
             Ok(reply) => match self.refused(&reply, held.lease.node()) {
                 None => {
@@ -177,15 +190,19 @@ impl OnLease {
                 Some(Refusal::Ask(..) | Refusal::TryAgain) => Hold::Lease(held),
                 Some(_) => Hold::Lost,
             },
-            Err(Loss::NotSent(_)) => Hold::Lost,
-            Err(Loss::Unknown(_)) if self.readonly => Hold::Lost,
             Err(loss) => {
-                session.hold(Hold::Lost, Vec::new());
-                return self.unknown(&loss);
+                losses = Losses::One;
+                match resend(loss.fate(), self.effect, Losses::None) {
+                    Resend::Again | Resend::Once => Hold::Lost,
+                    Resend::IfProved | Resend::Never => {
+                        session.hold(Hold::Lost, Vec::new());
+                        return self.unknown(&loss);
+                    }
+                }
             }
         };
         session.hold(hold, Vec::new());
-        let reply = match ask(session, self.slot, &self.request, None).await {
+        let reply = match ask_after(session, self.slot, &self.request, None, losses).await {
             Ok(reply) => {
                 if reply.first() == Some(&b'-') {
                     metrics.error(ErrorSource::Upstream, &reply);
@@ -209,11 +226,11 @@ impl OnLease {
         let context = &self.session.context;
         let reply = match timeout(self.within, held.exec(block)).await {
             Ok(Ok(reply)) => reply,
-            Ok(Err(Lost::NotSent(_))) => return None,
-            Ok(Err(Lost::Unknown(fault))) => return Some(self.unknown(&Loss::Unknown(fault))),
+            Ok(Err(Lost::NotSent(fault))) => return self.not_executed(&Loss::NotSent(fault)),
+            Ok(Err(Lost::Unknown(fault))) => return self.not_executed(&Loss::Unknown(fault)),
             Err(_) => {
                 self.count_late();
-                return Some(self.unknown(&Loss::Late));
+                return self.not_executed(&Loss::Late);
             }
         };
         if self.refused(&cause(&reply), held.lease.node()).is_some() {
@@ -266,6 +283,14 @@ impl OnLease {
         } else {
             Limit::CommandTimeout
         });
+    }
+
+    /// EXEC has no reply. `None`: it was certainly not executed, and is not sent again: what was watched is lost.
+    fn not_executed(&self, loss: &Loss) -> Option<Bytes> {
+        match resend(loss.fate(), self.effect, Losses::None) {
+            Resend::Again | Resend::Once => None,
+            Resend::IfProved | Resend::Never => Some(self.unknown(loss)),
+        }
     }
 
     /// What the client gets whose command may have been executed.

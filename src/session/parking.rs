@@ -8,7 +8,8 @@ use super::pursuit::{Pursuit, Target, Verdict};
 use super::unblock::{Outcome, Unblock};
 use crate::cluster::Slot;
 use crate::resp::{self, encode};
-use crate::upstream::{ASKING, Lease, Lost, NoLease};
+use crate::route::{Losses, Resend, resend};
+use crate::upstream::{ASKING, Fate, Lease, Lost, NoLease};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -93,24 +94,37 @@ impl Wait {
         target: &Target,
         outcome: Result<Bytes, Lost>,
     ) -> Turn {
-        let failure = match outcome {
+        match outcome {
             Ok(reply) => match pursuit.answered(&reply, &target.node).await {
                 Verdict::Final => {
                     self.note_write_at(&target.node, &reply);
-                    return Turn::Break(Ok(reply));
+                    Turn::Break(Ok(reply))
                 }
-                Verdict::Again => return Turn::Continue(()),
+                Verdict::Again => Turn::Continue(()),
             },
-            Err(Lost::NotSent(fault)) => errors::unreachable_node(&fault),
-            Err(Lost::Unknown(fault)) if self.readonly => errors::outcome_unknown(&fault),
-            Err(Lost::Unknown(fault)) => {
-                self.session.context.metrics.unknown_outcome();
-                return Turn::Break(Err(errors::outcome_unknown(&fault)));
-            }
+            Err(lost) => self.lost(pursuit, &lost).await,
+        }
+    }
+
+    /// The connection is lost, before or after the command went over it.
+    async fn lost(&self, pursuit: &mut Pursuit, lost: &Lost) -> Turn {
+        let (fate, reply) = match lost {
+            Lost::NotSent(fault) => (Fate::NeverSent, errors::unreachable_node(fault)),
+            Lost::Unknown(fault) => (Fate::MaybeExecuted, errors::outcome_unknown(fault)),
         };
-        match pursuit.failed(failure).await {
+        // A read may wait for days, and lose its node more than once: each loss is its first.
+        let again = match resend(fate, self.effect, Losses::None) {
+            Resend::Again | Resend::Once => pursuit.failed(reply).await,
+            Resend::IfProved | Resend::Never => Err(reply),
+        };
+        match again {
             Ok(()) => Turn::Continue(()),
-            Err(reply) => Turn::Break(Err(reply)),
+            Err(reply) => {
+                if fate == Fate::MaybeExecuted {
+                    self.session.context.metrics.unknown_outcome();
+                }
+                Turn::Break(Err(reply))
+            }
         }
     }
 

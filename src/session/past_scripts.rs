@@ -124,7 +124,10 @@ async fn exchange(context: &Rc<SessionContext>, question: &Question) -> Result<B
         .await
         .map_err(|lost| match lost {
             Lost::NotSent(fault) => errors::unreachable_node(&fault),
-            Lost::Unknown(fault) => errors::outcome_unknown(&fault),
+            Lost::Unknown(fault) => {
+                context.metrics.unknown_outcome();
+                errors::outcome_unknown(&fault)
+            }
         })?;
     lease.give_back();
     Ok(reply)

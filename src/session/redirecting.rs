@@ -9,9 +9,9 @@ use super::retry::{held, held_bytes};
 use super::{Session, State};
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::ErrorSource;
-use crate::route::{Fences, Held, Refused, Why};
+use crate::route::{Fences, Held, Losses, Refused, Resend, Why, resend};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{Class, Fault, Lane, LaneId, NotTaken, Refusal, Ticket, classify};
+use crate::upstream::{Class, Fate, Fault, Lane, LaneId, NotTaken, Refusal, Ticket, classify};
 use bytes::Bytes;
 use std::rc::Rc;
 
@@ -159,7 +159,7 @@ impl Session {
         }
     }
 
-    /// A request's outcome is unknown. A read is repeated once; for anything else the client is told.
+    /// The connection was lost with a request on it: the contract says what follows (`route::resend`).
     pub(super) fn unknown(&self, state: &mut State, ticket: Ticket, request: Bytes, fault: &Fault) {
         if !self.is_awaited(state, ticket) {
             return self.landed_late(state, ticket, request);
@@ -172,6 +172,27 @@ impl Session {
         if state.fences.is_none() {
             self.redirect(state);
         }
+        let losses = self.losses(state, ticket);
+        let fence = |state: &mut State| {
+            let (class, request) = (info.class, request.clone());
+            self.fence(state, ticket, request, class, Why::LostRead, reply.clone())
+        };
+        let repeated = match resend(Fate::MaybeExecuted, info.effect(), losses) {
+            Resend::Again | Resend::Once => fence(state),
+            Resend::IfProved | Resend::Never => false,
+        };
+        if repeated {
+            return;
+        }
+        self.context.metrics.error(ErrorSource::Proxy, &reply);
+        self.context.metrics.unknown_outcome();
+        self.settled(state, ticket, request);
+        self.deliver(state, ticket, &reply);
+        self.advance_ticket(state, ticket);
+    }
+
+    /// Whether a request that is lost was lost before; it is from now on.
+    fn losses(&self, state: &mut State, ticket: Ticket) -> Losses {
         let first_time = match (&state.fences, ticket.slot()) {
             (Some(fences), Some(_)) => fences.history(ticket).1 == 0,
             _ => !state.lost_adrift.contains(&ticket),
@@ -181,25 +202,10 @@ impl Session {
             state.lost_adrift.retain(|lost| lost.seq >= oldest);
             state.lost_adrift.push(ticket);
         }
-        if info.readonly
-            && !info.script
-            && first_time
-            && self.fence(
-                state,
-                ticket,
-                request.clone(),
-                info.class,
-                Why::LostRead,
-                reply.clone(),
-            )
-        {
-            return;
+        match first_time {
+            true => Losses::None,
+            false => Losses::One,
         }
-        self.context.metrics.error(ErrorSource::Proxy, &reply);
-        self.context.metrics.unknown_outcome();
-        self.settled(state, ticket, request);
-        self.deliver(state, ticket, &reply);
-        self.advance_ticket(state, ticket);
     }
 
     /// No reply in time. The client is told; the request stays in flight, and with it the order of its slot.

@@ -5,9 +5,9 @@ use super::Session;
 use super::inspect::Inspected;
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::Redirection;
-use crate::route::Why;
+use crate::route::{Losses, Resend, Why, resend};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{Refusal, Target, Ticket};
+use crate::upstream::{Fate, Refusal, Target, Ticket};
 
 impl Session {
     /// What a refusal means for the request, and what topology should hear of it.
@@ -19,8 +19,10 @@ impl Session {
         ticket: Ticket,
         info: &Inspected,
     ) -> Option<Why> {
-        if info.script {
-            return self.why_script(reply, from, &refusal, info.readonly);
+        match resend(Fate::Refused, info.effect(), Losses::None) {
+            Resend::Again | Resend::Once => {}
+            Resend::IfProved => return self.why_script(reply, from, &refusal, info.readonly),
+            Resend::Never => return None,
         }
         let suspect = |why| Report::Suspect {
             node: from.clone(),

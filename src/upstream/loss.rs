@@ -3,7 +3,7 @@
 
 use super::in_flight::InFlight;
 use super::lane::Link;
-use super::{Answer, Fault, FaultKind, Lane};
+use super::{Answer, Fate, Fault, FaultKind, HandedOver, Lane};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -30,10 +30,14 @@ impl Lane {
             self.count_loss(&fault.kind, &state.queue);
             for entry in state.queue.drain(..) {
                 let len = entry.len as usize;
-                let unknown = state.outbox.handed_over() >= len;
+                let handed_over = match state.outbox.handed_over() >= len {
+                    true => HandedOver::All,
+                    false => HandedOver::NotAll,
+                };
+                let fate = Fate::of(&fault.kind, handed_over);
                 let request = state.outbox.copy_front(len);
                 state.outbox.release_lost(len);
-                told.push((entry, request, unknown));
+                told.push((entry, request, fate));
             }
             state.outbox.clear();
             state.progress = Default::default();
@@ -48,19 +52,16 @@ impl Lane {
             };
         }
         self.context.lost(&fault);
-        for (entry, request, unknown) in told {
+        for (entry, request, fate) in told {
             let Some(requester) = entry.requester else {
                 continue;
             };
             let fault = &fault;
-            requester.answered(
-                entry.ticket,
-                if unknown {
-                    Answer::Unknown { request, fault }
-                } else {
-                    Answer::NotSent { request, fault }
-                },
-            );
+            let answer = match fate {
+                Fate::NeverSent | Fate::Refused => Answer::NotSent { request, fault },
+                Fate::MaybeExecuted | Fate::OnItsWay => Answer::Unknown { request, fault },
+            };
+            requester.answered(entry.ticket, answer);
         }
         self.offer_room();
     }

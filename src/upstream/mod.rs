@@ -4,6 +4,7 @@
 
 mod block;
 mod connect;
+mod fate;
 mod in_flight;
 mod lane;
 mod lanes;
@@ -20,6 +21,7 @@ mod subscriber;
 mod upkeep;
 
 pub use connect::{Credentials, HandshakeError, Within, dial};
+pub use fate::{Fate, HandedOver};
 pub use in_flight::{ASKING, Answer, Class, Fault, FaultKind, Requester, Ticket};
 pub use lane::{Lane, LaneId};
 pub use lanes::{LaneSettings, Lanes, NodeEvent, UpstreamContext};
