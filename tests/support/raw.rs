@@ -52,6 +52,13 @@ impl RawClient {
         self.send(&bytes[from..]);
     }
 
+    /// The same with one cut; the other side may have seen enough and gone.
+    pub fn try_send_cut(&mut self, bytes: &[u8], cut: usize) {
+        let (first, second) = bytes.split_at(cut);
+        let sent = self.stream.write_all(first);
+        let _ = sent.and_then(|()| self.stream.write_all(second));
+    }
+
     /// One reply, as the bytes that came.
     pub fn reply(&mut self) -> Vec<u8> {
         loop {

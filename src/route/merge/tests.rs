@@ -168,6 +168,17 @@ fn arrays_and_sets_are_joined_in_the_type_of_the_first() {
 }
 
 #[test]
+fn attributes_in_front_of_a_reply_hide_neither_its_type_nor_an_error() {
+    let one = "|1\r\n+a\r\n+b\r\n~1\r\n:1\r\n";
+    assert_eq!(
+        fan_out(Merge::Concat, &[one, "~1\r\n:2\r\n"]),
+        "~2\r\n:1\r\n:2\r\n"
+    );
+    let error = "|0\r\n-ERR no\r\n";
+    assert_eq!(fan_out(Merge::AllOk, &["+OK\r\n", error]), error);
+}
+
+#[test]
 fn subscribers_are_added_per_channel() {
     let replies = [
         "*4\r\n+a\r\n:1\r\n+b\r\n:0\r\n",
