@@ -50,7 +50,7 @@ pub struct Addresses {
 }
 
 /// Runs until SIGTERM or SIGINT, then drains: no new connection, every reply in flight is delivered, at most
-/// `timeouts.drain`. A second signal ends it at once. `ready` is called once everything is bound.
+/// `timeouts.drain`. A second signal ends it at once; SIGHUP ends nothing. `ready` is called once everything is bound.
 pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), RunError> {
     raise_file_limit(&config);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -68,10 +68,11 @@ pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), RunErro
     ended
 }
 
-/// The signals that end the process.
+/// The signals that end the process, and the one that would if nobody listened for it.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -79,14 +80,21 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    /// The name of the next one.
+    /// The name of the next one that ends the process.
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                // Its default is to end the process at once, with everything that is in flight.
+                Some(()) = self.hang_up.recv() => tracing::warn!(
+                    "SIGHUP: the configuration stays as it is; restart slotway to change it"
+                ),
+            }
         }
     }
 }

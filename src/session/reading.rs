@@ -6,12 +6,21 @@ use crate::io::{Input, ReadHalf, WriteHalf};
 use crate::local::{Access, Client};
 use crate::observe::Limit;
 use crate::resp::{Decoded, ProtocolError, RequestDecoder, RequestLimits};
+use bytes::BytesMut;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// After this many reads in a row a busy client lets others run.
 const READS_PER_TURN: usize = 8;
+
+/// How long a client that is being closed may take to see it.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+
+/// What is thrown away at a time meanwhile, in bytes.
+const LINGER_BYTES: usize = 16 * 1024;
 
 /// Serves one client until it or we are done with it. Owned by the worker's task tracker.
 pub async fn serve(context: Rc<SessionContext>, read: ReadHalf, write: WriteHalf, client: Client) {
@@ -21,8 +30,12 @@ pub async fn serve(context: Rc<SessionContext>, read: ReadHalf, write: WriteHalf
         read,
         input: Input::default(),
         decoder: RequestDecoder::new(),
+        end: End::NotSeen,
     };
     poll_fn(|cx| session.poll(cx, &mut reader)).await;
+    if session.life() == Life::Finishing && reader.end == End::NotSeen {
+        session.linger(&mut reader.read).await;
+    }
 }
 
 /// A session whose task runs; buried when it is dropped, even if a fault of slotway's own (a panic) ended the task: that
@@ -49,6 +62,14 @@ pub(super) struct Reader {
     pub(super) read: ReadHalf,
     pub(super) input: Input,
     decoder: RequestDecoder,
+    end: End,
+}
+
+/// Whether the client is known to send no more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    NotSeen,
+    Seen,
 }
 
 impl Session {
@@ -75,7 +96,10 @@ impl Session {
                 }
             }
             match self.poll_read(cx, reader) {
-                Poll::Ready(Ok(0)) => self.finish_reading(),
+                Poll::Ready(Ok(0)) => {
+                    reader.end = End::Seen;
+                    self.finish_reading();
+                }
                 Poll::Ready(Ok(n)) => self.count_received(n),
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
@@ -170,6 +194,22 @@ impl Session {
     /// The client will send no more; what it has asked for is still answered.
     fn finish_reading(&self) {
         self.finish();
+    }
+
+    /// Every reply is written, and no more is read as a command. A close now, with unread bytes of the client in the socket,
+    /// would be a reset, which takes replies with it that are still on their way: so the client is told that this is the
+    /// end, and what it sends until it has seen that is thrown away.
+    async fn linger(&self, read: &mut ReadHalf) {
+        self.write.shut_down();
+        let within = LINGER_MAX.min(self.context.config.timeouts.drain / 2);
+        let mut thrown_away = BytesMut::with_capacity(LINGER_BYTES);
+        let until_end = async {
+            while let Ok(1..) = poll_fn(|cx| read.poll_read_buf(cx, &mut thrown_away)).await {
+                thrown_away.clear();
+            }
+        };
+        // A client that does not stop is not waited for.
+        let _ = timeout(within, until_end).await;
     }
 
     fn poll_finished(&self) -> Poll<()> {
