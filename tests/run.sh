@@ -27,6 +27,8 @@ step "environment"
 missing=()
 command -v cc >/dev/null || missing+=(build-essential)
 command -v setpriv >/dev/null || missing+=(util-linux)
+PATH=$PATH:/usr/sbin:/sbin command -v ip >/dev/null || missing+=(iproute2)
+PATH=$PATH:/usr/sbin:/sbin command -v nft >/dev/null || missing+=(nftables)
 command -v redis-cli >/dev/null || missing+=(redis-tools)
 command -v npm >/dev/null || missing+=(nodejs npm)
 command -v ruby >/dev/null && ruby -e 'require "redis"' 2>/dev/null || missing+=(ruby-redis)

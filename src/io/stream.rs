@@ -109,6 +109,15 @@ impl WriteHalf {
         }
     }
 
+    /// Once it is closed, nothing more of what was written goes to the other side: a TCP connection is reset.
+    pub fn abort(&self) {
+        if let Self::Tcp(half) = self {
+            let socket = socket2::SockRef::from(half.as_ref());
+            // A socket that refuses this is closed already.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+        }
+    }
+
     /// Ready when the socket takes bytes again.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

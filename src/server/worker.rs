@@ -7,7 +7,9 @@ use crate::observe::{Limit, Rejected, WorkerMetrics};
 
 use crate::session::{Errands, SessionContext, Shared, serve};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{Credentials, LaneSettings, Lanes, Leases, NodeEvent, UpstreamContext};
+use crate::upstream::{
+    Credentials, Gates, LaneSettings, Lanes, Leases, NodeEvent, UpstreamContext,
+};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -101,6 +103,7 @@ impl Worker {
         let flusher = Rc::new(Flusher::default());
         let topology = setup.shared.topology.clone();
         let upstream = Rc::new(UpstreamContext {
+            gates: Gates::default(),
             settings: LaneSettings::new(config, config.listen.workers),
             credentials: Credentials {
                 username: config.upstream.username.clone(),

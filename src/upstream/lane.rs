@@ -5,13 +5,14 @@
 //! connection. So does invariant 5: `Outbox` knows which bytes were handed to the kernel.
 
 use super::block::Progress;
+use super::gate::Gate;
 use super::in_flight::{ASKING, InFlight, Own};
 use super::lanes::UpstreamContext;
 use super::outbox::Outbox;
 use super::prove::Withheld;
 use super::room::Room;
-use super::upkeep::Standing;
-use super::{Answer, Class, Fault, FaultKind, NotTaken, Requester, Ticket, serve};
+use super::upkeep::{Probe, Standing};
+use super::{Answer, Class, Fault, FaultKind, NotTaken, Requester, Ticket};
 use crate::cluster::NodeAddr;
 use crate::io::{Flush, Micros, WriteHalf};
 use crate::observe::NodeMetrics;
@@ -40,6 +41,7 @@ pub struct Lane {
     pub(super) proto: Proto,
     pub(super) context: Rc<UpstreamContext>,
     pub(super) metrics: Arc<NodeMetrics>,
+    pub(super) gate: Rc<Gate>,
     pub(super) state: RefCell<State>,
     /// Whether it is on the flusher's list.
     listed: Cell<bool>,
@@ -66,10 +68,10 @@ pub(super) struct State {
     pub(super) heard: Micros,
     /// When the last request was taken.
     pub(super) used: Micros,
-    pub(super) probing: bool,
+    pub(super) probing: Option<Probe>,
     pub(super) standing: Standing,
     /// How many connections it has had.
-    connections: u32,
+    pub(super) connections: u32,
     /// How many of them were lost: not those that were closed in order, with everything answered.
     pub(super) losses: u32,
 }
@@ -96,12 +98,14 @@ impl Lane {
         let metrics = context.metrics.node(&node);
         let now = context.clock.micros();
         let room = Room::new(&context.settings, now);
+        let gate = context.gates.of(&node);
         Rc::new(Self {
             id,
             node,
             proto,
             context,
             metrics,
+            gate,
             state: RefCell::new(State {
                 link: Link::Idle,
                 queue: VecDeque::new(),
@@ -113,7 +117,7 @@ impl Lane {
                 failures: 0,
                 heard: now,
                 used: now,
-                probing: false,
+                probing: None,
                 standing: Standing::Kept,
                 connections: 0,
                 losses: 0,
@@ -185,7 +189,7 @@ impl Lane {
             Link::Down(fault, until) if self.context.clock.now() < *until => {
                 return Err(NotTaken::Down(fault.clone()));
             }
-            Link::Idle | Link::Down(..) => self.open(&mut state.link),
+            Link::Idle | Link::Down(..) => self.open(&mut state.link).map_err(NotTaken::Down)?,
         }
         if ticket.inner() > 0
             && let Some(withheld) = &mut state.withheld
@@ -228,11 +232,6 @@ impl Lane {
         }
     }
 
-    pub(super) fn open(self: &Rc<Self>, link: &mut Link) {
-        *link = Link::Connecting;
-        tokio::task::spawn_local(serve::run(self.clone()));
-    }
-
     #[inline]
     pub(super) fn list(self: &Rc<Self>) {
         if !self.listed.replace(true) {
@@ -271,6 +270,7 @@ impl Lane {
         state.connections = state.connections.wrapping_add(1);
         state.heard = self.context.clock.micros();
         self.metrics.connected();
+        self.gate.open();
         self.list();
     }
 

@@ -1,6 +1,6 @@
 //! The lanes of a worker: which there are, which one leads to a node of the current map, and their upkeep.
 
-use super::{Credentials, Fault, FaultKind, Lane, LaneId};
+use super::{Credentials, Fault, FaultKind, Gates, Lane, LaneId};
 use crate::cluster::{NodeAddr, NodeIndex, SlotMap};
 use crate::config::Config;
 use crate::io::Jitter;
@@ -78,7 +78,7 @@ impl LaneSettings {
 }
 
 /// Pauses between dials to a node that does not answer: doubling, with jitter, so that all workers of a process
-/// together stay below 10 dials a second.
+/// together stay below 10 dials a second, those of the topology's own connection included.
 pub(super) struct Backoff {
     first: Duration,
     cap: Duration,
@@ -86,12 +86,11 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    fn new(workers: usize) -> Self {
+    pub(super) fn new(workers: usize) -> Self {
         let workers = workers as u32;
         Self {
             first: Duration::from_millis(50) * workers,
-            cap: (Duration::from_millis(200) * workers)
-                .clamp(Duration::from_millis(250), Duration::from_secs(1)),
+            cap: (Duration::from_millis(150) * workers).max(Duration::from_millis(250)),
             jitter: Jitter::default(),
         }
     }
@@ -120,6 +119,8 @@ pub enum NodeEvent<'a> {
 pub struct UpstreamContext {
     /// Bounds and times.
     pub settings: LaneSettings,
+    /// None yet.
+    pub gates: Gates,
     /// For the nodes.
     pub credentials: Credentials,
     /// The worker's.
@@ -251,6 +252,7 @@ impl Lanes {
             }
             !(lane.is_idle() && lane.in_flight() == 0)
         });
+        self.context.gates.prune(self.context.clock.now());
     }
 
     /// Bytes kept for requests in flight on all lanes.

@@ -2,6 +2,7 @@
 
 use super::Fault;
 use super::connect::{LEASE_NAME, Within, dial_proved};
+use super::gate::Gate;
 use super::lanes::{LaneSettings, UpstreamContext};
 use super::lease::{Lease, Link};
 use crate::cluster::{NodeAddr, SlotMap};
@@ -67,7 +68,8 @@ impl Leases {
     /// A connection for the caller alone: an idle one, or a new one.
     pub async fn take(self: &Rc<Self>, node: &NodeAddr, proto: Proto) -> Result<Lease, NoLease> {
         let within = self.context.settings.connect.into();
-        self.take_within(node, proto, within).await
+        let gate = self.context.gates.of(node);
+        self.take_within(node, proto, within, Some(gate)).await
     }
 
     /// The same, for a node that may be busy for longer than `timeouts.connect`.
@@ -81,7 +83,7 @@ impl Leases {
             connect: settings.connect,
             ready: settings.slow_command.max(settings.connect),
         };
-        self.take_within(node, proto, within).await
+        self.take_within(node, proto, within, None).await
     }
 
     async fn take_within(
@@ -89,6 +91,7 @@ impl Leases {
         node: &NodeAddr,
         proto: Proto,
         within: Within,
+        gate: Option<Rc<Gate>>,
     ) -> Result<Lease, NoLease> {
         let key = (node.clone(), proto);
         let limit = self.context.settings.leases;
@@ -104,6 +107,10 @@ impl Leases {
             self.evict();
         }
         let settings = &self.context.settings;
+        let now = self.context.clock.now();
+        if let Some(gate) = &gate {
+            gate.enter(now, &settings.backoff).map_err(NoLease::Down)?;
+        }
         let dialled = dial_proved(
             LEASE_NAME,
             node,
@@ -116,6 +123,7 @@ impl Leases {
         self.context.clock.tick();
         match dialled {
             Ok((stream, transactions)) => {
+                gate.inspect(|gate| gate.open());
                 place.connected();
                 let link = Link::new(stream, settings.reply_depth, transactions);
                 Ok(Lease::new(link, place))
@@ -125,6 +133,8 @@ impl Leases {
                     node: node.clone(),
                     kind,
                 };
+                let now = self.context.clock.now();
+                gate.inspect(|gate| gate.failed(&fault, now, &settings.backoff));
                 place.lost(&fault);
                 Err(NoLease::Down(fault))
             }

@@ -3,12 +3,22 @@
 
 use super::in_flight::InFlight;
 use super::lane::Link;
-use super::{Answer, Fate, Fault, FaultKind, HandedOver, Lane};
+use super::{Answer, Fate, Fault, FaultKind, HandedOver, Lane, serve};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
 impl Lane {
+    /// Dials, if it is this lane's turn.
+    pub(super) fn open(self: &Rc<Self>, link: &mut Link) -> Result<(), Fault> {
+        let context = &self.context;
+        let backoff = &context.settings.backoff;
+        self.gate.enter(context.clock.now(), backoff)?;
+        *link = Link::Connecting;
+        tokio::task::spawn_local(serve::run(self.clone()));
+        Ok(())
+    }
+
     /// The connection could not be made or is lost: everything in flight is told what became of it.
     pub(super) fn lost(self: &Rc<Self>, kind: FaultKind) {
         let fault = Fault {
@@ -21,11 +31,18 @@ impl Lane {
         {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
-            if matches!(state.link, Link::Up(_) | Link::Blocked(_)) {
+            if let Link::Up(write) | Link::Blocked(write) = &state.link {
                 self.metrics.disconnected();
                 if fault.kind != FaultKind::Retired {
                     state.losses = state.losses.wrapping_add(1);
                 }
+                // What is told to be lost must not be brought to the node by the kernel, when the network works again.
+                if !state.queue.is_empty() {
+                    write.abort();
+                }
+            } else if fault.kind != FaultKind::Retired {
+                let backoff = &self.context.settings.backoff;
+                self.gate.failed(&fault, Instant::now(), backoff);
             }
             self.count_loss(&fault.kind, &state.queue);
             for entry in state.queue.drain(..) {

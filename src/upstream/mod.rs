@@ -5,6 +5,7 @@
 mod block;
 mod connect;
 mod fate;
+mod gate;
 mod in_flight;
 mod lane;
 mod lanes;
@@ -22,6 +23,7 @@ mod upkeep;
 
 pub use connect::{Credentials, HandshakeError, Within, dial};
 pub use fate::{Fate, HandedOver};
+pub use gate::Gates;
 pub use in_flight::{ASKING, Answer, Class, Fault, FaultKind, Requester, Ticket};
 pub use lane::{Lane, LaneId};
 pub use lanes::{LaneSettings, Lanes, NodeEvent, UpstreamContext};

@@ -21,6 +21,13 @@ pub(super) enum Standing {
     Replaced,
 }
 
+/// A question over a second connection whether a node that is silent is alive.
+pub(super) struct Probe {
+    since: Micros,
+    /// Which of the lane's connections is silent.
+    connection: u32,
+}
+
 impl Lane {
     /// Whether a request would go out now, or with the first connection. Of a node that was lost it does not wait for the
     /// connection, which may take as long as `timeouts.connect`: that is opened without it, as soon as the pause is over.
@@ -31,7 +38,8 @@ impl Lane {
             Link::Connecting => state.failures == 0,
             Link::Down(_, until) => {
                 if self.context.clock.now() >= *until {
-                    self.open(&mut state.link);
+                    // If it is another lane's turn, at the next question.
+                    let _ = self.open(&mut state.link);
                 }
                 false
             }
@@ -71,9 +79,19 @@ impl Lane {
         if silent > micros(settings.silent_report) {
             context.silent(self.node());
         }
+        let asked = state.probing.as_ref().is_some_and(|probe| {
+            probe.connection == state.connections
+                && now.since(probe.since) > micros(settings.silent_report)
+        });
+        if asked && silent > micros(settings.silent_probe) && state.standing == Standing::Replaced {
+            // The cluster has given it up as well: whoever waits for it can go to its heir.
+            self.ending.borrow_mut().get_or_insert(FaultKind::Silent);
+            self.wake();
+            return;
+        }
         // A script answers probes with BUSY after 5 s, KEYS answers none: where the probe's connection is accepted it is
         // probed again (`may_be_busy`), and the kernel is told to wait as well.
-        if silent > micros(settings.silent_probe) && !state.probing {
+        if silent > micros(settings.silent_probe) && state.probing.is_none() {
             let unacked = match is_slow(oldest, settings, now) {
                 true => settings.busy_unacked,
                 false => settings.unacked,
@@ -81,13 +99,22 @@ impl Lane {
             if let Link::Up(write) | Link::Blocked(write) = &state.link {
                 write.set_unacked(unacked);
             }
-            state.probing = true;
+            state.probing = Some(Probe {
+                since: now,
+                connection: state.connections,
+            });
             tokio::task::spawn_local(serve::probe(self.clone()));
         }
     }
 
     pub(super) fn probed(&self, outcome: Result<(), FaultKind>) {
-        self.state.borrow_mut().probing = false;
+        let mut state = self.state.borrow_mut();
+        let probe = state.probing.take();
+        // It has another connection by now, of which this says nothing.
+        if probe.is_none_or(|probe| probe.connection != state.connections) {
+            return;
+        }
+        drop(state);
         match outcome {
             // A refusal is a sign of life.
             Ok(()) | Err(FaultKind::Handshake(_)) => {}

@@ -15,6 +15,7 @@
 )]
 
 mod metrics;
+pub mod netns;
 pub mod node;
 mod proxy;
 mod raw;
