@@ -283,6 +283,12 @@ impl Cluster {
         self.nodes[node].restart()
     }
 
+    /// Starts a node again with what it knew, but on another port, as if its machine had been replaced. The port that
+    /// it had stays reserved while the result lives.
+    pub fn restart_elsewhere(&mut self, node: usize) -> Result<Reservation, Error> {
+        self.nodes[node].restart_elsewhere()
+    }
+
     /// SIGSTOP for a node: it holds its connections and answers nothing.
     pub fn pause(&self, node: usize) -> Result<(), Error> {
         self.nodes[node].pause()

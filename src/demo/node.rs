@@ -189,6 +189,14 @@ impl Server {
         self.wait_for_answer(&Stop::default())
     }
 
+    /// The same on another port. Returns the one that it had.
+    pub(super) fn restart_elsewhere(&mut self) -> Result<Reservation, Error> {
+        self.kill();
+        let before = std::mem::replace(&mut self.port, Reservation::any_node()?);
+        self.restart()?;
+        Ok(before)
+    }
+
     /// SIGSTOP: it holds its connections and answers nothing.
     pub fn pause(&self) -> Result<(), Error> {
         self.signal(Signal::STOP)

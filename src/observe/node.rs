@@ -2,7 +2,7 @@
 //! over workers. It does not know whether a node is part of the cluster: `forget` is told so.
 
 use super::cell::Cell64;
-use super::histogram::Histogram;
+use super::histogram::{Histogram, HistogramSum};
 use super::labels::NodeError;
 use crate::cluster::NodeAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -79,6 +79,14 @@ impl NodeMetrics {
         self.up.set(Health::Down as u64);
     }
 
+    /// Whether a connection is open or a request is in flight.
+    fn is_in_use(&self) -> bool {
+        let mut answered = HistogramSum::default();
+        answered.add(&self.duration);
+        let landed = answered.count() + self.unmeasured.value();
+        self.opened.value() > self.closed.value() || self.requests.value() > landed
+    }
+
     pub(super) fn health(&self) -> Health {
         match self.up.value() {
             v if v == Health::Up as u64 => Health::Up,
@@ -100,7 +108,8 @@ pub(super) struct NodeTable {
 struct Entry {
     addr: NodeAddr,
     metrics: Arc<NodeMetrics>,
-    /// A forgotten one goes as soon as no lane holds it, so that nothing counted is missing from a scrape.
+    /// A forgotten one goes as soon as nothing is open or in flight, so that nothing counted is missing from a scrape. A
+    /// session may hold a lane of former times for as long as its client stays.
     keep: Keep,
 }
 
@@ -129,7 +138,7 @@ impl NodeTable {
         metrics
     }
 
-    /// Lets go of a node's counters, at the latest when the last lane that holds them is gone. To be asked
+    /// Lets go of a node's counters, at the latest when the last connection to it is gone. To be asked
     /// for again is to be wanted again.
     pub(super) fn forget(&self, addr: &NodeAddr) {
         let mut nodes = self.purged();
@@ -150,7 +159,7 @@ impl NodeTable {
 
     fn purged(&self) -> MutexGuard<'_, Vec<Entry>> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        nodes.retain(|e| e.keep == Keep::Wanted || Arc::strong_count(&e.metrics) > 1);
+        nodes.retain(|e| e.keep == Keep::Wanted || e.metrics.is_in_use());
         nodes
     }
 }
@@ -186,13 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_node_goes_when_no_lane_holds_it() {
+    fn a_forgotten_node_goes_when_nothing_is_open_or_in_flight() {
         let table = NodeTable::default();
         let lane = table.resolve(&addr(1));
         drop(table.resolve(&addr(2)));
+        lane.connected();
+        lane.sent(1);
         table.forget(&addr(1));
+        lane.disconnected();
         assert_eq!(table.snapshot().len(), 2, "a lane still counts");
-        drop(lane);
+        lane.released(1);
         let left = table.snapshot();
         assert_eq!((left.len(), &left[0].0), (1, &Some(addr(2))));
     }
@@ -201,9 +213,10 @@ mod tests {
     fn a_node_that_comes_back_is_kept() {
         let table = NodeTable::default();
         let lane = table.resolve(&addr(1));
+        lane.connected();
         table.forget(&addr(1));
         assert!(Arc::ptr_eq(&lane, &table.resolve(&addr(1))));
-        drop(lane);
+        lane.disconnected();
         assert_eq!(table.snapshot().len(), 1);
     }
 

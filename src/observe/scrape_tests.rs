@@ -218,17 +218,17 @@ fn a_forgotten_node_leaves_the_scrape() {
     let metrics = metrics();
     let addr = NodeAddr::new("gone", 1);
     let lane = metrics.writer().node(&addr);
-    lane.set_down();
+    lane.connected();
     assert_eq!(
         scrape(&metrics)["slotway_upstream_up{node=\"gone:1\"}"],
-        0.0
+        1.0
     );
     metrics.forget(&addr);
     assert!(
         metrics.scrape().unwrap().contains("gone:1"),
-        "a lane is left"
+        "a connection is left"
     );
-    drop(lane);
+    lane.disconnected();
     assert!(!metrics.scrape().unwrap().contains("gone:1"));
 }
 

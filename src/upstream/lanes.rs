@@ -241,6 +241,11 @@ impl Lanes {
     /// After a new map: lanes learn whether their node is still among its primaries, and those to nodes that it does not
     /// name are closed once nothing is in flight on them.
     pub fn prune(&self, map: &SlotMap, primaries: &[NodeIndex]) {
+        let current = &mut *self.current.borrow_mut();
+        if current.0 != map.version() {
+            // A worker without clients would keep the lanes of an old map for ever, and their metrics with them.
+            *current = Default::default();
+        }
         self.by_node.borrow_mut().retain(|(node, ..), lane| {
             if let Some(node) = map.find(node) {
                 lane.place(Some(primaries.contains(&node)));

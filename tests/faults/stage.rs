@@ -4,9 +4,9 @@
 use super::findings::Findings;
 use super::load::PATIENCE;
 use super::pulse::Pauses;
-use crate::support::{Metrics, Proxy, Scenario, ServerKind, boot_cluster};
+use crate::support::{Metrics, Proxy, Scenario, ServerKind, cluster_options};
 use slotway::cluster::Slot;
-use slotway::demo::{Cluster, Stop, wait_until};
+use slotway::demo::{Cluster, ClusterOptions, Stop, wait_until};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -40,7 +40,13 @@ impl Stage {
 
     /// The same with more arguments for the proxy.
     pub fn set_with(kind: &ServerKind, args: &[&str]) -> Self {
-        let cluster = boot_cluster(kind);
+        Self::set_on(kind, &cluster_options(kind), args)
+    }
+
+    /// The same with another cluster.
+    pub fn set_on(kind: &ServerKind, options: &ClusterOptions, args: &[&str]) -> Self {
+        let cluster =
+            Cluster::boot(options).unwrap_or_else(|error| panic!("{}: {error}", kind.name));
         let proxy = Proxy::start(&cluster, &[&["--workers", "2"], args].concat());
         let seed = match std::env::var("SLOTWAY_SEED") {
             Ok(seed) => seed.parse().expect("SLOTWAY_SEED is a number"),
@@ -97,6 +103,9 @@ impl Stage {
             if self.cluster.is_primary(node).unwrap() {
                 let mut client = self.cluster.connect(node).unwrap();
                 assert_eq!(client.command(&["FLUSHALL"]).unwrap().text(), "OK");
+                if self.cluster.len() == self.cluster.primaries() {
+                    continue;
+                }
                 let what = format!("the replica of node {node} follows");
                 let followed = wait_until(&what, CLUSTER_MAX, &Stop::default(), || {
                     match client.command(&["WAIT", "1", "1000"]) {
