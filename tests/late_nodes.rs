@@ -22,7 +22,7 @@ fn send(bytes: &[u8]) -> Option<Vec<Action>> {
     Some(vec![Action::Send(bytes.to_vec())])
 }
 
-/// A node that answers nothing on one connection, because of a KEYS that takes long, and PING on every other one.
+/// A node that answers nothing on one connection, because of a KEYS or a GET that takes long, and PING on every other one.
 struct Busy {
     cluster: FakeCluster,
     proxy: Proxy,
@@ -32,30 +32,30 @@ struct Busy {
 }
 
 impl Busy {
-    fn start() -> (Self, RawClient) {
+    /// A command that is silent for `timeouts.command`, but for no more than 2 s, has the node probed.
+    fn start(command: &'static [&'static str], patience: &str) -> (Self, RawClient) {
         let cluster = FakeCluster::start(1);
         let (gate, alive) = (Gate::default(), Arc::new(AtomicBool::new(true)));
         let (held, answers) = (gate.clone(), alive.clone());
         cluster.on(0, move |call| match call.name().as_str() {
-            "KEYS" => Some(vec![
+            name if name == command[0] => Some(vec![
                 Action::Wait(held.clone()),
                 Action::Send(b"*1\r\n$1\r\nk\r\n".to_vec()),
             ]),
             "PING" if !answers.load(Ordering::Relaxed) => Some(vec![]),
             _ => None,
         });
-        // It is probed when a command has been silent for so long.
-        let args = ["--workers", "1", "--set", "timeouts.command=300ms"];
+        let args = ["--workers", "1", "--set", patience];
         let proxy = Proxy::start_with(&cluster.addrs(), &args);
         let mut client = proxy.client();
-        client.send(&encode(&["KEYS", "*"]));
+        client.send(&encode(command));
         let busy = Self {
             cluster,
             proxy,
             gate,
             alive,
         };
-        busy.wait_count("KEYS", 1);
+        busy.wait_count(command[0], 1);
         (busy, client)
     }
 
@@ -77,7 +77,7 @@ impl Busy {
 
 #[test]
 fn a_node_that_is_busy_with_a_long_command_is_not_dead() {
-    let (busy, mut client) = Busy::start();
+    let (busy, mut client) = Busy::start(&["KEYS", "*"], "timeouts.command=300ms");
     // Probed again and again, and still waited for.
     let probed = busy.cluster.count(0, "PING");
     busy.wait_count("PING", probed + 3);
@@ -88,10 +88,10 @@ fn a_node_that_is_busy_with_a_long_command_is_not_dead() {
     busy.cluster.finish();
 }
 
-/// The counterpart: the probe can fail.
+/// The counterpart: the probe can fail, and nothing that may take long explains it.
 #[test]
 fn a_node_that_answers_no_probe_either_is_dead() {
-    let (busy, mut client) = Busy::start();
+    let (busy, mut client) = Busy::start(&["GET", "a"], "timeouts.command=60s");
     busy.alive.store(false, Ordering::Relaxed);
     busy.proxy
         .wait_for("it is given up", SHOWN_WITHIN, || match busy.lost() {
@@ -99,7 +99,7 @@ fn a_node_that_answers_no_probe_either_is_dead() {
             _ => Err("not yet".into()),
         });
     // A read, so it is sent once more, on a new connection.
-    busy.wait_count("KEYS", 2);
+    busy.wait_count("GET", 2);
     busy.gate.open();
     assert_eq!(client.reply(), b"*1\r\n$1\r\nk\r\n");
     busy.cluster.finish();
