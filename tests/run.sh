@@ -107,6 +107,10 @@ fi
 step "doc tests"
 cargo test --locked --doc
 
+# A build of its own: time and connections are made up.
+step "deterministic simulation"
+cargo test --locked --features simulation --test simulation
+
 step "tests"
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --locked --no-fail-fast

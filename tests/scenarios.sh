@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # The test files whose tests record rows (`tests/support/scenario.rs`).
-binaries=(faults hangups slot_moves redirections hostile_node forged_redirection lies fuzz fuzz_wire overload signals network isolation outages)
+binaries=(faults hangups slot_moves redirections hostile_node forged_redirection lies fuzz fuzz_wire overload signals network isolation outages simulation)
 table=() rows=
 while (($#)); do
     case $1 in
@@ -29,7 +29,9 @@ if [[ -z $rows ]]; then
     failed=0
     for binary in "${binaries[@]}"; do
         # The rows tell what failed; the table is printed whatever happens.
-        cargo test --locked --test "$binary" -- --nocapture --test-threads 1 || failed=1
+        features=()
+        [[ $binary != simulation ]] || features=(--features simulation)
+        cargo test --locked ${features[@]+"${features[@]}"} --test "$binary" -- --nocapture --test-threads 1 || failed=1
     done
     python3 tests/scenarios/table.py "$rows" ${table[@]+"${table[@]}"} || failed=1
     exit "$failed"

@@ -20,6 +20,15 @@ impl Micros {
     }
 }
 
+/// The time, read now. In a simulation it is the runtime's, which stands still until nobody can run.
+#[inline]
+pub fn now() -> Instant {
+    #[cfg(feature = "simulation")]
+    return tokio::time::Instant::now().into_std();
+    #[cfg(not(feature = "simulation"))]
+    Instant::now()
+}
+
 /// Owned by a worker (shared by `Rc`): the time of the current batch.
 #[derive(Debug)]
 pub struct Clock {
@@ -31,7 +40,7 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        let start = Instant::now();
+        let start = now();
         Self {
             start,
             now: Cell::new(start),
@@ -44,7 +53,7 @@ impl Clock {
     /// Reads the time; called when bytes have arrived and when a timer fires.
     #[inline]
     pub fn tick(&self) {
-        let now = Instant::now();
+        let now = now();
         self.now.set(now);
         self.stamp
             .set(Micros((now - self.start).as_micros() as u32));

@@ -1,15 +1,25 @@
 //! Small random variations, so that many proxies do not all do the same at the same moment.
 
 use std::cell::Cell;
-use std::hash::{BuildHasher, RandomState};
 
-/// A generator for timing only (xorshift64, seeded by the standard library's random hash keys).
+/// A generator for timing only (xorshift64, seeded by the standard library's random hash keys, or by a simulation).
 pub struct Jitter(Cell<u64>);
 
 impl Default for Jitter {
     fn default() -> Self {
-        Self(Cell::new(RandomState::new().hash_one(0) | 1))
+        Self(Cell::new(seed()))
     }
+}
+
+#[cfg(feature = "simulation")]
+fn seed() -> u64 {
+    super::simulated::next_seed()
+}
+
+#[cfg(not(feature = "simulation"))]
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0) | 1
 }
 
 impl Jitter {

@@ -7,12 +7,22 @@ mod flusher;
 mod give_way;
 mod input;
 mod jitter;
+mod network;
 mod output;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod stream;
 
-pub use clock::{Clock, Micros};
+pub use clock::{Clock, Micros, now};
 pub use flusher::{Flush, Flusher};
 pub use input::{Input, SCRATCH_BYTES, Scratch};
 pub use jitter::Jitter;
+pub use network::{NodeStream, is_quiet, lookup_host};
 pub use output::Output;
 pub use stream::{ReadHalf, WriteHalf, split_tcp, split_unix, tune_tcp};
+
+/// Splits a connection to a node.
+#[cfg(feature = "simulation")]
+pub use simulated::{split as split_node, tune_tcp as tune_node};
+#[cfg(not(feature = "simulation"))]
+pub use stream::{split_tcp as split_node, tune_tcp as tune_node};

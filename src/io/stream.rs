@@ -22,6 +22,9 @@ pub enum ReadHalf {
     Tcp(tcp::OwnedReadHalf),
     /// Of a Unix socket.
     Unix(unix::OwnedReadHalf),
+    /// Of a connection in memory.
+    #[cfg(feature = "simulation")]
+    Simulated(super::simulated::OwnedReadHalf),
 }
 
 impl ReadHalf {
@@ -35,6 +38,8 @@ impl ReadHalf {
         match self {
             Self::Tcp(half) => Pin::new(half).poll_read(cx, into),
             Self::Unix(half) => Pin::new(half).poll_read(cx, into),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(half) => Pin::new(half).poll_read(cx, into),
         }
     }
 
@@ -44,6 +49,8 @@ impl ReadHalf {
         let ready = match self {
             Self::Tcp(half) => pin!(half.ready(Interest::READABLE)).poll(cx),
             Self::Unix(half) => pin!(half.ready(Interest::READABLE)).poll(cx),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(half) => return half.is_closed(),
         };
         match ready {
             Poll::Ready(Ok(ready)) => ready.is_read_closed(),
@@ -61,6 +68,8 @@ impl ReadHalf {
         match self {
             Self::Tcp(half) => tokio_util::io::poll_read_buf(Pin::new(half), cx, into),
             Self::Unix(half) => tokio_util::io::poll_read_buf(Pin::new(half), cx, into),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(half) => tokio_util::io::poll_read_buf(Pin::new(half), cx, into),
         }
     }
 }
@@ -71,6 +80,9 @@ pub enum WriteHalf {
     Tcp(tcp::OwnedWriteHalf),
     /// Of a Unix socket.
     Unix(unix::OwnedWriteHalf),
+    /// Of a connection in memory.
+    #[cfg(feature = "simulation")]
+    Simulated(super::simulated::OwnedWriteHalf),
 }
 
 impl WriteHalf {
@@ -80,6 +92,8 @@ impl WriteHalf {
         match self {
             Self::Tcp(half) => half.try_write(bytes),
             Self::Unix(half) => half.try_write(bytes),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(half) => half.try_write(bytes),
         }
     }
 
@@ -88,6 +102,10 @@ impl WriteHalf {
         match self {
             Self::Tcp(half) => half.try_write_vectored(pieces),
             Self::Unix(half) => half.try_write_vectored(pieces),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(half) => {
+                half.try_write(pieces.iter().find(|p| !p.is_empty()).map_or(&[], |p| p))
+            }
         }
     }
 
@@ -96,6 +114,8 @@ impl WriteHalf {
         let socket = match self {
             Self::Tcp(half) => socket2::SockRef::from(half.as_ref()),
             Self::Unix(half) => socket2::SockRef::from(half.as_ref()),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(half) => return half.shut_down(),
         };
         // It may be shut down already, by the other side.
         let _ = socket.shutdown(Shutdown::Write);
@@ -123,6 +143,8 @@ impl WriteHalf {
         match self {
             Self::Tcp(half) => half.as_ref().poll_write_ready(cx),
             Self::Unix(half) => half.as_ref().poll_write_ready(cx),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(half) => half.poll_writable(cx),
         }
     }
 }

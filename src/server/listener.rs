@@ -163,5 +163,7 @@ fn turn_away(socket: Socket) {
     let _ = match socket {
         Socket::Tcp(mut stream) => stream.write_all(TEXT),
         Socket::Unix(mut stream) => stream.write_all(TEXT),
+        #[cfg(feature = "simulation")]
+        Socket::Simulated(..) => Ok(()),
     };
 }

@@ -2,6 +2,8 @@
 
 mod listener;
 mod run;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod worker;
 
 pub use run::{Addresses, RunError, run};

@@ -126,23 +126,7 @@ impl Server {
             tracing::warn!(problem, "policy.allow, policy.deny");
         }
         let topology = Topology::spawn(TopologySettings::from(&*config), table, topology_metrics);
-        let (mailbox, errands) = Mailbox::new(config.listen.workers);
-        let shared = Shared {
-            config: config.clone(),
-            map: topology.shared_map(),
-            clients: Arc::default(),
-            subscribers: Arc::default(),
-            table: topology.table(),
-            server: topology.server(),
-            status: topology.status(),
-            topology: topology.clone(),
-            monitors: Arc::default(),
-            mailbox,
-            scripts: Arc::new(Scripts::new(
-                config.limits.scripts,
-                config.limits.script_bytes,
-            )),
-        };
+        let (shared, errands) = share(config.clone(), topology.clone());
         let table = shared.table.clone();
         metrics.name_commands(Box::new(move || {
             let table = table.load();
@@ -192,6 +176,28 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// What the workers of a process share, and their ends of the mailbox.
+pub(super) fn share(config: Arc<Config>, topology: Topology) -> (Shared, Vec<Errands>) {
+    let (mailbox, errands) = Mailbox::new(config.listen.workers);
+    let shared = Shared {
+        map: topology.shared_map(),
+        clients: Arc::default(),
+        subscribers: Arc::default(),
+        table: topology.table(),
+        server: topology.server(),
+        status: topology.status(),
+        topology,
+        monitors: Arc::default(),
+        mailbox,
+        scripts: Arc::new(Scripts::new(
+            config.limits.scripts,
+            config.limits.script_bytes,
+        )),
+        config,
+    };
+    (shared, errands)
 }
 
 /// Ends the workers; returns when they have ended.
@@ -256,33 +262,46 @@ fn start_workers(
     metrics: &Metrics,
     errands: Vec<Errands>,
 ) -> Result<Workers, RunError> {
-    let count = shared.config.listen.workers;
-    let memory = Arc::new(MemoryBudget {
-        used: (0..count).map(|_| AtomicUsize::new(0)).collect(),
-        limit: shared.config.limits.memory,
-    });
     let mut handles = Vec::new();
     let mut threads = Vec::new();
-    for (index, errands) in errands.into_iter().enumerate() {
-        let (mailbox, inbox) = mpsc::channel(MAILBOX_MAX);
-        let clients = Arc::new(AtomicUsize::new(0));
-        let setup = WorkerSetup {
-            index,
-            shared: shared.clone(),
-            metrics: metrics.writer(),
-            map_changed: shared.topology.subscribe(),
-            memory: memory.clone(),
-            clients: clients.clone(),
-            mailbox: inbox,
-            errands,
-        };
+    for (handle, setup) in set_up_workers(shared, metrics, errands) {
         let thread = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
+            .name(format!("worker-{}", setup.index))
             .spawn(move || work(setup))?;
         threads.push(thread);
-        handles.push(WorkerHandle { mailbox, clients });
+        handles.push(handle);
     }
     Ok((handles, threads))
+}
+
+/// What each worker is made of, and how it is reached.
+pub(super) fn set_up_workers(
+    shared: &Shared,
+    metrics: &Metrics,
+    errands: Vec<Errands>,
+) -> impl Iterator<Item = (WorkerHandle, WorkerSetup)> {
+    let memory = Arc::new(MemoryBudget {
+        used: errands.iter().map(|_| AtomicUsize::new(0)).collect(),
+        limit: shared.config.limits.memory,
+    });
+    errands
+        .into_iter()
+        .enumerate()
+        .map(move |(index, errands)| {
+            let (mailbox, inbox) = mpsc::channel(MAILBOX_MAX);
+            let clients = Arc::new(AtomicUsize::new(0));
+            let setup = WorkerSetup {
+                index,
+                shared: shared.clone(),
+                metrics: metrics.writer(),
+                map_changed: shared.topology.subscribe(),
+                memory: memory.clone(),
+                clients: clients.clone(),
+                mailbox: inbox,
+                errands,
+            };
+            (WorkerHandle { mailbox, clients }, setup)
+        })
 }
 
 fn admin_state(metrics: Metrics, topology: Topology, stop: CancellationToken) -> AdminState {

@@ -47,6 +47,8 @@ pub(super) struct NewClient {
 pub(super) enum Socket {
     Tcp(std::net::TcpStream),
     Unix(std::os::unix::net::UnixStream),
+    #[cfg(feature = "simulation")]
+    Simulated(ReadHalf, WriteHalf),
 }
 
 /// What the listeners know of a worker.
@@ -83,6 +85,12 @@ pub(super) fn work(setup: WorkerSetup) -> io::Result<()> {
     runtime.block_on(Worker::new(setup).run());
     runtime.shutdown_background();
     Ok(())
+}
+
+/// The same on the runtime of a simulation.
+#[cfg(feature = "simulation")]
+pub(super) async fn work_here(setup: WorkerSetup) {
+    Worker::new(setup).run().await;
 }
 
 struct Worker {
@@ -151,15 +159,17 @@ impl Worker {
         upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let map_changed = self.setup.map_changed.clone();
         loop {
+            // What comes seldom first: a full mailbox must not keep it waiting.
             tokio::select! {
+                biased;
+                _ = upkeep.tick() => self.upkeep(),
+                () = map_changed.notified() => self.context.refresh(),
+                Some(errand) = self.setup.errands.recv() => errand(&self.context),
                 message = self.setup.mailbox.recv() => match message {
                     Some(ToWorker::Client(client)) => self.welcome(client),
                     Some(ToWorker::Drain) => self.drain(),
                     None => break,
                 },
-                Some(errand) = self.setup.errands.recv() => errand(&self.context),
-                () = map_changed.notified() => self.context.refresh(),
-                _ = upkeep.tick() => self.upkeep(),
             }
         }
         self.finish().await;
@@ -246,16 +256,18 @@ impl Worker {
             let mut due = tokio::time::interval(UPKEEP_EVERY);
             loop {
                 tokio::select! {
-                    Some(errand) = self.setup.errands.recv() => errand(&self.context),
+                    biased;
                     _ = due.tick() => {
                         // A session that was only just welcomed has not heard of it yet.
                         self.drain();
                         self.upkeep();
                     }
+                    Some(errand) = self.setup.errands.recv() => errand(&self.context),
                 }
             }
         };
         tokio::select! {
+            biased;
             () = sessions.wait() => {}
             () = upkeep => {}
             () = tokio::time::sleep(grace) => {
@@ -295,5 +307,7 @@ fn open(socket: Socket) -> io::Result<(ReadHalf, WriteHalf)> {
             let stream = tokio::net::UnixStream::from_std(stream)?;
             Ok(split_unix(stream))
         }
+        #[cfg(feature = "simulation")]
+        Socket::Simulated(read, write) => Ok((read, write)),
     }
 }

@@ -178,6 +178,7 @@ impl Wait {
             }
             let sleep = tokio::time::sleep(left.map_or(pause, |left| left.min(pause)));
             tokio::select! {
+                biased;
                 () = sleep => {}
                 how = self.unblock.raised() => return Ok(self.release(how)),
             }

@@ -16,8 +16,8 @@ use crate::topology::{Report, ServerInfo, Topology, TopologyStatus};
 use crate::upstream::{Lanes, Leases};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -71,14 +71,14 @@ pub struct SessionContext {
     scan_order: RefCell<Option<ScanOrder>>,
     pub(super) recent: RefCell<Recent>,
     pub(super) scripts: Rc<WorkerScripts>,
-    sessions: RefCell<HashMap<u64, Weak<Session>>>,
+    sessions: RefCell<FxHashMap<u64, Weak<Session>>>,
     /// Sessions with subscriptions: they follow the map.
-    subscribers: RefCell<HashMap<u64, Weak<Session>>>,
+    subscribers: RefCell<FxHashMap<u64, Weak<Session>>>,
     /// Sessions with something to retry, and when.
     retries: RefCell<Vec<(Instant, Weak<Session>)>>,
     pub(super) retry_task: tokio::sync::Notify,
     /// Nodes that were promoted although the map does not say so yet: the failed primary and its heir.
-    pub(super) heirs: RefCell<HashMap<NodeAddr, NodeAddr>>,
+    pub(super) heirs: RefCell<FxHashMap<NodeAddr, NodeAddr>>,
     /// When a replica of an unreachable primary was last asked whether it was promoted.
     pub(super) scouted: Cell<Option<Instant>>,
     /// Clients in blocking commands.
@@ -185,6 +185,7 @@ impl SessionContext {
                 Some(at) => {
                     let sleep = tokio::time::sleep_until(at.into());
                     tokio::select! {
+                        biased;
                         () = sleep => {}
                         () = self.retry_task.notified() => continue,
                     }

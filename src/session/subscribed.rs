@@ -7,7 +7,7 @@ use crate::modes::pubsub::{Heard, Item};
 use crate::observe::{ErrorSource, Limit, Rejected, RetryReason};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{Fault, FaultKind, Listener, Refusal, classify};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// After a node refused a subscription for now.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
@@ -92,7 +92,7 @@ impl Session {
         let Some(subscriptions) = &mut state.subscriptions else {
             return;
         };
-        let now = Instant::now();
+        let now = crate::io::now();
         match classify(reply) {
             Some(Refusal::Moved(slot, target)) => {
                 let (to, from) = (self.reached(&target, from), from.clone());

@@ -300,7 +300,7 @@ impl Session {
             context: &self.context,
             map,
             listener: me,
-            now: Instant::now(),
+            now: crate::io::now(),
         }
     }
 

@@ -274,6 +274,7 @@ impl Patience {
             }
         };
         tokio::select! {
+            biased;
             done = future => Ok(done),
             () = time_is_up => Err(End::TimeIsUp),
             how = self.unblock.raised() => Err(End::Unblocked(how)),

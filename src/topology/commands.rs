@@ -6,7 +6,8 @@ use crate::cluster::NodeAddr;
 use crate::command::CommandTable;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashSet};
+use rustc_hash::FxHashSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -106,7 +107,7 @@ impl Commands {
     }
 
     /// Forgets editions that no node has any more; true if that made another table.
-    pub(super) fn retain(&mut self, editions: &HashSet<String>) -> bool {
+    pub(super) fn retain(&mut self, editions: &FxHashSet<String>) -> bool {
         let before = self.replies.len();
         self.replies
             .retain(|edition, reply| reply.is_none() || editions.contains(edition));

@@ -4,12 +4,12 @@
 use super::Credentials;
 use super::profile::{Profile, profile};
 use crate::cluster::NodeAddr;
+use crate::io::{NodeStream, lookup_host};
 use crate::resp::{ReplyScanner, encode};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
 
 /// Longest reply that is read; `COMMAND` of a server with every module is below 1 MB, `CLUSTER SHARDS` of a thousand nodes
 /// below 300 KB.
@@ -46,7 +46,7 @@ pub(super) enum LinkError {
 
 /// An open, authenticated connection.
 pub(super) struct Link {
-    stream: TcpStream,
+    stream: NodeStream,
     buffer: BytesMut,
     /// What the node said about itself.
     pub(super) profile: Profile,
@@ -160,13 +160,13 @@ pub(super) fn error_text(reply: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(text).trim_end().to_owned())
 }
 
-async fn dial(addr: &NodeAddr) -> Result<TcpStream, LinkError> {
+async fn dial(addr: &NodeAddr) -> Result<NodeStream, LinkError> {
     let found = lookup_host((addr.host(), addr.port()))
         .await
         .map_err(LinkError::Resolve)?;
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for target in found.take(ADDRESSES_MAX) {
-        match TcpStream::connect(target).await {
+        match NodeStream::connect(target).await {
             Ok(stream) => {
                 // A lost delay costs a round trip, not correctness.
                 let _ = stream.set_nodelay(true);

@@ -10,9 +10,9 @@ use super::pace::{Mood, Pace};
 use super::profile::{Profile, ServerInfo};
 use super::{LastError, Report, Rounds, Shared, TopologySettings, TopologyStatus};
 use crate::cluster::{AddressMap, Belief, Health, NodeAddr, Patched, Round, SLOTS, Shard, View};
+use crate::io::{Jitter, now};
 use crate::observe::{RefreshResult, TopologyMetrics, Trigger};
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -56,7 +56,7 @@ struct Flight {
     began: Instant,
     until: Instant,
     asked: usize,
-    pending: HashSet<NodeAddr>,
+    pending: FxHashSet<NodeAddr>,
     views: Vec<View>,
     error: Option<LastError>,
 }
@@ -80,18 +80,18 @@ pub(super) struct Task {
     metrics: Arc<TopologyMetrics>,
     belief: Belief,
     pace: Pace,
-    peers: HashMap<NodeAddr, Peer>,
+    peers: FxHashMap<NodeAddr, Peer>,
     questions: JoinSet<Answer>,
     commands: Commands,
     flight: Option<Flight>,
     /// Nodes a worker cannot reach, until they answer us again.
-    suspects: HashMap<NodeAddr, Instant>,
+    suspects: FxHashMap<NodeAddr, Instant>,
     informer: Option<NodeAddr>,
     /// So that other nodes are asked every time.
     turn: usize,
     status: TopologyStatus,
     journal: Journal,
-    random: RandomState,
+    jitter: Jitter,
 }
 
 impl Task {
@@ -103,22 +103,22 @@ impl Task {
     ) -> Self {
         Self {
             address_map: Arc::new(AddressMap::new(settings.address_map.iter().cloned())),
-            pace: Pace::new(settings.refresh_interval, Instant::now()),
+            pace: Pace::new(settings.refresh_interval, now()),
             settings: Arc::new(settings),
             commands: Commands::new(Arc::clone(&shared.table)),
             shared,
             rounds,
             metrics,
             belief: Belief::new(),
-            peers: HashMap::new(),
+            peers: FxHashMap::default(),
             questions: JoinSet::new(),
             flight: None,
-            suspects: HashMap::new(),
+            suspects: FxHashMap::default(),
             informer: None,
             turn: 0,
             status: TopologyStatus::default(),
             journal: Journal::default(),
-            random: RandomState::new(),
+            jitter: Jitter::default(),
         }
     }
 
@@ -128,13 +128,13 @@ impl Task {
         loop {
             match self.next(&mut inbox, &mut reports).await {
                 Event::Reports(0) => return,
-                Event::Reports(_) => self.take_in(reports.drain(..), Instant::now()),
-                Event::Answer(answer) => self.answered(*answer, Instant::now()),
+                Event::Reports(_) => self.take_in(reports.drain(..), now()),
+                Event::Answer(answer) => self.answered(*answer, now()),
                 Event::Listed(listed) => self.listed(*listed),
                 Event::Lost | Event::Deadline => {}
-                Event::Due => self.start(Instant::now()),
+                Event::Due => self.start(now()),
             }
-            self.finish_when_due(Instant::now());
+            self.finish_when_due(now());
         }
     }
 
@@ -246,7 +246,7 @@ impl Task {
         let nodes = self.belief.nodes().iter();
         let mut others: Vec<NodeAddr> = nodes.clone().map(|n| n.addr.clone()).collect();
         others.sort();
-        let failed: HashSet<&NodeAddr> = nodes
+        let failed: FxHashSet<&NodeAddr> = nodes
             .filter(|n| n.health == Health::Failed)
             .map(|n| &n.addr)
             .collect();
@@ -255,7 +255,7 @@ impl Task {
         wanted.extend(in_turn().filter(|&a| !doubtful(a)).cloned());
         wanted.extend(in_turn().filter(|&a| doubtful(a)).cloned());
 
-        let mut seen = HashSet::new();
+        let mut seen = FxHashSet::default();
         let ready = |addr: &NodeAddr| match self.peers.get(addr) {
             Some(peer) => !peer.busy && peer.backoff.is_over(now),
             None => true,
@@ -345,7 +345,7 @@ impl Task {
         let round = self
             .belief
             .believe(&flight.views, flight.asked, flight.began, now);
-        let answered: HashSet<&NodeAddr> = flight.views.iter().map(|v| &v.source).collect();
+        let answered: FxHashSet<&NodeAddr> = flight.views.iter().map(|v| &v.source).collect();
         let nodes = self.belief.nodes();
         self.suspects.retain(|addr, since| {
             let node = nodes.iter().find(|n| n.addr == *addr);
@@ -423,7 +423,7 @@ impl Task {
 
     /// Lets go of peers that are neither seeds nor known, and of connections past the bound.
     fn prune(&mut self) {
-        let known: HashSet<&NodeAddr> = self.belief.nodes().iter().map(|n| &n.addr).collect();
+        let known: FxHashSet<&NodeAddr> = self.belief.nodes().iter().map(|n| &n.addr).collect();
         let seeds = &self.settings.seeds;
         let found = !known.is_empty();
         self.peers.retain(|addr, peer| {
@@ -457,8 +457,7 @@ impl Task {
 
     /// In 0..1; enough to keep many proxies from acting at once.
     fn random(&self) -> f64 {
-        let bits = self.random.hash_one(Instant::now());
-        (bits >> 11) as f64 / (1u64 << 53) as f64
+        self.jitter.between(0.0, 1.0)
     }
 }
 

@@ -5,11 +5,10 @@
 use super::FaultKind;
 use super::prove::{PROOF, PROOF_REPLIES, Proof, Transactions, conclude};
 use crate::cluster::NodeAddr;
-use crate::io::tune_tcp;
+use crate::io::{NodeStream, tune_node};
 use crate::resp::{Proto, ReplyScanner, encode};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// The most a handshake may answer, in bytes; HELLO of a server with many modules is a few KB.
@@ -74,7 +73,7 @@ pub async fn dial(
     credentials: &Credentials,
     within: impl Into<Within>,
     unacked: Duration,
-) -> Result<TcpStream, FaultKind> {
+) -> Result<NodeStream, FaultKind> {
     dial_as(CLIENT_NAME, node, proto, credentials, within, unacked).await
 }
 
@@ -86,7 +85,7 @@ pub(super) async fn dial_proved(
     credentials: &Credentials,
     within: impl Into<Within>,
     unacked: Duration,
-) -> Result<(TcpStream, Transactions), FaultKind> {
+) -> Result<(NodeStream, Transactions), FaultKind> {
     let within = within.into();
     let own = |proof| Own { name, proof };
     let to = (node, proto, credentials);
@@ -109,7 +108,7 @@ pub(super) async fn dial_as(
     credentials: &Credentials,
     within: impl Into<Within>,
     unacked: Duration,
-) -> Result<TcpStream, FaultKind> {
+) -> Result<NodeStream, FaultKind> {
     let own = Own {
         name,
         proof: Proof::Spared,
@@ -130,14 +129,14 @@ async fn open(
     (node, proto, credentials): (&NodeAddr, Proto, &Credentials),
     within: Within,
     unacked: Duration,
-) -> Result<(TcpStream, Transactions), FaultKind> {
+) -> Result<(NodeStream, Transactions), FaultKind> {
     let until = Instant::now() + within.ready;
-    let connecting = TcpStream::connect((node.host(), node.port()));
+    let connecting = NodeStream::connect((node.host(), node.port()));
     let mut stream = timeout(within.connect, connecting)
         .await
         .map_err(|_| FaultKind::ConnectLate(within.connect))?
         .map_err(|e| FaultKind::Connect(e.to_string()))?;
-    tune_tcp(&stream, unacked).map_err(|e| FaultKind::Io(e.to_string()))?;
+    tune_node(&stream, unacked).map_err(|e| FaultKind::Io(e.to_string()))?;
     match timeout_at(until, handshake(&mut stream, own, proto, credentials)).await {
         Ok(Ok(transactions)) => Ok((stream, transactions)),
         Ok(Err(HandshakeError::Io(e))) => Err(FaultKind::Io(e.to_string())),
@@ -148,7 +147,7 @@ async fn open(
 }
 
 async fn handshake(
-    stream: &mut TcpStream,
+    stream: &mut NodeStream,
     own: Own,
     proto: Proto,
     credentials: &Credentials,
@@ -218,7 +217,7 @@ struct Answers {
 }
 
 impl Answers {
-    async fn next(&mut self, stream: &mut TcpStream) -> Result<Vec<u8>, HandshakeError> {
+    async fn next(&mut self, stream: &mut NodeStream) -> Result<Vec<u8>, HandshakeError> {
         let mut scanner = ReplyScanner::new();
         loop {
             if let Some(len) = scanner

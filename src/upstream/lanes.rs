@@ -7,8 +7,8 @@ use crate::io::Jitter;
 use crate::io::{Clock, Flusher, Scratch};
 use crate::observe::WorkerMetrics;
 use crate::resp::Proto;
+use rustc_hash::FxHashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,7 +154,7 @@ impl UpstreamContext {
 /// See the module. One per worker.
 pub struct Lanes {
     context: Rc<UpstreamContext>,
-    by_node: RefCell<HashMap<(NodeAddr, Proto, usize), Rc<Lane>>>,
+    by_node: RefCell<FxHashMap<(NodeAddr, Proto, usize), Rc<Lane>>>,
     /// Lanes by node index, version and stripe, for the map with that version.
     current: RefCell<(u64, Vec<Option<Rc<Lane>>>)>,
     next_id: std::cell::Cell<u32>,

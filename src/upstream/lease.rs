@@ -9,13 +9,11 @@ use super::leases::Place;
 use super::prove::Transactions;
 use super::{Fault, FaultKind};
 use crate::cluster::NodeAddr;
+use crate::io::{NodeStream, is_quiet};
 use crate::observe::Limit;
 use crate::resp::{Proto, ReplyScanner};
 use bytes::{Bytes, BytesMut};
-use std::io;
-use std::mem::MaybeUninit;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// The least that is reserved ahead of a read, in bytes; more only as more has arrived.
@@ -43,7 +41,7 @@ pub enum Lost {
 
 /// The connection itself: what the pool keeps of a lease that nobody holds.
 pub(super) struct Link {
-    pub(super) stream: TcpStream,
+    pub(super) stream: NodeStream,
     /// What the node has said to one, if it refuses them.
     no_transactions: Option<Bytes>,
     input: BytesMut,
@@ -187,7 +185,7 @@ impl Lease {
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, depth: usize, transactions: Transactions) -> Self {
+    pub(super) fn new(stream: NodeStream, depth: usize, transactions: Transactions) -> Self {
         Self {
             stream,
             no_transactions: match transactions {
@@ -204,9 +202,7 @@ impl Link {
 
     /// Whether it is still connected and silent, as an idle connection must be.
     pub(super) fn is_quiet(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = socket2::SockRef::from(&self.stream).peek(&mut byte);
-        matches!(peeked, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+        is_quiet(&self.stream)
     }
 
     async fn message(&mut self) -> Result<Bytes, FaultKind> {

@@ -8,8 +8,8 @@ use super::lease::{Lease, Link};
 use crate::cluster::{NodeAddr, SlotMap};
 use crate::observe::{Limit, NodeMetrics};
 use crate::resp::Proto;
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub enum NoLease {
 /// See the module. One per worker.
 pub struct Leases {
     context: Rc<UpstreamContext>,
-    idle: RefCell<HashMap<Key, Vec<Idle>>>,
+    idle: RefCell<FxHashMap<Key, Vec<Idle>>>,
     idle_count: Cell<usize>,
     in_use: Cell<usize>,
 }

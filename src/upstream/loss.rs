@@ -4,9 +4,9 @@
 use super::in_flight::InFlight;
 use super::lane::Link;
 use super::{Answer, Fate, Fault, FaultKind, HandedOver, Lane, serve};
+use crate::io::now;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Instant;
 
 impl Lane {
     /// Dials, if it is this lane's turn.
@@ -42,7 +42,7 @@ impl Lane {
                 }
             } else if fault.kind != FaultKind::Retired {
                 let backoff = &self.context.settings.backoff;
-                self.gate.failed(&fault, Instant::now(), backoff);
+                self.gate.failed(&fault, now(), backoff);
             }
             self.count_loss(&fault.kind, &state.queue);
             for entry in state.queue.drain(..) {
@@ -65,7 +65,7 @@ impl Lane {
             } else {
                 let pause = self.context.settings.backoff.pause(state.failures);
                 state.failures = state.failures.saturating_add(1);
-                Link::Down(fault.clone(), Instant::now() + pause)
+                Link::Down(fault.clone(), now() + pause)
             };
         }
         self.context.lost(&fault);

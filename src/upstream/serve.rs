@@ -5,7 +5,7 @@
 use super::prove::Transactions;
 use super::upkeep::PING;
 use super::{FaultKind, Lane, connect};
-use crate::io::{Input, ReadHalf, split_tcp};
+use crate::io::{Input, ReadHalf, split_node};
 use crate::resp::ReplyScanner;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -58,7 +58,7 @@ async fn live(lane: &Rc<Lane>) -> FaultKind {
             if let Transactions::Refused(refusal) = transactions {
                 lane.refuses_transactions(refusal);
             }
-            let (read, write) = split_tcp(stream);
+            let (read, write) = split_node(stream);
             lane.connected(write);
             serve(lane, read).await
         }

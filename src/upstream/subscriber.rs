@@ -8,6 +8,7 @@
 use super::connect::{SUBSCRIBER_NAME, dial_as};
 use super::{Fault, FaultKind, UpstreamContext};
 use crate::cluster::NodeAddr;
+use crate::io::{NodeStream, now};
 use crate::observe::NodeMetrics;
 use crate::resp::{Proto, ReplyScanner};
 use bytes::{Buf, BytesMut};
@@ -17,7 +18,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -142,13 +142,13 @@ impl Talk {
         }
     }
 
-    async fn talk(&self, stream: TcpStream) -> FaultKind {
+    async fn talk(&self, stream: NodeStream) -> FaultKind {
         let settings = &self.context.settings;
         let (mut read, write) = stream.into_split();
         let mut scanner = ReplyScanner::with_depth(settings.reply_depth);
         let mut input = BytesMut::new();
         let mut unsent = BytesMut::new();
-        let mut heard = Instant::now();
+        let mut heard = now();
         let mut probed: Option<Instant> = None;
         loop {
             if unsent.is_empty() {
@@ -156,22 +156,13 @@ impl Talk {
             }
             if self.out.probe.take() && probed.is_none() {
                 unsent.extend_from_slice(PING);
-                probed = Some(Instant::now());
+                probed = Some(now());
             }
             let due = probed.map_or(heard + settings.heartbeat, |at| at + settings.probe);
             input.reserve(scanner.wanted().clamp(READ_BYTES, READ_AHEAD_MAX));
+            // Writing ends when there is nothing to write, so it may go first.
             tokio::select! {
-                read = read.read_buf(&mut input) => match read {
-                    Ok(0) => return FaultKind::Closed,
-                    Err(e) => return FaultKind::Io(e.to_string()),
-                    Ok(_) => {
-                        heard = Instant::now();
-                        probed = None;
-                        if let Err(kind) = self.deliver(&mut scanner, &mut input) {
-                            return kind;
-                        }
-                    }
-                },
+                biased;
                 ready = write.writable(), if !unsent.is_empty() => {
                     let written = ready.and_then(|()| write.try_write(&unsent));
                     match written {
@@ -180,6 +171,17 @@ impl Talk {
                         Err(e) => return FaultKind::Io(e.to_string()),
                     }
                 }
+                read = read.read_buf(&mut input) => match read {
+                    Ok(0) => return FaultKind::Closed,
+                    Err(e) => return FaultKind::Io(e.to_string()),
+                    Ok(_) => {
+                        heard = now();
+                        probed = None;
+                        if let Err(kind) = self.deliver(&mut scanner, &mut input) {
+                            return kind;
+                        }
+                    }
+                },
                 () = self.out.notify.notified() => {}
                 () = tokio::time::sleep_until(due.into()) => match probed {
                     Some(_) => return FaultKind::Silent,

@@ -1,0 +1,103 @@
+//! Deterministic simulation: the proxy's own workers, sessions, lanes and topology task on one thread, in made-up time, over
+//! connections in memory, before a model of a cluster. A seed decides all that happens; the same seed is the same run.
+//!
+//!     ./tests/simulate.sh 100000          so many fresh seeds, release build
+//!     SLOTWAY_SEED=17 cargo test --features simulation --test simulation -- --nocapture one_seed
+
+#![allow(unreachable_pub, reason = "the modules of a test are its own")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a helper of a test, too, to fail is to panic"
+)]
+
+#[path = "simulation/cluster.rs"]
+mod cluster;
+#[path = "simulation/network.rs"]
+mod network;
+#[path = "simulation/oracle.rs"]
+mod oracle;
+#[path = "simulation/plan.rs"]
+mod plan;
+#[path = "simulation/rng.rs"]
+mod rng;
+#[path = "simulation/run.rs"]
+mod run;
+#[path = "support/scenario.rs"]
+mod scenario;
+#[path = "simulation/trace.rs"]
+mod trace;
+#[path = "simulation/wire.rs"]
+mod wire;
+#[path = "simulation/world.rs"]
+mod world;
+
+use run::{Kept, Lab, many};
+use scenario::Scenario;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Seeds that have shown a fault of the proxy once.
+const KEPT: &[u64] = &[];
+
+/// The first seed of the short form, how many there are, and how long they may take.
+const SHORT: (u64, u64, Duration) = (1, 2_000, Duration::from_secs(20));
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn seeds_that_failed_once_hold() {
+    let lab = Lab::new();
+    for &seed in KEPT {
+        if let Some(problem) = lab.run(seed, Kept::Hash).problem {
+            panic!("seed {seed}: {problem}");
+        }
+    }
+}
+
+#[test]
+fn a_seed_is_the_same_run_every_time() {
+    let lab = Lab::new();
+    for seed in 1..=50 {
+        let once = lab.run(seed, Kept::Hash);
+        let again = lab.run(seed, Kept::Hash);
+        assert_eq!(once.hash, again.hash, "seed {seed}");
+    }
+}
+
+#[test]
+fn one_seed() {
+    let Some(seed) = number("SLOTWAY_SEED") else {
+        return;
+    };
+    let run = Lab::new().run(seed, Kept::Words);
+    run.lines.iter().for_each(|line| eprintln!("{line}"));
+    eprintln!("seed {seed}: hash {:016x}, {:?}", run.hash, run.problem);
+    assert_eq!(run.problem, None);
+}
+
+#[test]
+fn many_seeds() {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let fresh = || number("SLOTWAY_FIRST_SEED").unwrap_or(now.as_secs() * 1_000_000);
+    let (first, seeds, within) = match number("SLOTWAY_SEEDS") {
+        Some(seeds) => (fresh(), seeds, Duration::MAX),
+        None => SHORT,
+    };
+    let mut scenario = Scenario::begin(0, "simulation", "-");
+    scenario.seeded(first);
+    let began = Instant::now();
+    let sum = many(first, seeds, within);
+    scenario.figure("seeds", sum.seeds);
+    scenario.figure("took", format!("{:.1} s", began.elapsed().as_secs_f64()));
+    scenario.figure("requests", sum.requests);
+    scenario.figure("errors", sum.errors);
+    for (kind, count) in &sum.happened {
+        scenario.figure(&format!("{kind:?}"), count);
+    }
+    if let Some((seed, problem)) = sum.failed {
+        run::report(seed, &problem);
+        panic!("seed {seed}: {problem}");
+    }
+    scenario.passed();
+}

@@ -1,0 +1,188 @@
+//! What a seed stands for: the cluster, the network, what clients send, and what goes wrong when. Nothing here depends on
+//! what happens in the run, so a fault can be left out to see whether it mattered.
+
+use crate::rng::Rng;
+use slotway::cluster::Slot;
+
+pub struct Plan {
+    pub seed: u64,
+    pub shards: usize,
+    pub replicas: usize,
+    pub workers: usize,
+    pub connections: usize,
+    /// Most packets take up to so long, in milliseconds.
+    pub latency: u64,
+    /// Percentage of writes that arrive in pieces.
+    pub pieces: u64,
+    /// Percentage of connections to nodes that take few bytes at a time.
+    pub narrow: u64,
+    pub tags: Vec<String>,
+    pub clients: Vec<ClientPlan>,
+    pub faults: Vec<Fault>,
+}
+
+pub struct ClientPlan {
+    pub batches: Vec<(u64, Vec<Op>)>,
+    pub end: End,
+}
+
+/// How a client ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Waits for all replies.
+    Patient,
+    /// Sends no more, and wants all replies and then the end.
+    HalfCloses,
+    /// Is gone in the middle of things.
+    HangsUp,
+}
+
+/// A command; keys are named by tag.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Set(usize),
+    /// A GET with a number in it, by which its execution is known.
+    Read(usize),
+    Get(usize),
+    Incr(usize),
+    Push(usize),
+    Mset(Vec<usize>),
+    Mget(Vec<usize>),
+    Multi(usize),
+    Ping,
+}
+
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub at: u64,
+    pub kind: Kind,
+    /// Which node, slot or connection: taken modulo how many there are.
+    pub which: usize,
+    /// How long, in milliseconds.
+    pub lasts: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    MoveSlot,
+    Failover,
+    Kill,
+    Stop,
+    CutConnection,
+    CutNode,
+    HalfOpen,
+    Unreachable,
+    Refuse,
+    StaleView,
+    SlowNode,
+}
+
+const KINDS: [Kind; 11] = [
+    Kind::MoveSlot,
+    Kind::Failover,
+    Kind::Kill,
+    Kind::Stop,
+    Kind::CutConnection,
+    Kind::CutNode,
+    Kind::HalfOpen,
+    Kind::Unreachable,
+    Kind::Refuse,
+    Kind::StaleView,
+    Kind::SlowNode,
+];
+
+/// Faults under which no client may see an error.
+pub const GENTLE: [Kind; 3] = [Kind::MoveSlot, Kind::StaleView, Kind::SlowNode];
+
+/// Faults begin within so many milliseconds.
+const FAULTS_WITHIN: u64 = 2_500;
+
+impl Plan {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed, 1);
+        let tags: Vec<String> = (0..rng.within(2, 6)).map(|t| format!("{{t{t}}}")).collect();
+        let gentle = rng.percent(25);
+        let count = rng.within(1, 6);
+        let faults = (0..count).map(|_| fault(&mut rng, gentle)).collect();
+        let clients = (0..rng.within(1, 5))
+            .map(|c| client(seed, c, tags.len()))
+            .collect();
+        Self {
+            seed,
+            shards: rng.within(2, 4) as usize,
+            replicas: usize::from(rng.percent(80)),
+            workers: *rng.pick(&[1, 1, 2]),
+            connections: *rng.pick(&[1, 1, 1, 2]),
+            latency: *rng.pick(&[0, 1, 3, 10]),
+            pieces: *rng.pick(&[0, 20, 60]),
+            narrow: *rng.pick(&[0, 0, 30]),
+            tags,
+            clients,
+            faults,
+        }
+    }
+
+    pub fn hot(&self) -> Vec<u16> {
+        let slot = |tag: &String| Slot::of(tag.as_bytes()).number();
+        self.tags.iter().map(slot).collect()
+    }
+
+    /// Whether only happens what clients must not notice.
+    pub fn is_gentle(&self) -> bool {
+        self.faults.iter().all(|f| GENTLE.contains(&f.kind))
+    }
+
+    /// When the last fault is over.
+    pub fn calm_at(&self) -> u64 {
+        let ends = self.faults.iter().map(|f| f.at + f.lasts);
+        ends.max().unwrap_or(0)
+    }
+}
+
+fn fault(rng: &mut Rng, gentle: bool) -> Fault {
+    let kind = match gentle {
+        true => *rng.pick(&GENTLE),
+        false => *rng.pick(&KINDS),
+    };
+    let lasts = match rng.below(3) {
+        0 => rng.within(1, 50),
+        1 => rng.within(50, 500),
+        _ => rng.within(500, 3_000),
+    };
+    Fault {
+        at: rng.within(0, FAULTS_WITHIN),
+        kind,
+        which: rng.next() as usize >> 1,
+        lasts,
+    }
+}
+
+fn client(seed: u64, number: u64, tags: usize) -> ClientPlan {
+    let rng = &mut Rng::new(seed, 100 + number);
+    let longest = *rng.pick(&[0, 10, 100, 400]);
+    let deepest = *rng.pick(&[1, 4, 16]);
+    let batches = (0..rng.within(3, 12)).map(|_| {
+        let ops = (0..rng.within(1, deepest)).map(|_| op(rng, tags)).collect();
+        (rng.within(0, longest), ops)
+    });
+    ClientPlan {
+        batches: batches.collect(),
+        end: *rng.pick(&[End::Patient, End::Patient, End::HalfCloses, End::HangsUp]),
+    }
+}
+
+fn op(rng: &mut Rng, tags: usize) -> Op {
+    let tag = rng.below(tags);
+    let several = |rng: &mut Rng| (0..rng.within(1, 4)).map(|_| rng.below(tags)).collect();
+    match rng.below(100) {
+        0..25 => Op::Set(tag),
+        25..45 => Op::Read(tag),
+        45..53 => Op::Get(tag),
+        53..68 => Op::Incr(tag),
+        68..78 => Op::Push(tag),
+        78..84 => Op::Mset(several(rng)),
+        84..91 => Op::Mget(several(rng)),
+        91..98 => Op::Multi(tag),
+        _ => Op::Ping,
+    }
+}

@@ -1,0 +1,206 @@
+//! Runs seeds: one, or many on several threads; makes what goes wrong in a failing one as little as it can be.
+
+use crate::network::Net;
+use crate::plan::{Kind, Plan};
+use crate::trace::Trace;
+use crate::world::World;
+use clap::Parser;
+use slotway::command::CommandTable;
+use slotway::config::{self, Config, Flags, Sources};
+use slotway::io::simulated;
+use slotway::server::simulated::Proxy;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Lines of a trace that are printed: its end is where it went wrong.
+const TRACE_LINES_MAX: usize = 150;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// What is kept of a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    Hash,
+    Words,
+}
+
+/// What became of one seed.
+pub struct Run {
+    pub hash: u64,
+    pub problem: Option<String>,
+    pub lines: Vec<String>,
+    pub requests: usize,
+    pub errors: usize,
+    pub happened: BTreeMap<Kind, usize>,
+}
+
+/// What all runs of a thread share.
+pub struct Lab {
+    table: CommandTable,
+    /// By workers and connections.
+    configs: BTreeMap<(usize, usize), Arc<Config>>,
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        let pairs = [1, 2].iter().flat_map(|w| [(*w, 1), (*w, 2)]);
+        Self {
+            table: CommandTable::builtin(),
+            configs: pairs
+                .map(|(w, c)| ((w, c), Arc::new(configure(w, c))))
+                .collect(),
+        }
+    }
+
+    pub fn run(&self, seed: u64, kept: Kept) -> Run {
+        self.run_plan(&Plan::new(seed), kept)
+    }
+
+    pub fn run_plan(&self, plan: &Plan, kept: Kept) -> Run {
+        let net = Arc::new(Net::default());
+        simulated::enter(net.clone(), plan.seed);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build_local(Default::default())
+            .unwrap();
+        let config = self.configs[&(plan.workers, plan.connections)].clone();
+        let run = runtime.block_on(async {
+            let proxy = Proxy::start(config, self.table.clone());
+            let trace = match kept {
+                Kept::Hash => Trace::default(),
+                Kept::Words => Trace::kept(),
+            };
+            let mut world = World::new(plan, net, proxy, trace);
+            world.run().await;
+            Run {
+                hash: world.trace.hash(),
+                requests: world.oracle.len(),
+                errors: world.oracle.errors,
+                happened: std::mem::take(&mut world.happened),
+                problem: world.problem.take(),
+                lines: world.trace.lines(),
+            }
+        });
+        drop(runtime);
+        simulated::leave();
+        run
+    }
+}
+
+fn configure(workers: usize, connections: usize) -> Config {
+    let workers = workers.to_string();
+    let connections = format!("upstream.connections={connections}");
+    let nodes = "10.0.0.1:7000,10.0.0.2:7000";
+    let words = [
+        "-",
+        "--nodes",
+        nodes,
+        "--workers",
+        &workers,
+        "--set",
+        &connections,
+    ];
+    let flags = Cli::parse_from(words).flags;
+    let sources = Sources {
+        flags,
+        ..Sources::default()
+    };
+    config::load(&sources)
+        .unwrap_or_else(|e| panic!("{e}"))
+        .config
+}
+
+/// What became of many.
+#[derive(Default)]
+pub struct Sum {
+    pub seeds: u64,
+    pub requests: usize,
+    pub errors: usize,
+    pub happened: BTreeMap<Kind, usize>,
+    /// The first seed that failed, and why.
+    pub failed: Option<(u64, String)>,
+}
+
+/// Runs `seeds` seeds from `first` on, on all processors, until one fails.
+pub fn many(first: u64, seeds: u64, within: Duration) -> Sum {
+    let next = AtomicU64::new(0);
+    let sum = Mutex::new(Sum::default());
+    let began = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let lab = Lab::new();
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let over = index >= seeds || began.elapsed() > within;
+                    if over || sum.lock().unwrap().failed.is_some() {
+                        return;
+                    }
+                    let run = lab.run(first + index, Kept::Hash);
+                    let mut sum = sum.lock().unwrap();
+                    sum.seeds += 1;
+                    sum.requests += run.requests;
+                    sum.errors += run.errors;
+                    for (kind, count) in run.happened {
+                        *sum.happened.entry(kind).or_default() += count;
+                    }
+                    if let Some(problem) = run.problem {
+                        sum.failed.get_or_insert((first + index, problem));
+                    }
+                }
+            });
+        }
+    });
+    sum.into_inner().unwrap()
+}
+
+/// Says what is needed to look into a failing seed.
+pub fn report(seed: u64, problem: &str) {
+    let lab = Lab::new();
+    let mut plan = Plan::new(seed);
+    minimise(&lab, &mut plan);
+    let run = lab.run_plan(&plan, Kept::Words);
+    let skipped = run.lines.len().saturating_sub(TRACE_LINES_MAX);
+    eprintln!("seed {seed} fails: {problem}");
+    eprintln!(
+        "as little as it can be: {} faults, {} clients: {:?}",
+        plan.faults.len(),
+        plan.clients.len(),
+        run.problem
+    );
+    eprintln!("({skipped} events before)");
+    run.lines
+        .iter()
+        .skip(skipped)
+        .for_each(|line| eprintln!("{line}"));
+    eprintln!(
+        "again: SLOTWAY_SEED={seed} cargo test --features simulation --test simulation -- --nocapture one_seed"
+    );
+}
+
+/// Leaves out what the failure does not need.
+fn minimise(lab: &Lab, plan: &mut Plan) {
+    let fails = |plan: &Plan| lab.run_plan(plan, Kept::Hash).problem.is_some();
+    for index in (0..plan.faults.len()).rev() {
+        let fault = plan.faults.remove(index);
+        if !fails(plan) {
+            plan.faults.insert(index, fault);
+        }
+    }
+    for client in (0..plan.clients.len()).rev() {
+        for batch in (0..plan.clients[client].batches.len()).rev() {
+            let left_out = plan.clients[client].batches.remove(batch);
+            if !fails(plan) {
+                plan.clients[client].batches.insert(batch, left_out);
+            }
+        }
+    }
+}
