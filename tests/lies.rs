@@ -9,6 +9,8 @@
 )]
 mod lies {
     pub(crate) mod cast;
+    pub(crate) mod live;
+    pub(crate) mod named;
     pub(crate) mod refused;
     pub(crate) mod said;
     pub(crate) mod tale;
