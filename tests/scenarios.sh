@@ -5,6 +5,7 @@
 #   ./tests/scenarios.sh --only NAME     one test file, such as `faults`
 #   ./tests/scenarios.sh --table FILE    only prints the table of rows that were recorded
 #   … --markdown FILE                    the table for the README as well
+#   … --operations                       the same, written into deploy/operations.md
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,8 @@ while (($#)); do
     --only) binaries=("$2"); table+=(--partial); shift ;;
     --table) rows=$2; shift ;;
     --markdown) table+=(--markdown "$2"); shift ;;
-    *) sed -n '2,8p' "$0" >&2; exit 2 ;;
+    --operations) table+=(--into deploy/operations.md) ;;
+    *) sed -n '2,9p' "$0" >&2; exit 2 ;;
     esac
     shift
 done

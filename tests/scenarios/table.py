@@ -77,11 +77,20 @@ def group(rows, unended):
         yield number, what, servers, result, len(same), figures
 
 
+def markdown(table):
+    lines = ["| # | what happens | servers | result | figures |", "| --- | --- | --- | --- | --- |"]
+    for number, what, servers, result, times, figures in table:
+        title = f"{TITLES[number]}: {what}" if number else what
+        lines.append(f"| {number or ''} | {title} | {servers} | {result}, {times} × | {figures} |")
+    return "\n".join(lines) + "\n"
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("rows")
     arguments.add_argument("--partial", action="store_true", help="not every scenario has to be there")
     arguments.add_argument("--markdown", metavar="FILE")
+    arguments.add_argument("--into", metavar="PAGE", help="a page with marks where the table begins and ends")
     given = arguments.parse_args()
     rows, unended = read(given.rows)
     table = list(group(rows, unended))
@@ -98,10 +107,13 @@ def main():
     print(f"\n{len(table)} rows of {len({row[0] for row in table if row[0]})} scenarios, {bad} failed or missing")
     if given.markdown:
         with open(given.markdown, "w", encoding="utf-8") as out:
-            out.write("| # | what happens | servers | result | figures |\n| --- | --- | --- | --- | --- |\n")
-            for number, what, servers, result, times, figures in table:
-                title = f"{TITLES[number]}: {what}" if number else what
-                out.write(f"| {number or ''} | {title} | {servers} | {result}, {times} × | {figures} |\n")
+            out.write(markdown(table))
+    if given.into:
+        with open(given.into, encoding="utf-8") as page:
+            before, rest = page.read().split("<!-- scenarios: begin -->\n")
+        after = rest.split("<!-- scenarios: end -->")[1]
+        with open(given.into, "w", encoding="utf-8") as page:
+            page.write(f"{before}<!-- scenarios: begin -->\n{markdown(table)}<!-- scenarios: end -->{after}")
     sys.exit(bad > 0)
 
 
