@@ -94,6 +94,7 @@ fn what_finds_no_room_is_refused_in_time_and_never_sent() {
         all.then_some(()).ok_or(format!("{count} of {refused}"))
     };
     proxy.wait_for("all refusals are counted", SHOWN_WITHIN, counted);
+    in_flight(&proxy, 4.0).expect("all this while nothing has left the lane");
     gate.open();
     for key in ["k", "l", "m", "n"] {
         assert_eq!(filler.reply(), format!("+{key}\r\n").into_bytes());
