@@ -45,7 +45,7 @@ impl Busy {
             "PING" if !answers.load(Ordering::Relaxed) => Some(vec![]),
             _ => None,
         });
-        let args = ["--workers", "1", "--set", patience];
+        let args = ["--workers", "1", "--set", PATIENT, "--set", patience];
         let proxy = Proxy::start_with(&cluster.addrs(), &args);
         let mut client = proxy.client();
         client.send(&encode(command));
