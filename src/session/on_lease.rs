@@ -191,7 +191,9 @@ impl OnLease {
                 Some(_) => Hold::Lost,
             },
             Err(loss) => {
-                losses = Losses::One;
+                if loss.fate() != Fate::NeverSent {
+                    losses = Losses::One;
+                }
                 match resend(loss.fate(), self.effect, Losses::None) {
                     Resend::Again | Resend::Once => Hold::Lost,
                     Resend::IfProved | Resend::Never => {

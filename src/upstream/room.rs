@@ -70,6 +70,12 @@ impl Room {
         in_flight < self.pace.limit && self.door == Door::Open
     }
 
+    /// Whether one more is let in that stands in no line. There are few of them, and whoever waits in turn takes all room
+    /// that the pace of the node leaves: they would never find any.
+    fn is_below_max(&self, in_flight: usize) -> bool {
+        in_flight < self.pace.max && self.door == Door::Open
+    }
+
     /// Lets nothing in until the connection is gone.
     pub(super) fn leave(&mut self) {
         self.door = Door::Shut;
@@ -115,7 +121,7 @@ impl State {
         bytes_max: usize,
     ) -> bool {
         (ticket.slot().is_none() || !requester.takes_turns())
-            && self.room.is_left(self.queue.len())
+            && self.room.is_below_max(self.queue.len())
             && self.outbox.retained() < bytes_max
     }
 }

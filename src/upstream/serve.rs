@@ -141,7 +141,7 @@ fn deliver(
             },
             Ok(None) => {
                 *broken = check_due(lane).err();
-                return used;
+                break;
             }
             Err(error) => {
                 *broken = Some(error.into());
