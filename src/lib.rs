@@ -6,6 +6,10 @@
 //! `session` with `route` and `local` is the only place where clients and nodes meet; `server`,
 //! `admin` and the binary are on top. `tests/layers.rs` keeps it so.
 
+// The fuzz targets, which the unit tests share, name the crate from outside.
+#[cfg(test)]
+extern crate self as slotway;
+
 pub mod admin;
 pub mod cluster;
 pub mod command;

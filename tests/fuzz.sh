@@ -9,6 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 guided=(requests replies topology split merging)
+# Through a running proxy: seeded mutations, without guidance.
+wired=(smuggling)
 # The largest corpus that is kept of a target, in inputs.
 kept_max=150
 
@@ -18,7 +20,7 @@ if [[ ${1-} == --minimise ]]; then
     shift
 fi
 targets=("${@:1:1}")
-((${#targets[@]})) || targets=("${guided[@]}")
+((${#targets[@]})) || targets=("${guided[@]}" "${wired[@]}")
 seconds=$((60 * ${2-1}))
 
 out=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
@@ -61,8 +63,20 @@ minimise() {
     echo "fuzz: $target: $(find "$corpus" -type f | wc -l) inputs kept, $(du -bs "$corpus" | cut -f1) bytes"
 }
 
-build
+# A target through a proxy, from a new seed.
+wire() {
+    echo "fuzz: $1, $seconds s"
+    SLOTWAY_FUZZ_SECONDS=$seconds cargo test --locked --test fuzz_wire -- --nocapture
+}
+
+built=
 for target in "${targets[@]}"; do
+    if [[ " ${wired[*]} " == *" $target "* ]]; then
+        [[ -n $minimise ]] || wire "$target"
+        continue
+    fi
+    [[ -n $built ]] || build
+    built=1
     if [[ -n $minimise ]]; then
         minimise "$target"
     else

@@ -2,7 +2,22 @@
 //! no bytes make them panic or stand still.
 
 mod replies;
+mod request_costs;
+mod request_properties;
 mod requests;
+
+/// What holds for any bytes is said once, in the targets of `tests/fuzz`.
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "modules of other tests: these use a part"
+)]
+#[path = "../../../tests/fuzz/targets"]
+mod fuzzed {
+    pub(super) mod reference;
+    pub(super) mod replies;
+    pub(super) mod requests;
+}
 
 use proptest::prelude::*;
 

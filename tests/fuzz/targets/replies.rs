@@ -79,13 +79,15 @@ pub fn run(input: &[u8]) {
     views(&input[begin..], false);
 }
 
+/// The ends of the replies in a stream, and how it ended.
 #[derive(Debug, PartialEq, Eq, Default)]
-struct Held {
-    ends: Vec<usize>,
-    error: Option<ReplyError>,
+pub struct Held {
+    pub ends: Vec<usize>,
+    pub error: Option<ReplyError>,
 }
 
-fn held(stream: &[u8], arrivals: impl IntoIterator<Item = usize>) -> Held {
+/// Scans a stream of which so many bytes have arrived, one length after the other.
+pub fn held(stream: &[u8], arrivals: impl IntoIterator<Item = usize>) -> Held {
     let mut scanner = ReplyScanner::new();
     let mut held = Held::default();
     let mut begin = 0;
@@ -94,6 +96,8 @@ fn held(stream: &[u8], arrivals: impl IntoIterator<Item = usize>) -> Held {
             match scanner.scan(&stream[begin..arrived]) {
                 Err(error) => {
                     held.error = Some(error);
+                    let again = scanner.scan(&stream[begin..arrived]);
+                    assert_eq!(again, Err(error), "whoever comes again finds the same");
                     return held;
                 }
                 Ok(None) => break,

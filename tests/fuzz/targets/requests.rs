@@ -39,7 +39,7 @@ pub const WORDS: &[&str] = &[
     ":1\r\n",
 ];
 
-const LIMITS: RequestLimits = RequestLimits {
+pub const LIMITS: RequestLimits = RequestLimits {
     arguments: 1_048_576,
     argument: 512 << 20,
     request: 512 << 20,
@@ -47,7 +47,7 @@ const LIMITS: RequestLimits = RequestLimits {
     preauth: false,
 };
 
-const PREAUTH: RequestLimits = RequestLimits {
+pub const PREAUTH: RequestLimits = RequestLimits {
     arguments: 10,
     argument: 16 << 10,
     request: 256 << 10,
@@ -55,7 +55,7 @@ const PREAUTH: RequestLimits = RequestLimits {
     ..LIMITS
 };
 
-const SMALL: RequestLimits = RequestLimits {
+pub const SMALL: RequestLimits = RequestLimits {
     arguments: 3,
     argument: 8,
     request: 40,
@@ -90,24 +90,29 @@ pub fn run(input: &[u8]) {
         sound(input, &whole, limits);
     }
     agree(input);
+    parses_only_canonical(input);
 }
 
 /// What a stream held: where each request was, its canonical form and arguments, and how it ended.
 #[derive(Debug, PartialEq, Eq, Default)]
-struct Held {
-    requests: Vec<Found>,
-    error: Option<ProtocolError>,
+pub struct Held {
+    pub requests: Vec<Found>,
+    pub error: Option<ProtocolError>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Found {
+pub struct Found {
     at: Range<usize>,
     canonical: Vec<u8>,
-    args: Vec<Vec<u8>>,
+    pub args: Vec<Vec<u8>>,
 }
 
 /// Decodes a stream of which so many bytes have arrived, one length after the other.
-fn held(stream: &[u8], arrivals: impl IntoIterator<Item = usize>, limits: &RequestLimits) -> Held {
+pub fn held(
+    stream: &[u8],
+    arrivals: impl IntoIterator<Item = usize>,
+    limits: &RequestLimits,
+) -> Held {
     let mut decoder = RequestDecoder::new();
     let mut held = Held::default();
     let mut begin = 0;
@@ -164,7 +169,7 @@ fn allocates_nothing_declared(stream: &[u8], limits: &RequestLimits) {
 }
 
 /// Requests are canonical, within the limits, and the client's own bytes unless they came as a line.
-fn sound(stream: &[u8], held: &Held, limits: &RequestLimits) {
+pub fn sound(stream: &[u8], held: &Held, limits: &RequestLimits) {
     for found in &held.requests {
         let mut encoded = Vec::new();
         encode::command(&mut encoded, &found.args);
@@ -186,6 +191,21 @@ fn sound(stream: &[u8], held: &Held, limits: &RequestLimits) {
         let mut spans = Vec::new();
         let parsed = parse_request(&found.canonical, &mut spans).expect("canonical");
         assert!(parsed.args().eq(found.args.iter().map(Vec::as_slice)));
+        let raw: Vec<u8> = (0..parsed.len())
+            .flat_map(|argument| parsed.raw(argument).to_vec())
+            .collect();
+        assert!(found.canonical.ends_with(&raw), "argument by argument");
+    }
+}
+
+/// Those that look into a stored request take any bytes, and for a request only what is one in canonical form.
+fn parses_only_canonical(bytes: &[u8]) {
+    let mut spans = Vec::new();
+    if let Some(request) = parse_request(bytes, &mut spans) {
+        let args: Vec<_> = request.args().collect();
+        let mut encoded = Vec::new();
+        encode::command(&mut encoded, &args);
+        assert_eq!(encoded, bytes, "canonical");
     }
 }
 
