@@ -15,6 +15,7 @@ mod support;
     reason = "a test's own modules; to fail is to panic"
 )]
 mod overload {
+    pub(crate) mod asked;
     pub(crate) mod crowd;
     pub(crate) mod open_loop;
     pub(crate) mod paced;

@@ -8,95 +8,13 @@
 //!
 //! Pure: no socket, no clock; the session acts on what [`Fences::next`] says.
 
-use crate::cluster::{NodeAddr, Slot};
-use crate::upstream::{Class, LaneId, NotTaken, Ticket};
+use super::refused::{Held, Refused, Why};
+use crate::cluster::Slot;
+use crate::upstream::{LaneId, Ticket};
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 use std::time::Instant;
-
-/// A request that was not sent because its slot is fenced.
-#[derive(Debug)]
-pub struct Held {
-    /// Its place.
-    pub ticket: Ticket,
-    /// Its bytes.
-    pub request: Bytes,
-    /// Its time class.
-    pub class: Class,
-}
-
-/// A request that is known not to have executed, or may safely be repeated.
-#[derive(Debug)]
-pub struct Refused {
-    /// What it is.
-    pub held: Held,
-    /// Why, and so where it goes next.
-    pub why: Why,
-    /// What the client gets if it is given up.
-    pub reply: Bytes,
-    /// Redirections it has followed.
-    pub hops: u32,
-    /// Times it was refused or could not be sent.
-    pub attempts: u32,
-    /// Not resent earlier.
-    pub not_before: Option<Instant>,
-}
-
-/// Why a request did not execute.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// Its slot is at another node.
-    Moved(NodeAddr),
-    /// Its key may be at another node, this once.
-    Ask(NodeAddr),
-    /// A redirection that a script may have forged: wait until that many refreshes have finished, then see
-    /// whether the map agrees.
-    Unconfirmed {
-        /// Count of finished refreshes that confirms or refutes it.
-        refreshes: u64,
-        /// Who said so.
-        from: NodeAddr,
-    },
-    /// ASK that a script may have forged: that node is asked about the script's keys in plain words.
-    UnconfirmedAsk {
-        /// Who said so.
-        from: NodeAddr,
-    },
-    /// That node does not know the script: it gets it first.
-    NoScript {
-        /// Who said so.
-        from: NodeAddr,
-    },
-    /// NOSCRIPT that a script may have worded: that node is asked whether it has the script.
-    UnprovenNoScript {
-        /// Who said so.
-        from: NodeAddr,
-        /// When: what the node says of the script later proves it.
-        moment: u64,
-    },
-    /// That node did not confirm what the script said.
-    Refuted,
-    /// Keys on both sides of a migration.
-    TryAgain,
-    /// CLUSTERDOWN, MASTERDOWN, LOADING, READONLY: the node does not serve it now.
-    Unavailable,
-    /// It never left: the connection could not be made or broke before.
-    NotSent,
-    /// A read whose reply was lost with the connection; repeated once.
-    LostRead,
-    /// The lane is full.
-    Full,
-}
-
-impl From<&NotTaken> for Why {
-    fn from(not_taken: &NotTaken) -> Self {
-        match not_taken {
-            NotTaken::Down(_) => Self::NotSent,
-            NotTaken::Full => Self::Full,
-        }
-    }
-}
 
 /// What to do next for a slot.
 #[derive(Debug)]
@@ -256,7 +174,7 @@ impl Fences {
     /// The oldest refused request of `slot`, if it waits for room in its lane.
     pub fn crowded_out(&self, slot: Slot) -> Option<Ticket> {
         let first = self.slots.get(&slot)?.refused.front()?;
-        (first.why == Why::Full).then_some(first.held.ticket)
+        first.why.is_full().then_some(first.held.ticket)
     }
 
     /// Takes it out: it has waited for long enough.
@@ -271,7 +189,7 @@ impl Fences {
             .slots
             .get_mut(&slot)
             .and_then(|f| f.refused.front_mut());
-        if let Some(first) = first.filter(|r| r.why == Why::Full) {
+        if let Some(first) = first.filter(|r| r.why.is_full()) {
             first.not_before = None;
         }
     }
@@ -379,6 +297,7 @@ impl Fences {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::Class;
 
     const A: LaneId = LaneId::NONE;
 

@@ -82,7 +82,7 @@ impl Session {
                 continue;
             }
             if self.is_out_of_patience(&adrift) {
-                if adrift.why == Why::Full {
+                if adrift.why.is_full() {
                     self.count_crowded_out(state, ticket);
                 }
                 self.context
@@ -102,7 +102,7 @@ impl Session {
         let clock = &self.context.clock;
         let age = clock.now().duration_since(clock.instant(adrift.started));
         match adrift.why {
-            Why::Full => age >= self.patience(&Why::Full),
+            Why::Full { .. } => age >= self.patience(&adrift.why),
             _ => {
                 let over = age >= self.unavailable();
                 if over {

@@ -1,10 +1,10 @@
 //! Resending what was refused: to whom, when, and until when.
 
-use super::verdict::{Asking, Verdict, pause, reason};
+use super::verdict::{Verdict, pause, reason};
 use super::{Session, State};
-use crate::cluster::Slot;
+use crate::cluster::{NodeIndex, Slot, SlotMap};
 use crate::observe::{ErrorSource, Redirection};
-use crate::route::{Held, Next, Refused, Why};
+use crate::route::{Asking, Held, Next, Refused, Why};
 use crate::upstream::{Class, LaneId, NotTaken, Ticket};
 use bytes::Bytes;
 use std::time::Instant;
@@ -105,12 +105,12 @@ impl Session {
             Verdict::Unreachable => refused.wait_longer(now),
             Verdict::Send(node, asking) => {
                 let lane = self.lane_to(state, &map, node);
-                let asking = asking == Asking::Yes;
                 let request = refused.held.request.clone();
                 if refused.held.class == Class::Slow {
                     self.script_ahead(&lane, &request);
                 }
-                match lane.send(&request, asking, ticket, me, refused.held.class) {
+                let asks = asking == Asking::Yes;
+                match lane.send(&request, asks, ticket, me, refused.held.class) {
                     Ok(()) => {
                         self.context.metrics.retry(reason(&refused.why));
                         self.mark(state, ticket, Some(lane.id()));
@@ -124,6 +124,7 @@ impl Session {
                         refused.why = Why::from(&not_taken);
                         refused.wait_longer(now);
                         if let NotTaken::Full = not_taken {
+                            refused.why = crowded_at(node, asking, slot, &map);
                             refused.reply = super::errors::not_taken(&not_taken);
                             refused.not_before = Some(self.crowd(state, ticket, slot, &lane));
                         }
@@ -176,13 +177,13 @@ impl Session {
 
     pub(super) fn give_up(&self, state: &mut State, refused: &Refused) {
         let source = match refused.why {
-            Why::NotSent | Why::LostRead | Why::Full => ErrorSource::Proxy,
+            Why::NotSent | Why::LostRead | Why::Full { .. } => ErrorSource::Proxy,
             _ => ErrorSource::Upstream,
         };
         if refused.why == Why::LostRead {
             self.context.metrics.unknown_outcome();
         }
-        if refused.why == Why::Full {
+        if refused.why.is_full() {
             self.count_crowded_out(state, refused.held.ticket);
         }
         self.context.metrics.error(source, &refused.reply);
@@ -196,6 +197,13 @@ impl Refused {
         self.attempts += 1;
         self.not_before = Some(now + pause(self.attempts));
     }
+}
+
+/// It found no room on its way to that node, which need not own its slot.
+fn crowded_at(node: NodeIndex, asking: Asking, slot: Slot, map: &SlotMap) -> Why {
+    let is_owner = asking == Asking::No && map.owner(slot) == Some(node);
+    let to = (!is_owner).then(|| (map.node(node).addr.clone(), asking));
+    Why::Full { to }
 }
 
 /// The request, copied, with its place.

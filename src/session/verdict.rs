@@ -5,7 +5,7 @@ use super::{Session, State};
 use crate::cluster::{NodeAddr, NodeIndex, Slot, SlotMap};
 use crate::config::Unavailable;
 use crate::observe::{Limit, RetryReason};
-use crate::route::{Refused, Why};
+use crate::route::{Asking, Refused, Why};
 use crate::topology::{Report, Trigger};
 use crate::upstream::Ticket;
 use std::time::{Duration, Instant};
@@ -32,12 +32,6 @@ pub(super) enum Verdict {
     /// Nobody can be asked for now: another attempt later.
     Unreachable,
     GiveUp,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asking {
-    No,
-    Yes,
 }
 
 impl Session {
@@ -103,7 +97,14 @@ impl Session {
                 }
             }
             Why::TryAgain | Why::Unavailable if refused.not_before.is_none() => wait,
-            Why::TryAgain | Why::Unavailable | Why::Full => match map.owner(slot) {
+            Why::Full { to } => {
+                let to = to.as_ref().and_then(|(to, a)| Some((map.find(to)?, *a)));
+                match to.or_else(|| Some((map.owner(slot)?, Asking::No))) {
+                    Some((node, asking)) => Verdict::Send(node, asking),
+                    None => wait,
+                }
+            }
+            Why::TryAgain | Why::Unavailable => match map.owner(slot) {
                 Some(owner) => Verdict::Send(owner, Asking::No),
                 None => wait,
             },
@@ -198,7 +199,7 @@ impl Session {
             Why::Moved(_) | Why::Ask(_) | Why::TryAgain => timeouts.command,
             Why::UnconfirmedAsk { .. } | Why::Refuted => timeouts.command,
             Why::NoScript { .. } | Why::UnprovenNoScript { .. } => timeouts.command,
-            Why::Full => timeouts.queue,
+            Why::Full { .. } => timeouts.queue,
             Why::Unavailable | Why::NotSent | Why::LostRead | Why::Unconfirmed { .. } => {
                 self.unavailable()
             }
@@ -225,7 +226,7 @@ pub(super) fn pause(attempts: u32) -> Duration {
 fn reached(why: &Why, over: bool) -> Option<Limit> {
     Some(match why {
         _ if !over => Limit::Redirections,
-        Why::Full => return None,
+        Why::Full { .. } => return None,
         Why::Unavailable | Why::NotSent | Why::LostRead | Why::Unconfirmed { .. } => {
             Limit::UnavailableTimeout
         }
@@ -238,7 +239,7 @@ pub(super) fn reason(why: &Why) -> RetryReason {
         Why::Moved(_) | Why::Ask(_) | Why::Unconfirmed { .. } => RetryReason::Redirected,
         // Never sent again as such.
         Why::UnconfirmedAsk { .. } | Why::Refuted => RetryReason::Redirected,
-        Why::TryAgain | Why::Unavailable | Why::Full => RetryReason::Refused,
+        Why::TryAgain | Why::Unavailable | Why::Full { .. } => RetryReason::Refused,
         Why::NotSent => RetryReason::NotSent,
         Why::LostRead => RetryReason::ReadOnly,
         Why::NoScript { .. } | Why::UnprovenNoScript { .. } => RetryReason::Script,
