@@ -5,17 +5,6 @@ use super::stage::Stage;
 /// For anything that is waited for.
 const AT_MOST: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// What must be zero.
-const ZERO: &[&str] = &[
-    "slotway_client_connections",
-    "slotway_leases",
-    "slotway_memory_bytes",
-    "slotway_blocked_clients",
-    "slotway_watchers",
-    "slotway_pubsub_clients",
-    "slotway_upstream_in_flight",
-];
-
 /// How the connections to the nodes are called there.
 const LANE: &str = "slotway";
 const LEASE: &str = "slotway-lease";
@@ -38,12 +27,7 @@ impl Stage {
         self.proxy
             .wait_for("all is as without clients", AT_MOST, || {
                 let metrics = self.proxy.metrics();
-                for name in ZERO {
-                    match metrics.sum(name, &[]) {
-                        0.0 => {}
-                        n => return Err(format!("{name} = {n}")),
-                    }
-                }
+                metrics.nothing_of_clients()?;
                 let (at_nodes, questions) = self.connections()?;
                 let ours = metrics.sum("slotway_upstream_connections", &[]) as usize;
                 if at_nodes != ours {

@@ -11,6 +11,17 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// Gauges of slotway that are zero when no client is there and nothing of one is left.
+const OF_CLIENTS: &[&str] = &[
+    "slotway_client_connections",
+    "slotway_leases",
+    "slotway_memory_bytes",
+    "slotway_blocked_clients",
+    "slotway_watchers",
+    "slotway_pubsub_clients",
+    "slotway_upstream_in_flight",
+];
+
 /// All samples of a page.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -28,6 +39,15 @@ impl Metrics {
             .map(|line| sample(line).unwrap_or_else(|| panic!("no sample: {line}")))
             .collect();
         Self { samples }
+    }
+
+    /// Whether slotway is as without clients; if not, in what.
+    pub fn nothing_of_clients(&self) -> Result<(), String> {
+        let mut sums = OF_CLIENTS.iter().map(|name| (name, self.sum(name, &[])));
+        match sums.find(|(_, sum)| *sum != 0.0) {
+            Some((name, sum)) => Err(format!("{name} = {sum}")),
+            None => Ok(()),
+        }
     }
 
     /// The sum of all samples of this name that have all these labels; 0 if there is none.
