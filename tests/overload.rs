@@ -19,6 +19,7 @@ mod overload {
     pub(crate) mod crowd;
     pub(crate) mod open_loop;
     pub(crate) mod paced;
+    pub(crate) mod patience;
     pub(crate) mod refusals;
     pub(crate) mod turns;
 

@@ -42,6 +42,8 @@ struct Fence {
     held: VecDeque<Held>,
     /// Redirections and attempts of the request that is being resent.
     resent: Option<(Ticket, u32, u32)>,
+    /// Since when its requests have waited for room in a lane, and for nothing else.
+    full_since: Option<Instant>,
 }
 
 impl Fence {
@@ -53,6 +55,7 @@ impl Fence {
             executed: Vec::new(),
             held: VecDeque::new(),
             resent: None,
+            full_since: None,
         }
     }
 
@@ -106,6 +109,9 @@ impl Fences {
     /// Holds a request behind the fence of its slot.
     pub fn hold(&mut self, slot: Slot, lane: LaneId, held: Held) {
         let fence = self.slots.entry(slot).or_insert_with(|| Fence::new(lane));
+        if !fence.is_closed() {
+            fence.full_since = None;
+        }
         fence.held.push_back(held);
     }
 
@@ -148,6 +154,7 @@ impl Fences {
                 .refused
                 .partition_point(|r| r.held.ticket.seq < ticket.seq);
             fence.refused.insert(at, refused);
+            fence.full_since = None;
         }
     }
 
@@ -157,7 +164,20 @@ impl Fences {
         let at = fence
             .refused
             .partition_point(|r| r.held.ticket.seq < refused.held.ticket.seq);
+        if !refused.why.is_full() {
+            fence.full_since = None;
+        }
         fence.refused.insert(at, refused);
+    }
+
+    /// A request finds no room in its lane. Since when those of its slot have waited for room: what comes behind one that
+    /// waits waits for the same.
+    pub fn full_since(&mut self, slot: Slot, now: Instant) -> Instant {
+        let fence = self
+            .slots
+            .entry(slot)
+            .or_insert_with(|| Fence::new(LaneId::NONE));
+        *fence.full_since.get_or_insert(now)
     }
 
     /// More is known about a refused request that waits: why it was refused. It goes on at once.
@@ -260,6 +280,7 @@ impl Fences {
     pub fn unhold(&mut self, slot: Slot, held: Held) {
         if let Some(fence) = self.slots.get_mut(&slot) {
             fence.held.push_front(held);
+            fence.full_since = None;
         }
     }
 
@@ -417,6 +438,30 @@ mod tests {
         fences.hold(slot(), A, held(3));
         assert!(!fences.admits(slot(), A), "order among the held ones");
         assert!(!fences.is_over(3));
+    }
+
+    #[test]
+    fn the_wait_for_room_is_counted_from_its_own_begin() {
+        let begin = Instant::now();
+        let after = |s| begin + std::time::Duration::from_secs(s);
+        let full = |seq| Refused {
+            why: Why::Full { to: None },
+            ..refused(seq)
+        };
+        let mut fences = three_in_flight();
+        assert_eq!(fences.full_since(slot(), begin), begin);
+        fences.put_back(slot(), A, full(3));
+        // What comes behind it waits for the same.
+        assert_eq!(fences.full_since(slot(), after(1)), begin);
+        fences.put_back(slot(), A, full(4));
+        assert_eq!(fences.full_since(slot(), after(2)), begin);
+        // What was refused waited for something else, and so did all behind it.
+        fences.refused(slot(), refused(0));
+        assert_eq!(fences.full_since(slot(), after(3)), after(3));
+        fences.put_back(slot(), A, refused(1));
+        assert_eq!(fences.full_since(slot(), after(4)), after(4));
+        fences.unhold(slot(), held(5));
+        assert_eq!(fences.full_since(slot(), after(5)), after(5));
     }
 
     #[test]

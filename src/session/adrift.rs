@@ -10,6 +10,7 @@ use crate::observe::{ErrorSource, Limit};
 use crate::route::{Held, Why};
 use crate::upstream::{Class, NotTaken, Ticket};
 use bytes::Bytes;
+use std::time::Instant;
 
 /// A refused request that belongs to no slot (DBSIZE on a node that is loading, SCAN on a lost connection).
 pub(super) struct Adrift {
@@ -19,6 +20,8 @@ pub(super) struct Adrift {
     attempts: u32,
     /// When the client sent the command: it may have been refused several times since.
     started: Micros,
+    /// Since when it has found no room in its lane.
+    full_since: Option<Instant>,
 }
 
 impl Adrift {
@@ -30,7 +33,23 @@ impl Adrift {
             reply,
             attempts: 0,
             started,
+            full_since: None,
         })
+    }
+
+    /// The lane does not take it.
+    fn not_taken(&mut self, not_taken: &NotTaken, now: Instant) {
+        let was_full = self.why.is_full();
+        self.why = Why::from(not_taken);
+        match not_taken {
+            NotTaken::Full => {
+                self.full_since.get_or_insert(now);
+            }
+            NotTaken::Down(_) => self.full_since = None,
+        }
+        if was_full || self.why.is_full() {
+            self.reply = errors::not_taken(not_taken);
+        }
     }
 }
 
@@ -59,9 +78,11 @@ impl Session {
         if !readonly && state.replies.next_seq() != ticket.seq + 1 {
             return false;
         }
-        let Some(adrift) = Adrift::new(state, held, why, reply) else {
+        let now = self.context.clock.now();
+        let Some(mut adrift) = Adrift::new(state, held, why, reply) else {
             return false;
         };
+        adrift.full_since = adrift.why.is_full().then_some(now);
         if self.is_out_of_patience(&adrift) {
             return false;
         }
@@ -69,7 +90,7 @@ impl Session {
         // A write for all slots must not be overtaken: nothing further is taken before it is answered.
         state.barrier |= !readonly;
         state.adrift.push(adrift);
-        self.schedule(self.context.clock.now() + FIRST_PAUSE);
+        self.schedule(now + FIRST_PAUSE);
         true
     }
 
@@ -77,9 +98,10 @@ impl Session {
         let now = self.context.clock.now();
         for mut adrift in std::mem::take(&mut state.adrift) {
             let ticket = adrift.held.ticket;
-            let sent = self.send_adrift(state, &adrift);
-            if sent {
-                continue;
+            match self.send_adrift(state, &adrift) {
+                Ok(()) => continue,
+                Err(Some(not_taken)) => adrift.not_taken(&not_taken, now),
+                Err(None) => {}
             }
             if self.is_out_of_patience(&adrift) {
                 if adrift.why.is_full() {
@@ -98,13 +120,13 @@ impl Session {
     }
 
     /// Whether a request without a slot has waited for its node as long as it may.
-    pub(super) fn is_out_of_patience(&self, adrift: &Adrift) -> bool {
+    fn is_out_of_patience(&self, adrift: &Adrift) -> bool {
         let clock = &self.context.clock;
-        let age = clock.now().duration_since(clock.instant(adrift.started));
-        match adrift.why {
-            Why::Full { .. } => age >= self.patience(&adrift.why),
-            _ => {
-                let over = age >= self.unavailable();
+        let (now, started) = (clock.now(), clock.instant(adrift.started));
+        match adrift.full_since {
+            Some(since) => now >= self.room_until(started, since),
+            None => {
+                let over = now >= started + self.unavailable();
                 if over {
                     self.context.metrics.limit_hit(Limit::UnavailableTimeout);
                 }
@@ -113,27 +135,23 @@ impl Session {
         }
     }
 
-    /// Sends a request without a slot to the node it was for (by its part's place among the primaries).
-    pub(super) fn send_adrift(&self, state: &mut State, adrift: &Adrift) -> bool {
+    /// Sends a request without a slot to the node it was for (by its part's place among the primaries). `Err(None)`: there
+    /// is no such node.
+    fn send_adrift(&self, state: &mut State, adrift: &Adrift) -> Result<(), Option<NotTaken>> {
         let map = self.context.map().clone();
-        let Some(me) = self.myself.upgrade() else {
-            return false;
-        };
+        let me = self.myself.upgrade().ok_or(None)?;
         let ticket = adrift.held.ticket;
-        let Some(node) = self.adrift_node(state, &map, ticket) else {
-            return false;
-        };
+        let node = self.adrift_node(state, &map, ticket).ok_or(None)?;
         let lane = self.lane_to(state, &map, node);
         if adrift.held.class == Class::Slow {
             self.script_ahead(&lane, &adrift.held.request);
         }
-        let taken = lane.send(&adrift.held.request, false, ticket, me, adrift.held.class);
-        if taken.is_ok() {
-            self.context.metrics.retry(reason(&adrift.why));
-            self.mark(state, ticket, Some(lane.id()));
-            self.note_resent(state, ticket, &lane);
-        }
-        taken.is_ok()
+        lane.send(&adrift.held.request, false, ticket, me, adrift.held.class)
+            .map_err(Some)?;
+        self.context.metrics.retry(reason(&adrift.why));
+        self.mark(state, ticket, Some(lane.id()));
+        self.note_resent(state, ticket, &lane);
+        Ok(())
     }
 
     pub(super) fn adrift_node(

@@ -1,5 +1,7 @@
-//! Requests that wait for room in a full lane: in turn with other clients, at most `timeouts.queue`, which is counted
-//! from when the command came. The order of a slot's requests is the fences' business, as everywhere.
+//! Requests that wait for room in a full lane: in turn with other clients, at most `timeouts.queue`. That is counted from
+//! when they, or those of their slot in front of them, found no room: what a request has waited for something else before
+//! is not a wait for room, but altogether it is no longer than `timeouts.command`. The order of a slot's requests is the
+//! fences' business, as everywhere.
 
 use super::{Life, Session, State};
 use crate::cluster::Slot;
@@ -58,7 +60,7 @@ impl Session {
                 lane.wait_for_room(me);
             }
         }
-        self.crowded_until(state, ticket)
+        self.crowded_until(state, ticket, slot)
     }
 
     /// It is this session's turn at a lane that was full.
@@ -88,7 +90,7 @@ impl Session {
     /// Refuses what has waited for room for `timeouts.queue`, even if it is not its turn in its slot: it was never sent.
     pub(super) fn give_up_crowded(&self, state: &mut State, slot: Slot, now: Instant) {
         while let Some(ticket) = state.fences.as_ref().and_then(|f| f.crowded_out(slot)) {
-            let until = self.crowded_until(state, ticket);
+            let until = self.crowded_until(state, ticket, slot);
             if until > now {
                 return self.schedule(until.max(now + LOOK_AGAIN));
             }
@@ -111,13 +113,21 @@ impl Session {
         }
     }
 
-    fn crowded_until(&self, state: &mut State, ticket: Ticket) -> Instant {
+    /// Until when a request that finds no room waits for it.
+    pub(super) fn crowded_until(&self, state: &mut State, ticket: Ticket, slot: Slot) -> Instant {
         let clock = &self.context.clock;
+        let full_since = self.fences(state).full_since(slot, clock.now());
         // A command that is just being sent has no place among the replies yet.
-        let since = match state.replies.get_mut(ticket.seq) {
+        let started = match state.replies.get_mut(ticket.seq) {
             Some(pending) => clock.instant(pending.about.started),
             None => clock.now(),
         };
-        since + self.context.config.timeouts.queue
+        self.room_until(started, full_since)
+    }
+
+    /// The same for a request that came and found no room at these moments.
+    pub(super) fn room_until(&self, started: Instant, full_since: Instant) -> Instant {
+        let timeouts = &self.context.config.timeouts;
+        (full_since.max(started) + timeouts.queue).min(started + timeouts.command)
     }
 }

@@ -4,18 +4,17 @@
 //! lost then: an errand has a way to undo what it did.
 
 use super::Session;
-use super::pursuit::{Pursuit, Target, Verdict};
+use super::pursuit::{Obstacle, Pursuit, Target, Verdict};
 use super::{Life, errors};
 use crate::cluster::{NodeAddr, Slot};
-use crate::observe::{ErrorSource, Limit};
-use crate::route::{Losses, Resend, Why, resend};
-use crate::upstream::{Answer, Class, Fate, Fault, Requester, Ticket};
+use crate::observe::ErrorSource;
+use crate::route::{Losses, Resend, resend};
+use crate::upstream::{Answer, Class, Fate, Fault, Lane, NotTaken, Requester, Ticket};
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 /// Makes, from the reply that nobody waits for any more, the request that undoes it.
 pub(super) type Undo = Rc<dyn Fn(&[u8]) -> Option<Bytes>>;
@@ -66,25 +65,32 @@ pub(super) async fn ask_after(
     slot: Slot,
     request: &Bytes,
     undo: Option<Undo>,
+    losses: Losses,
+) -> Result<Bytes, Bytes> {
+    let pursuit = Pursuit::new(session.clone(), Some(slot));
+    pursue(pursuit, session, slot, request, undo, losses).await
+}
+
+async fn pursue(
+    mut pursuit: Pursuit,
+    session: &Rc<Session>,
+    slot: Slot,
+    request: &Bytes,
+    undo: Option<Undo>,
     mut losses: Losses,
 ) -> Result<Bytes, Bytes> {
-    let mut pursuit = Pursuit::new(session.clone(), Some(slot));
     let effect = || session.inspect(Ticket::new(0, 0, None), request).effect();
     loop {
         let target = pursuit.target().await?;
         let waiting = match send(session, &target, Some(slot), request, undo.clone()) {
             Ok(waiting) => waiting,
-            Err(Unsent { reply, patience }) => {
-                let waited = pursuit.failed_within(reply, patience).await;
-                if waited.is_err() {
-                    let timeouts = &session.context.config.timeouts;
-                    let limit = match patience == timeouts.queue {
-                        true => Limit::QueueTimeout,
-                        false => Limit::UnavailableTimeout,
-                    };
-                    session.context.metrics.limit_hit(limit);
-                }
-                waited?;
+            Err(Unsent::Full(lane)) => {
+                let waited = pursuit.hindered(Obstacle::Full, errors::not_taken(&NotTaken::Full));
+                waited.await.inspect_err(|_| lane.count_refused())?;
+                continue;
+            }
+            Err(Unsent::Unavailable(reply)) => {
+                pursuit.failed(reply).await?;
                 continue;
             }
         };
@@ -130,10 +136,12 @@ pub(super) async fn tell(session: &Rc<Session>, node: &NodeAddr, request: &[u8])
     }
 }
 
-/// What could not be sent: what its client gets if that goes on, and for how long it may.
-struct Unsent {
-    reply: Bytes,
-    patience: Duration,
+/// Why a request could not be sent.
+enum Unsent {
+    /// There is no room in that lane.
+    Full(Rc<Lane>),
+    /// The node cannot be reached: what the client gets if that goes on.
+    Unavailable(Bytes),
 }
 
 fn send(
@@ -149,10 +157,7 @@ fn send(
             "CLUSTERDOWN slotway: {} is no node of the cluster any more; try again later",
             target.node
         );
-        return Err(Unsent {
-            reply: errors::error_reply(&text),
-            patience: session.unavailable(),
-        });
+        return Err(Unsent::Unavailable(errors::error_reply(&text)));
     };
     let lane = session.lane_to(&session.state.borrow(), &map, node);
     let errand = Rc::new(Errand {
@@ -170,10 +175,8 @@ fn send(
         Class::Normal,
     ) {
         Ok(()) => Ok(Waiting(errand)),
-        Err(not_taken) => Err(Unsent {
-            reply: errors::not_taken(&not_taken),
-            patience: session.patience(&Why::from(&not_taken)),
-        }),
+        Err(NotTaken::Full) => Err(Unsent::Full(lane)),
+        Err(down) => Err(Unsent::Unavailable(errors::not_taken(&down))),
     }
 }
 
@@ -241,7 +244,8 @@ impl Errand {
         };
         tokio::task::spawn_local(async move {
             session.context.metrics.pushed_back();
-            let undone = ask(&session, slot, &request, None).await;
+            let pursuit = Pursuit::insistent(session.clone(), Some(slot));
+            let undone = pursue(pursuit, &session, slot, &request, None, Losses::None).await;
             let error = match &undone {
                 Ok(reply) if reply.first() == Some(&b'-') => reply,
                 Ok(_) => return,

@@ -53,6 +53,7 @@ impl Wait {
                 how = self.unblock.raised() => return Ok(self.release(how)),
                 found = self.lease(&mut pursuit) => found?,
             };
+            pursuit.arrived();
             let outcome = self.at(lease, target.asking, &request).await;
             let turn = tokio::select! {
                 biased;

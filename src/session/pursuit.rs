@@ -11,7 +11,7 @@ use crate::topology::{Report, Trigger};
 use crate::upstream::{Refusal, Ticket, classify};
 use bytes::Bytes;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The beginning of what a server says to clients that it stops blocking because it is no primary any more.
 const INSTANCE_CHANGED: &[u8] =
@@ -25,8 +25,30 @@ pub(super) struct Pursuit {
     next: Option<Target>,
     hops: usize,
     attempts: u32,
-    /// Since when nobody could be asked.
-    trouble: Option<Instant>,
+    began: Instant,
+    insistence: Insistence,
+    /// What has kept it from asking anybody, since when.
+    trouble: Option<(Obstacle, Instant)>,
+    /// When it came to a node that keeps it.
+    arrived: Option<Instant>,
+}
+
+/// What it means that the request is not sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Insistence {
+    /// Its client is told so.
+    Usual,
+    /// Data is lost: it waits for room in a lane for as long as for an unavailable node.
+    Data,
+}
+
+/// What keeps a request from being sent, or from being answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Obstacle {
+    /// There is no node that serves the slot, or it cannot be reached.
+    Unavailable,
+    /// There is no room in the lane.
+    Full,
 }
 
 /// Where a request goes.
@@ -49,14 +71,33 @@ pub(super) enum Verdict {
 impl Pursuit {
     /// For a command that belongs to that slot; without one any primary will do.
     pub(super) fn new(session: Rc<Session>, slot: Option<Slot>) -> Self {
+        session.context.clock.tick();
         Self {
-            session,
             slot,
             next: None,
             hops: 0,
             attempts: 0,
+            began: session.context.clock.now(),
+            insistence: Insistence::Usual,
             trouble: None,
+            arrived: None,
+            session,
         }
+    }
+
+    /// For a request without which data would be lost.
+    pub(super) fn insistent(session: Rc<Session>, slot: Option<Slot>) -> Self {
+        Self {
+            insistence: Insistence::Data,
+            ..Self::new(session, slot)
+        }
+    }
+
+    /// It has come to a node where it may stay for long: what hinders it after that has nothing to do with what did before.
+    pub(super) fn arrived(&mut self) {
+        let clock = &self.session.context.clock;
+        clock.tick();
+        self.arrived = Some(clock.now());
     }
 
     /// Where it goes next. Waits for an owner; `Err` is the reply when that takes too long.
@@ -86,8 +127,7 @@ impl Pursuit {
 
     /// The target could not be asked: waits a little. `Err` is `reply` once that has gone on for too long.
     pub(super) async fn failed(&mut self, reply: Bytes) -> Result<(), Bytes> {
-        let patience = self.session.unavailable();
-        let result = self.failed_within(reply, patience).await;
+        let result = self.hindered(Obstacle::Unavailable, reply).await;
         if result.is_err() {
             let metrics = &self.session.context.metrics;
             metrics.limit_hit(Limit::UnavailableTimeout);
@@ -95,17 +135,25 @@ impl Pursuit {
         result
     }
 
-    /// The same, with a patience of its own.
-    pub(super) async fn failed_within(
-        &mut self,
-        reply: Bytes,
-        patience: Duration,
-    ) -> Result<(), Bytes> {
-        let session = &self.session;
-        session.context.clock.tick();
-        let now = session.context.clock.now();
-        let since = *self.trouble.get_or_insert(now);
-        if now.duration_since(since) >= patience {
+    /// The same, whatever the reason; who calls it counts the limit.
+    pub(super) async fn hindered(&mut self, kind: Obstacle, reply: Bytes) -> Result<(), Bytes> {
+        let context = &self.session.context;
+        context.clock.tick();
+        let now = context.clock.now();
+        let patience = self.session.unavailable();
+        let stayed = |at| now.duration_since(at) >= patience;
+        let new = self.arrived.take().is_some_and(stayed);
+        let since = match self.trouble {
+            Some((same, since)) if same == kind && !new => since,
+            _ => now,
+        };
+        self.trouble = Some((kind, since));
+        let until = match (kind, self.insistence) {
+            (Obstacle::Unavailable, _) => since + patience,
+            (Obstacle::Full, Insistence::Usual) => self.session.room_until(self.began, since),
+            (Obstacle::Full, Insistence::Data) => since + patience,
+        };
+        if now >= until {
             return Err(reply);
         }
         self.attempts += 1;

@@ -20,11 +20,18 @@ impl Session {
     pub(super) fn redirect<'a>(&self, state: &'a mut State) -> &'a mut Fences {
         let until = state.replies.next_seq();
         self.redirecting.set(true);
-        let fences = state
-            .fences
-            .get_or_insert_with(|| Box::new(Fences::enter(state.replies.in_flight(), until)));
+        let fences = self.fences(state);
         fences.extend(until);
         fences
+    }
+
+    /// Those there are, or those to begin with.
+    pub(super) fn fences<'a>(&self, state: &'a mut State) -> &'a mut Fences {
+        let until = state.replies.next_seq();
+        self.redirecting.set(true);
+        state
+            .fences
+            .get_or_insert_with(|| Box::new(Fences::enter(state.replies.in_flight(), until)))
     }
 
     /// A reply that is an error, or any reply while the session is redirecting.

@@ -121,12 +121,15 @@ impl Session {
                         return;
                     }
                     Err(not_taken) => {
+                        let was_full = refused.why.is_full();
                         refused.why = Why::from(&not_taken);
                         refused.wait_longer(now);
                         if let NotTaken::Full = not_taken {
                             refused.why = crowded_at(node, asking, slot, &map);
-                            refused.reply = super::errors::not_taken(&not_taken);
                             refused.not_before = Some(self.crowd(state, ticket, slot, &lane));
+                        }
+                        if was_full || refused.why.is_full() {
+                            refused.reply = super::errors::not_taken(&not_taken);
                         }
                     }
                 }

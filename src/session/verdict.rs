@@ -46,10 +46,14 @@ impl Session {
         let Some(pending) = state.replies.get_mut(refused.held.ticket.seq) else {
             return Verdict::GiveUp;
         };
-        let age = now.duration_since(self.context.clock.instant(pending.about.started));
+        let started = self.context.clock.instant(pending.about.started);
         // ASK is followed at once, so it is for the node it names to say what the client gets.
         let asked = matches!(&refused.why, Why::Ask(to) if map.find(to).is_some());
-        let over = age >= self.patience(&refused.why) && !asked;
+        let until = match self.patience(&refused.why) {
+            Some(patience) => started + patience,
+            None => self.crowded_until(state, refused.held.ticket, slot),
+        };
+        let over = now >= until && !asked;
         let hops_max = self.context.config.limits.redirections as u32;
         if over || refused.hops > hops_max {
             if let Some(limit) = reached(&refused.why, over) {
@@ -192,18 +196,18 @@ impl Session {
         }
     }
 
-    /// How long a command may wait in all.
-    pub(super) fn patience(&self, why: &Why) -> Duration {
+    /// How long a command may wait in all; `None`: for room in a lane, see [`Self::crowded_until`].
+    fn patience(&self, why: &Why) -> Option<Duration> {
         let timeouts = &self.context.config.timeouts;
-        match why {
+        Some(match why {
             Why::Moved(_) | Why::Ask(_) | Why::TryAgain => timeouts.command,
             Why::UnconfirmedAsk { .. } | Why::Refuted => timeouts.command,
             Why::NoScript { .. } | Why::UnprovenNoScript { .. } => timeouts.command,
-            Why::Full { .. } => timeouts.queue,
+            Why::Full { .. } => return None,
             Why::Unavailable | Why::NotSent | Why::LostRead | Why::Unconfirmed { .. } => {
                 self.unavailable()
             }
-        }
+        })
     }
 
     pub(super) fn unavailable(&self) -> Duration {

@@ -25,6 +25,7 @@ const WAITING: &[(&[&str], u32)] = &[
     (&["DBSIZE"], 1),
     (&["FLUSHALL"], 1),
     (&["SCAN 0"], 1),
+    (&["BLPOP a b 60"], 1),
 ];
 
 /// A node that holds back GETs while the gate is closed.
@@ -105,7 +106,9 @@ fn what_finds_no_room_is_refused_in_time_and_never_sent() {
     assert_eq!(unknown, 0.0, "nobody has to doubt");
     let gets = cluster.count(0, "GET");
     assert_eq!(gets, 5, "those that were refused were never sent");
-    for name in ["MGET", "MSET", "SET", "EVAL", "DBSIZE", "FLUSHALL", "SCAN"] {
+    for name in [
+        "MGET", "MSET", "SET", "EVAL", "DBSIZE", "FLUSHALL", "SCAN", "LPOP",
+    ] {
         assert_eq!(cluster.count(0, name), 0, "{name}");
     }
     cluster.finish();
