@@ -17,7 +17,6 @@ mod support;
 )]
 mod soak {
     pub(crate) mod blocking;
-    pub(crate) mod left;
     pub(crate) mod life;
     pub(crate) mod plain;
     pub(crate) mod pubsub;

@@ -2,7 +2,7 @@
 //! plain one.
 
 use super::Session;
-use crate::command::{Command, Keys, Mode, Policy};
+use crate::command::{Command, Flags, Keys, Mode, Policy};
 use crate::resp::{Decoded, Request, RequestDecoder, Span, parse_request};
 use crate::route::Effect;
 use crate::upstream::{Class, Ticket};
@@ -27,6 +27,14 @@ impl Session {
             readonly: command.is_some_and(Command::is_readonly),
             class: command.map_or(Class::Normal, super::dispatch::class),
         }
+    }
+
+    /// Whether it publishes (SPUBLISH), or has a command that does; what cannot be told counts as yes.
+    pub(super) fn publishes(&self, request: &[u8]) -> bool {
+        let others = self.each_command(request, |command, _| {
+            (!command.flags.contains(Flags::PUBSUB)).then_some(())
+        });
+        others.is_none()
     }
 
     /// Whether two requests share a key and either of them writes; what cannot be told counts as yes.

@@ -4,7 +4,7 @@
 use super::blocking::Wait;
 use super::errand::tell;
 use super::errors;
-use super::pursuit::{Pursuit, Target, Verdict};
+use super::pursuit::{INSTANCE_CHANGED, Pursuit, Target, Verdict};
 use super::unblock::{Outcome, Unblock};
 use crate::cluster::Slot;
 use crate::resp::{self, encode};
@@ -46,6 +46,7 @@ impl Wait {
     pub(super) async fn park(self, slot: Option<Slot>, mut request: Bytes) -> Result<Bytes, Bytes> {
         let clock = self.session.context.clock.clone();
         let mut pursuit = Pursuit::new(self.session.clone(), slot);
+        let mut waited = false;
         loop {
             // Only while it is at no node may it be released here.
             let (target, lease) = tokio::select! {
@@ -55,6 +56,7 @@ impl Wait {
             };
             pursuit.arrived();
             let outcome = self.at(lease, target.asking, &request).await;
+            waited |= has_waited(&outcome);
             let turn = tokio::select! {
                 biased;
                 turn = self.turn(&mut pursuit, &target, outcome) => turn,
@@ -65,7 +67,9 @@ impl Wait {
             }
             if let Some(deadline) = self.deadline {
                 let left = deadline.saturating_duration_since(clock.now());
-                if left.is_zero() {
+                // Where no node has taken it yet, nobody can say that nothing has come: it goes on as any command does
+                // whose slot is not served.
+                if left.is_zero() && waited {
                     return Ok(self.command.nothing(self.proto));
                 }
                 request = self.command.with_time_left(left);
@@ -220,5 +224,14 @@ impl Wait {
             Unblock::Timeout => self.command.nothing(self.proto),
             Unblock::Error => Bytes::from_static(Unblock::ERROR),
         }
+    }
+}
+
+/// Whether the node has taken the command, as far as can be known, and did not refuse it.
+fn has_waited(outcome: &Result<Bytes, Lost>) -> bool {
+    match outcome {
+        Ok(reply) => reply.starts_with(INSTANCE_CHANGED),
+        Err(Lost::Unknown(_)) => true,
+        Err(Lost::NotSent(_)) => false,
     }
 }

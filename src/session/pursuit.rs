@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 /// The beginning of what a server says to clients that it stops blocking because it is no primary any more.
-const INSTANCE_CHANGED: &[u8] =
+pub(super) const INSTANCE_CHANGED: &[u8] =
     b"-UNBLOCKED force unblock from blocking operation, instance state changed";
 
 /// See the module. One per command.

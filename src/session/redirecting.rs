@@ -65,7 +65,7 @@ impl Session {
             }
             self.context.metrics.error(ErrorSource::Upstream, reply);
         } else {
-            self.note_heir(state, ticket, from);
+            self.note_heir(state, ticket, &request, from);
         }
         self.settled(state, ticket, request);
         self.deliver(state, ticket, reply);

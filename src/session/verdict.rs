@@ -172,8 +172,8 @@ impl Session {
     }
 
     /// A node executed a command for a slot that the map gives to another: if that one is its primary and was
-    /// not reachable, it was promoted.
-    pub(super) fn note_heir(&self, state: &State, ticket: Ticket, from: &NodeAddr) {
+    /// not reachable, it was promoted. (Unless it only published: any replica does.)
+    pub(super) fn note_heir(&self, state: &State, ticket: Ticket, request: &[u8], from: &NodeAddr) {
         let (Some(slot), true) = (ticket.slot(), state.fences.is_some()) else {
             return;
         };
@@ -184,7 +184,7 @@ impl Session {
         let Some(node) = map.find(from) else {
             return;
         };
-        if map.replicas(owner).any(|r| r == node) {
+        if map.replicas(owner).any(|r| r == node) && !self.publishes(request) {
             let addr = map.node(owner).addr.clone();
             let mut heirs = self.context.heirs.borrow_mut();
             if heirs.insert(addr, from.clone()).is_none() {

@@ -1,7 +1,8 @@
 //! Nodes that do not answer, or do not let slotway do what it has to: nobody waits for them for longer than they said.
 
 use super::stage::{Stage, send};
-use crate::support::{RawClient, encode, servers, show};
+use crate::support::node::{Action, FakeCluster};
+use crate::support::{Proxy, RawClient, encode, servers, show};
 use slotway::cluster::Slot;
 
 /// Short, so that it is up while a node is silent.
@@ -122,4 +123,22 @@ fn a_command_whose_time_is_up_does_not_wait_for_a_silent_node() {
         stage.cluster.resume(node).unwrap();
         stage.wait_clean();
     }
+}
+
+/// A node that refuses the command has not waited for anything: nil would say that nothing has come.
+#[test]
+fn a_refused_command_is_not_told_that_nothing_came() {
+    const REFUSAL: &[u8] = b"-CLUSTERDOWN Hash slot not served\r\n";
+    let cluster = FakeCluster::start(1);
+    cluster.on(0, |call| match call.name().as_str() {
+        "BLPOP" => Some(vec![Action::Send(REFUSAL.to_vec())]),
+        _ => None,
+    });
+    let args = ["--workers", "1", "--set", "timeouts.unavailable=1s"];
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut client = proxy.client();
+    let reply = client.line("BLPOP {q}1 0.05");
+    assert_eq!(show(&reply), show(REFUSAL));
+    assert!(cluster.count(0, "BLPOP") > 1, "it was sent again");
+    client.expect("ECHO a", b"$1\r\na\r\n");
 }

@@ -154,3 +154,31 @@ fn a_hand_over_moves_the_subscription_to_the_new_primary() {
         hears_all(&proxy, &mut subscriber);
     }
 }
+
+/// A replica takes SPUBLISH, and is no primary for that: what is asked there next is not told that it has moved.
+#[test]
+fn a_replica_that_publishes_is_not_taken_for_promoted() {
+    for kind in servers() {
+        let mut cluster = boot_cluster(&kind);
+        let args = ["--workers", "1", "--set", "timeouts.unavailable=1s"];
+        let proxy = Proxy::start(&cluster, &args);
+        let slot = Slot::of(b"news").number();
+        let owner = cluster.owner_of(slot).unwrap();
+        let replica = cluster.replica_of(owner).unwrap();
+        let never = ["CONFIG", "SET", "cluster-replica-no-failover", "yes"];
+        assert_eq!(cluster.ask(replica, &never).unwrap().text(), "OK");
+        let mut client = proxy.client();
+        client.expect("SET news 1", b"+OK\r\n");
+        cluster.kill(owner);
+        client.expect("SPUBLISH news one", b":0\r\n");
+        for line in ["EVAL return(1) 1 news", "SET news 2"] {
+            let reply = client.line(line);
+            assert!(
+                reply.starts_with(b"-CLUSTERDOWN slotway: "),
+                "{}: {line}: {}",
+                kind.name,
+                show(&reply)
+            );
+        }
+    }
+}

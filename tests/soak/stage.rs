@@ -1,11 +1,10 @@
 //! Where the soak plays, how long it goes on, and what is compared in the end.
 
-use super::left::Kept;
 use super::life::live;
 use super::plain::SCRIPT;
 use super::queues::Queues;
 use super::visitor::Town;
-use crate::support::{Proxy, ServerKind, StopOnDrop, boot_cluster};
+use crate::support::{Kept, Proxy, ServerKind, StopOnDrop, boot_cluster, wait_empty};
 use slotway::demo::Cluster;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -67,7 +66,7 @@ impl Stage {
         let mut kept: Vec<Kept> = Vec::new();
         while kept.len() < ROUNDS || begun.elapsed() < minutes() {
             self.round();
-            kept.push(self.wait_empty());
+            kept.push(wait_empty(&self.proxy, &self.cluster));
             self.say(&kept[kept.len() - 1]);
         }
         let (first, second) = kept.split_at(kept.len() / 2);

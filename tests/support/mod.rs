@@ -14,6 +14,7 @@
     reason = "in the harness, too, to fail is to panic"
 )]
 
+mod left;
 mod metrics;
 pub mod netns;
 pub mod node;
@@ -22,6 +23,7 @@ mod raw;
 mod scenario;
 mod servers;
 
+pub use left::{Kept, wait_empty};
 pub use metrics::{Metrics, Sample};
 pub use proxy::Proxy;
 pub use raw::{RawClient, encode, reply_end, show};
