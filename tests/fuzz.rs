@@ -16,7 +16,7 @@ mod short;
 #[path = "fuzz/targets/mod.rs"]
 mod targets;
 
-use short::Length;
+use short::{Inputs, Length};
 
 fn run(name: &str, inputs: usize) {
     let target = targets::TARGETS.iter().find(|target| target.name == name);
@@ -25,7 +25,7 @@ fn run(name: &str, inputs: usize) {
         name,
         target.title,
         "-",
-        target.words,
+        Inputs::Mutated(target.words),
         Length::of(inputs),
         target.run,
     );

@@ -9,8 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 guided=(requests replies topology split merging)
-# Through a running proxy: seeded mutations, without guidance.
-wired=(smuggling)
+# Through a running proxy, without guidance.
+wired=(smuggling scripts streams)
 # The largest corpus that is kept of a target, in inputs.
 kept_max=150
 
@@ -63,10 +63,13 @@ minimise() {
     echo "fuzz: $target: $(find "$corpus" -type f | wc -l) inputs kept, $(du -bs "$corpus" | cut -f1) bytes"
 }
 
-# A target through a proxy, from a new seed.
+# A target through a proxy and with real servers, from a new seed.
 wire() {
+    eval "$(./tests/run.sh --env)"
     echo "fuzz: $1, $seconds s"
-    SLOTWAY_FUZZ_SECONDS=$seconds cargo test --locked --test fuzz_wire -- --nocapture
+    local tests=(--test fuzz_wire --)
+    [[ $1 == smuggling ]] || tests=(--test fuzz_direct -- "$1")
+    SLOTWAY_FUZZ_SECONDS=$seconds cargo test --locked "${tests[@]}" --nocapture
 }
 
 built=

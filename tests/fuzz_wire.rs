@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use recorder::Recorder;
-use short::Length;
+use short::{Inputs, Length};
 use slotway::command::CommandTable;
 use smuggling::{Model, PASSWORD};
 use support::Proxy;
@@ -99,14 +99,14 @@ fn smuggle(title: &str, password: bool, inputs: usize) {
         "smuggling",
         title,
         "scripted",
-        WORDS,
+        Inputs::Mutated(WORDS),
         Length::of(inputs),
         |input| {
             let mut client = proxy.client();
             client.wait_at_most(CLOSED_WITHIN);
             // Where it is cut depends on the input, so that an input says everything.
             let sum: usize = input.iter().map(|byte| usize::from(*byte)).sum();
-            client.try_send_cut(input, sum % (input.len() + 1));
+            client.try_send_in_pieces(input, &[sum % (input.len() + 1)]);
             client.half_close();
             let answer = client.try_rest().expect("the client is closed");
             // Whoever speaks HTTP is closed at once; what was accepted before that is on its way.

@@ -26,14 +26,14 @@ pub(super) fn hello(request: &Request<'_>, client: &mut Client, env: &Env<'_>, o
             login = Some((request.arg(at + 1), request.arg(at + 2)));
             at += 3;
         } else if option.eq_ignore_ascii_case(b"setname") && at + 1 < request.len() {
+            if !is_name(request.arg(at + 1)) {
+                return encode::error(out, NAME_ERROR);
+            }
             name = Some(request.arg(at + 1));
             at += 2;
         } else {
             return quoting_error(out, "ERR Syntax error in HELLO option '", option, "'");
         }
-    }
-    if name.is_some_and(|name| !is_name(name)) {
-        return encode::error(out, NAME_ERROR);
     }
     match login {
         Some((user, password)) if !may_enter(user, password, env) => {

@@ -56,6 +56,10 @@ const ASKED_ALONE: &str =
 /// What every other command gets until the client has authenticated.
 pub const NOAUTH: &str = "NOAUTH Authentication required.";
 
+/// The same for EXEC.
+pub const NOAUTH_EXEC: &str =
+    "EXECABORT Transaction discarded because of: NOAUTH Authentication required.";
+
 /// Whether a client that has not authenticated may use this.
 pub fn before_auth(command: Local) -> bool {
     matches!(
@@ -80,9 +84,13 @@ pub fn answer(
             return Effect::Close;
         }
         Local::Reset => {
+            // It ends CLIENT REPLY OFF, but has no reply itself behind SKIP.
+            let was_off = client.replies == Replies::Off;
             client.reset(env.password.is_none());
             encode::simple(out, "RESET");
-            return Effect::ReplyAlways;
+            if was_off {
+                return Effect::ReplyAlways;
+            }
         }
         Local::Hello => access::hello(request, client, env, out),
         Local::Auth => access::auth(request, client, env, out),

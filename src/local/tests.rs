@@ -184,7 +184,7 @@ fn with_the_password_access_lasts_until_reset() {
         assert_eq!(proxy.client.access(), Access::Granted);
         assert_eq!(
             proxy.run(Local::Reset, &["RESET"]),
-            ("+RESET|".into(), Effect::ReplyAlways)
+            ("+RESET|".into(), Effect::Reply)
         );
         assert_eq!(
             (proxy.client.access(), proxy.client.proto()),
@@ -330,8 +330,15 @@ fn replies_can_be_turned_off_and_on() {
     assert_eq!(proxy.client.begin_command(), Replies::SkipNext);
     assert_eq!(proxy.client.begin_command(), Replies::On);
     assert_eq!(proxy.says(Local::ClientReply, "CLIENT REPLY OFF"), "");
-    proxy.says(Local::Reset, "RESET");
+    let reset = |proxy: &mut Proxy| {
+        let before = proxy.client.begin_command();
+        (before, proxy.run(Local::Reset, &["RESET"]).1)
+    };
+    assert_eq!(reset(&mut proxy), (Replies::Off, Effect::ReplyAlways));
     assert_eq!(proxy.client.begin_command(), Replies::On);
+    proxy.says(Local::ClientReply, "CLIENT REPLY SKIP");
+    let skipped = (Replies::SkipNext, Effect::Reply);
+    assert_eq!(reset(&mut proxy), skipped, "not answered");
 }
 
 #[test]

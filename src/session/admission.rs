@@ -46,3 +46,12 @@ impl Session {
         self.context.shared.server.load().name == "valkey"
     }
 }
+
+/// In the words of the servers, to whom an EXEC that is refused is a transaction that is aborted.
+#[cold]
+pub(super) fn unauthenticated(command: &Command) -> &'static str {
+    match &*command.name {
+        "exec" => local::NOAUTH_EXEC,
+        _ => local::NOAUTH,
+    }
+}

@@ -1,5 +1,6 @@
 //! One decoded command: look it up, plan it, send it or answer it.
 
+use super::admission::unauthenticated;
 use super::replies::{About, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
@@ -86,7 +87,7 @@ impl Session {
         }
         about.silent = state.client.begin_command() != Replies::On;
         if state.client.access() == Access::Asked && !self.allowed_before_auth(command, &plan) {
-            return self.refuse(state, about, local::NOAUTH);
+            return self.refuse(state, about, unauthenticated(command));
         }
         if state.subscriptions.is_some()
             && let Some(taken) = self.while_subscribed(state, command, &plan, about, &request)

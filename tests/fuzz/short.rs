@@ -5,6 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
 use super::mutate::Mutator;
 use crate::support::{Scenario, show};
 
@@ -42,12 +45,22 @@ impl Length {
     }
 }
 
+/// What the inputs behind those of the corpus are.
+#[derive(Clone, Copy)]
+pub enum Inputs<'a> {
+    /// Mutations of the corpus, with these words.
+    Mutated(&'a [&'a str]),
+    /// Drawn anew.
+    #[allow(dead_code, reason = "by tests/fuzz_direct.rs only")]
+    Drawn(fn(&mut StdRng) -> Vec<u8>),
+}
+
 /// Runs a target and records the row of it.
 pub fn run(
     name: &str,
     title: &str,
     servers: &str,
-    words: &[&str],
+    inputs: Inputs<'_>,
     length: Length,
     mut body: impl FnMut(&[u8]),
 ) {
@@ -60,22 +73,31 @@ pub fn run(
     for input in &corpus {
         one(name, "of the corpus", input, &mut body);
     }
+    let words = match inputs {
+        Inputs::Mutated(words) => words,
+        Inputs::Drawn(_) => &[],
+    };
     let mut mutator = Mutator::new(seed, &corpus, words);
-    let mut inputs = 0;
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut make = || match inputs {
+        Inputs::Mutated(_) => mutator.input(),
+        Inputs::Drawn(draw) => draw(&mut rng),
+    };
+    let mut count = 0;
     let goes_on = |inputs: usize| match length {
         Length::Inputs(all) => inputs < all,
         Length::Time(all) => !inputs.is_multiple_of(CLOCK_EVERY) || since.elapsed() < all,
     };
-    while goes_on(inputs) {
-        inputs += 1;
+    while goes_on(count) {
+        count += 1;
         one(
             name,
-            &format!("number {inputs} of seed {seed}"),
-            &mutator.input(),
+            &format!("number {count} of seed {seed}"),
+            &make(),
             &mut body,
         );
     }
-    row.figure("inputs", corpus.len() + inputs);
+    row.figure("inputs", corpus.len() + count);
     row.figure("time", format!("{:.1} s", since.elapsed().as_secs_f64()));
     row.passed();
 }

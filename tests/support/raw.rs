@@ -52,11 +52,15 @@ impl RawClient {
         self.send(&bytes[from..]);
     }
 
-    /// The same with one cut; the other side may have seen enough and gone.
-    pub fn try_send_cut(&mut self, bytes: &[u8], cut: usize) {
-        let (first, second) = bytes.split_at(cut);
-        let sent = self.stream.write_all(first);
-        let _ = sent.and_then(|()| self.stream.write_all(second));
+    /// The same; the other side may have seen enough and gone.
+    pub fn try_send_in_pieces(&mut self, bytes: &[u8], cuts: &[usize]) {
+        let mut from = 0;
+        for &cut in cuts.iter().chain([&bytes.len()]) {
+            if from < cut && self.stream.write_all(&bytes[from..cut]).is_err() {
+                return;
+            }
+            from = from.max(cut);
+        }
     }
 
     /// One reply, as the bytes that came.

@@ -1,0 +1,256 @@
+//! Where the answer through slotway may be another one than a plain server's: the table, and what no two servers have in
+//! common.
+
+use crate::reading::{Next, next};
+
+/// Two answers to the same bytes, from the first reply on that is not the same.
+pub struct Case<'a> {
+    pub server: &'static str,
+    /// What was sent.
+    pub input: &'a [u8],
+    pub direct: Vec<u8>,
+    pub proxied: Vec<u8>,
+}
+
+/// A row.
+pub struct Difference {
+    /// What is different, for the record.
+    pub what: &'static str,
+    /// The reason.
+    #[allow(dead_code, reason = "for the reader")]
+    pub why: &'static str,
+    is: fn(&Case<'_>) -> bool,
+}
+
+/// Everything that is different on purpose. After one the rest of the answer is not compared: the states differ.
+const DIFFERENCES: &[Difference] = &[
+    Difference {
+        what: "an argument without CRLF behind it",
+        why: "servers skip two bytes, whatever they are: where the next request begins would be a guess",
+        is: |case| {
+            case.proxied == b"-ERR Protocol error: expected CRLF after bulk string\r\n"
+                && case.fault() == Some(Fault::NoCrlf)
+        },
+    },
+    Difference {
+        what: "a length whose CR no LF follows",
+        why: "servers skip the byte, whatever it is: the same",
+        is: |case| {
+            let invalid = [
+                &b"-ERR Protocol error: invalid multibulk length\r\n"[..],
+                b"-ERR Protocol error: invalid bulk length\r\n",
+            ];
+            invalid.contains(&&case.proxied[..]) && case.fault() == Some(Fault::NoLf)
+        },
+    },
+    Difference {
+        what: "more behind a closing quote in an inline request",
+        why: "Valkey 9.1 takes it for a part of the argument, a form feed too; Redis 7.0 refuses it, and so does slotway",
+        is: |case| {
+            let refusal = b"-ERR Protocol error: unbalanced quotes in request\r\n";
+            let is_refused = case.proxied == refusal && case.fault().is_some();
+            let spaces = [b"\"\x0b", b"\"\x0c", b"'\x0b", b"'\x0c"];
+            let has_space = spaces
+                .iter()
+                .any(|space| find(case.input, *space).is_some());
+            case.server == "valkey" && (is_refused || has_space)
+        },
+    },
+    Difference {
+        what: "the byte 255 in an inline request",
+        why: "Valkey 9.1 leaves it out, in quotes too; Redis 7.0 and slotway keep it",
+        is: |case| case.server == "valkey" && case.input.contains(&0xff),
+    },
+    Difference {
+        what: "a zero byte in a length",
+        why: "servers take it for the end of what has come, and wait for more, up to 64 KB: nothing could mend it",
+        is: |case| {
+            let is_refused = case.proxied.starts_with(b"-ERR Protocol error: ");
+            is_refused
+                && case.direct.is_empty()
+                && case.input.contains(&0)
+                && case.fault().is_some()
+        },
+    },
+    Difference {
+        what: "the name in a HELLO that is refused",
+        why: "Redis 7.0 gives it to the client before it refuses, Valkey 9.1 and slotway do nothing of what they refuse",
+        is: |case| {
+            let is_none =
+                case.proxied.starts_with(b"$-1\r\n") || case.proxied.starts_with(b"_\r\n");
+            let input = case.input.to_ascii_lowercase();
+            case.server == "redis"
+                && is_none
+                && case.direct.starts_with(b"$")
+                && find(&input, b"setname").is_some()
+                && find(&input, b"getname").is_some()
+        },
+    },
+    Difference {
+        what: "more than 1,048,576 arguments",
+        why: "limits.arguments; servers take up to 2,147,483,647 once a client is authenticated",
+        is: |case| {
+            case.proxied == b"-ERR Protocol error: invalid multibulk length\r\n"
+                && case.fault() == Some(Fault::TooMany)
+        },
+    },
+    Difference {
+        what: "an argument of 512 MB",
+        why: "limits.request, 512 MB too, counts the whole request",
+        is: |case| case.proxied == b"-ERR Protocol error: request larger than limits.request\r\n",
+    },
+    Difference {
+        what: "replies before a POST or Host:",
+        why: "servers drop those that are not written yet; here some may be on their way to the client",
+        is: |case| {
+            let input = case.input.to_ascii_lowercase();
+            let says = |word: &[u8]| find(&input, word).is_some();
+            case.direct.is_empty() && (says(b"post") || says(b"host:"))
+        },
+    },
+    Difference {
+        what: "keys of several slots between MULTI and EXEC",
+        why: "a transaction runs on one node",
+        is: |case| {
+            let text = b"-CROSSSLOT Keys in request don't hash to the same slot (slotway: ";
+            case.proxied.starts_with(text)
+        },
+    },
+    Difference {
+        what: "HELLO with the other version inside MULTI",
+        why: "a transaction runs on a connection that all clients of one version share",
+        is: |case| {
+            let text = b"-ERR slotway: 'hello' cannot switch the protocol inside MULTI;";
+            case.proxied.starts_with(text)
+        },
+    },
+    Difference {
+        what: "HELLO with the other version between WATCH and EXEC",
+        why: "the watch is on a connection of the version before; EXEC answers nil, as if a key had changed",
+        is: |case| {
+            let input = case.input.to_ascii_lowercase();
+            let says = |word: &[u8]| find(&input, word).is_some();
+            let is_nil = case.proxied.starts_with(b"*-1\r\n") || case.proxied.starts_with(b"_\r\n");
+            is_nil && case.direct.starts_with(b"*") && says(b"watch") && says(b"hello")
+        },
+    },
+    Difference {
+        what: "SUBSCRIBE and its family inside MULTI",
+        why: "a transaction runs on a connection that all clients share",
+        is: |case| {
+            let text = case.proxied.strip_prefix(b"-ERR slotway: '");
+            text.is_some_and(|text| {
+                text.windows(8).take(16).any(|word| word == b"ubscribe")
+                    && text
+                        .windows(28)
+                        .any(|words| words == b"cannot be used inside MULTI;")
+            })
+        },
+    },
+    Difference {
+        what: "CLIENT REPLY inside MULTI",
+        why: "it is slotway that keeps replies back, and EXEC's are the server's",
+        is: |case| {
+            case.proxied
+                .starts_with(b"-ERR Command not allowed inside a transaction")
+                || case
+                    .proxied
+                    .starts_with(b"-ERR Command 'client|reply' not allowed inside a transaction")
+        },
+    },
+];
+
+/// The row that explains it.
+pub fn of(case: &Case<'_>) -> Option<&'static Difference> {
+    DIFFERENCES.iter().find(|row| (row.is)(case))
+}
+
+/// `limits.arguments`.
+const ARGUMENTS_MAX: i32 = 1_048_576;
+
+/// What is wrong with the first request that is none, by the letter of the protocol.
+#[derive(PartialEq, Eq)]
+enum Fault {
+    /// No CRLF behind an argument.
+    NoCrlf,
+    /// A length whose CR no LF follows.
+    NoLf,
+    /// More arguments than slotway takes, and fewer than a server does not.
+    TooMany,
+    /// Anything else.
+    Other,
+}
+
+impl Case<'_> {
+    fn fault(&self) -> Option<Fault> {
+        let mut rest = self.input;
+        loop {
+            // Limits before the password are the same for both.
+            match next(rest, true) {
+                Next::Request(_, taken) | Next::Nothing(taken) => rest = &rest[taken..],
+                Next::Incomplete => return None,
+                Next::Broken => return Some(fault_of(rest)),
+            }
+        }
+    }
+}
+
+fn fault_of(mut rest: &[u8]) -> Fault {
+    while let (Some(kind @ (b'*' | b'$')), Some(end)) = (rest.first(), find(rest, b"\r")) {
+        if rest.get(end + 1) != Some(&b'\n') {
+            return Fault::NoLf;
+        }
+        let digits = std::str::from_utf8(&rest[1..end]).unwrap_or_default();
+        rest = &rest[end + 2..];
+        if *kind == b'*' {
+            match digits.parse::<i32>() {
+                Ok(count) if count > ARGUMENTS_MAX => return Fault::TooMany,
+                _ => continue,
+            }
+        }
+        let Ok(len) = digits.parse::<usize>() else {
+            return Fault::Other;
+        };
+        match rest.get(len..len + 2) {
+            Some(b"\r\n") => rest = &rest[len + 2..],
+            Some(_) => return Fault::NoCrlf,
+            None => return Fault::Other,
+        }
+    }
+    Fault::Other
+}
+
+/// Where the server says that a module is built in.
+const PATH: &[u8] = b"$4\r\npath\r\n$3\r\nlua\r\n";
+const NO_PATH: &[u8; 16] = b"$4\r\npath\r\n$0\r\n\r\n";
+
+/// A reply without the number of the connection, without where the file of a built-in module is, and without the names in the
+/// answers to UNSUBSCRIBE from all, which come in the order of a hash table.
+pub fn normal(reply: &[u8]) -> Vec<u8> {
+    let mut reply = reply.to_vec();
+    replace_line(&mut reply, b"$2\r\nid\r\n:", b"0");
+    while let Some(at) = find(&reply, PATH) {
+        reply.splice(at..at + PATH.len(), *NO_PATH);
+    }
+    for kind in ["unsubscribe", "punsubscribe", "sunsubscribe"] {
+        let head = format!("${}\r\n{kind}\r\n$1\r\n", kind.len());
+        replace_line(&mut reply, head.as_bytes(), b"?");
+    }
+    reply
+}
+
+/// Another line in place of each behind `head`.
+fn replace_line(reply: &mut Vec<u8>, head: &[u8], with: &[u8]) {
+    let mut at = 0;
+    while let Some(found) = find(&reply[at..], head) {
+        let start = at + found + head.len();
+        let len = reply[start..].windows(2).position(|w| w == b"\r\n");
+        let Some(len) = len else { return };
+        reply.splice(start..start + len, with.iter().copied());
+        at = start;
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|w| w == what)
+}
