@@ -76,9 +76,6 @@ impl Findings {
         patience: Duration,
     ) -> Outcome {
         let kind = kind(text);
-        if text.contains("unreachable") {
-            eprintln!("DEBUG {text} {after:?}");
-        }
         *self.errors.entry((keys, kind.clone())).or_default() += 1;
         match (kind.as_str(), keys) {
             ("MOVED" | "ASK", _) | ("TRYAGAIN", Keys::One | Keys::Script) => {

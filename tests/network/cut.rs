@@ -28,26 +28,11 @@ fn silence_and_reset_on_redis() {
     within("network::cut::silence_and_reset_on_redis", |net| {
         let scene = Scene::set(net, &redis());
         for round in 0..rounds(1) {
-            cut(
-                &scene,
-                "all packets to a primary dropped",
-                Fault::Silence,
-                round,
-            );
-            cut(
-                &scene,
-                "connections to a primary refused",
-                Fault::Reset,
-                round,
-            );
+            cut(&scene, Fault::Silence, round);
+            cut(&scene, Fault::Reset, round);
             if is_long() {
-                cut(
-                    &scene,
-                    "a primary's host unreachable",
-                    Fault::Unreachable,
-                    round,
-                );
-                cut(&scene, "replies of a primary dropped", Fault::Mute, round);
+                cut(&scene, Fault::Unreachable, round);
+                cut(&scene, Fault::Mute, round);
                 host_gone(&scene, round);
             }
         }
@@ -62,18 +47,8 @@ fn connections_and_host_on_valkey() {
             connections_cut(&scene, round);
             host_gone(&scene, round);
             if is_long() {
-                cut(
-                    &scene,
-                    "all packets to a primary dropped",
-                    Fault::Silence,
-                    round,
-                );
-                cut(
-                    &scene,
-                    "connections to a primary refused",
-                    Fault::Reset,
-                    round,
-                );
+                cut(&scene, Fault::Silence, round);
+                cut(&scene, Fault::Reset, round);
             }
         }
     });
@@ -100,7 +75,13 @@ fn end(scene: &Scene<'_>, mut scenario: Scenario, load: Load, wrong: &[Wrong]) {
 }
 
 /// A cut that the cluster does not notice.
-fn cut(scene: &Scene<'_>, what: &str, fault: Fault, round: usize) {
+fn cut(scene: &Scene<'_>, fault: Fault, round: usize) {
+    let what = match fault {
+        Fault::Silence => "all packets to a primary dropped",
+        Fault::Reset => "connections to a primary refused",
+        Fault::Unreachable => "a primary's host unreachable",
+        Fault::Mute => "replies of a primary dropped",
+    };
     let (mut scenario, load) = begin(scene, what, round);
     let node = scene.stage.cluster.addr(scene.victim());
     let at = Instant::now();
