@@ -10,14 +10,24 @@
     reason = "in a helper of a test, too, to fail is to panic"
 )]
 
+#[path = "simulation/channels.rs"]
+mod channels;
 #[path = "simulation/cluster.rs"]
 mod cluster;
+#[path = "simulation/gauges.rs"]
+mod gauges;
+#[path = "simulation/history.rs"]
+mod history;
 #[path = "simulation/network.rs"]
 mod network;
 #[path = "simulation/oracle.rs"]
 mod oracle;
+#[path = "simulation/peer.rs"]
+mod peer;
 #[path = "simulation/plan.rs"]
 mod plan;
+#[path = "simulation/request.rs"]
+mod request;
 #[path = "simulation/rng.rs"]
 mod rng;
 #[path = "simulation/run.rs"]
@@ -36,7 +46,11 @@ use scenario::Scenario;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Seeds that have shown a fault of the proxy once.
-const KEPT: &[u64] = &[];
+const KEPT: &[u64] = &[
+    // An answer that was asked for before a MOVED undid it: the former owner had risen in epoch for another slot.
+    480, // A proxy that was told to end took no notice of new maps, not even of the first.
+    774,
+];
 
 /// The first seed of the short form, how many there are, and how long they may take.
 const SHORT: (u64, u64, Duration) = (1, 2_000, Duration::from_secs(20));

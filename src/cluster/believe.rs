@@ -7,7 +7,7 @@
 //! - what a node says about its own slots refutes what others say about them under no higher epoch;
 //! - a failed node never wins over another claimant;
 //! - a slot is not given up because one node does not list it: that takes a majority of those asked;
-//! - a slot patched by MOVED stays patched until an answer confirms it or has a higher epoch;
+//! - a slot patched by MOVED stays patched until a later answer confirms it or has a higher epoch;
 //! - a node that nobody names is forgotten after [`FORGET_AFTER`].
 
 use super::view::{ClusterState, Health, Role, View};
@@ -62,8 +62,8 @@ struct Owner {
 enum Told {
     /// By an answer.
     Answer,
-    /// By a MOVED at this time, not confirmed by an answer yet.
-    Moved(Instant),
+    /// By a MOVED, not confirmed by an answer yet: when, and by whom, the owner until then.
+    Moved { at: Instant, by: u16 },
 }
 
 /// What became of a MOVED.
@@ -152,14 +152,17 @@ impl Belief {
         self.owners[slot.index()] = Some(Owner {
             node: node as u16,
             epoch,
-            told: Told::Moved(now),
+            told: Told::Moved {
+                at: now,
+                by: before.map_or(NOBODY, |o| o.node),
+            },
         });
         Patched::Applied
     }
 
     /// How many slots were patched by MOVED and not confirmed yet.
     pub fn unconfirmed(&self) -> usize {
-        let moved = |o: &&Owner| matches!(o.told, Told::Moved(_));
+        let moved = |o: &&Owner| matches!(o.told, Told::Moved { .. });
         self.owners.iter().flatten().filter(moved).count()
     }
 
@@ -218,6 +221,9 @@ impl Belief {
         for owner in &mut self.owners {
             *owner = owner.and_then(|mut o| {
                 o.node = at[o.node as usize];
+                if let Told::Moved { by, .. } = &mut o.told {
+                    *by = at.get(usize::from(*by)).copied().unwrap_or(NOBODY);
+                }
                 (o.node != NOBODY).then_some(o)
             });
         }
@@ -363,9 +369,9 @@ impl Weighed {
     /// Who owns `slot`, of those who claim it and the one who was believed to.
     fn decide(&self, slot: usize, standing: Option<Owner>, known: &[KnownNode]) -> Option<Owner> {
         let Some(standing) = standing else {
-            return self.best(slot).map(Claim::owner);
+            return self.best(slot, None).map(Claim::owner);
         };
-        let Some(best) = self.best(slot) else {
+        let Some(best) = self.best(slot, Some(standing)) else {
             return self.unclaimed(slot, standing, known);
         };
         if best.node.0 == standing.node {
@@ -377,13 +383,14 @@ impl Weighed {
         let node = &known[usize::from(standing.node)];
         let wins = match standing.told {
             _ if self.gone(standing, known) => true,
-            Told::Moved(at) if at >= self.began => best.epoch > standing.epoch,
-            Told::Moved(_) if self.refuted(standing.node, slot, node.epoch, None) => true,
+            // Asked before: the next round decides, which is due soon.
+            Told::Moved { at, .. } if at >= self.began => false,
+            Told::Moved { .. } if self.refuted(standing.node, slot, node.epoch, None) => true,
             Told::Answer if self.refuted(standing.node, slot, standing.epoch, None) => true,
             _ if best.working && self.failed[usize::from(standing.node)] => true,
             _ if !best.working && !self.failed[usize::from(standing.node)] => false,
             _ if best.epoch > standing.epoch => true,
-            Told::Moved(_) => false,
+            Told::Moved { .. } => false,
             // No epochs, or two nodes that took the same one: the clearer majority.
             Told::Answer => {
                 best.epoch == standing.epoch && best.votes > self.votes(slot, standing.node)
@@ -398,7 +405,7 @@ impl Weighed {
         let nobody = self.votes(slot, NOBODY);
         let agreed = nobody >= AGREEING_MIN && nobody * 2 > self.asked;
         let node = usize::from(standing.node);
-        let patched = matches!(standing.told, Told::Moved(_)) && self.named[node];
+        let patched = matches!(standing.told, Told::Moved { .. }) && self.named[node];
         let keep = patched || (!agreed && !self.expired(node, known));
         keep.then_some(standing)
     }
@@ -420,7 +427,17 @@ impl Weighed {
             .count()
     }
 
-    fn best(&self, slot: usize) -> Option<Claim> {
+    /// The best claim. Of a slot that was patched, nobody but the two nodes concerned is heard who says that it is still
+    /// where it was: that node's epoch may have risen, for other slots, before it gave this one up.
+    fn best(&self, slot: usize, standing: Option<Owner>) -> Option<Claim> {
+        let (gave_up, heard) = match standing {
+            Some(Owner {
+                node,
+                told: Told::Moved { by, .. },
+                ..
+            }) => (by, self.own[node as usize]),
+            _ => (NOBODY, None),
+        };
         let mut best: Option<Claim> = None;
         for (at, claims) in self.claims.iter().enumerate() {
             let node = claims.owners[slot];
@@ -434,7 +451,8 @@ impl Weighed {
                 votes: self.votes(slot, node),
                 node: std::cmp::Reverse(node),
             };
-            if !self.refuted(node, slot, claim.epoch, Some(at)) {
+            let is_past = node == gave_up && ![self.own[number], heard].contains(&Some(at));
+            if !is_past && !self.refuted(node, slot, claim.epoch, Some(at)) {
                 best = best.max(Some(claim));
             }
         }

@@ -102,6 +102,8 @@ pub struct SlotMap {
     version: u64,
     owners: Box<[u16; SLOTS]>,
     nodes: Vec<Node>,
+    /// Found once, when the map is built: every worker asks for them ten times a second.
+    primaries: Vec<NodeIndex>,
 }
 
 impl SlotMap {
@@ -142,14 +144,7 @@ impl SlotMap {
 
     /// The primaries that own at least one slot, in the order of their first slot.
     pub fn primaries(&self) -> Vec<NodeIndex> {
-        let mut seen = vec![false; self.nodes.len()];
-        let mut found = Vec::new();
-        for &owner in self.owners.iter().filter(|&&o| o != UNOWNED) {
-            if !std::mem::replace(&mut seen[owner as usize], true) {
-                found.push(NodeIndex(owner));
-            }
-        }
-        found
+        self.primaries.clone()
     }
 
     /// The replicas of `primary`.
@@ -245,8 +240,16 @@ impl SlotMapBuilder {
 
     /// The finished map.
     pub fn build(self, version: u64) -> SlotMap {
+        let mut seen = vec![false; self.nodes.len()];
+        let mut primaries = Vec::new();
+        for &owner in self.owners.iter().filter(|&&o| o != UNOWNED) {
+            if !std::mem::replace(&mut seen[owner as usize], true) {
+                primaries.push(NodeIndex(owner));
+            }
+        }
         SlotMap {
             version,
+            primaries,
             owners: self.owners,
             nodes: self.nodes,
         }

@@ -86,15 +86,17 @@ impl Proxy {
         &self.metrics
     }
 
-    /// Reads no more commands, answers those that were read, and ends.
-    pub async fn drain(self) {
-        for worker in &self.workers {
+    /// Reads no more commands, answers those that were read, and ends; no client may connect any more.
+    pub fn drain(&mut self) -> impl Future<Output = ()> + use<> {
+        for worker in self.workers.drain(..) {
             let _ = worker.mailbox.try_send(ToWorker::Drain);
         }
-        drop(self.workers);
-        for task in self.tasks {
-            // A worker that panicked is reported by the panic itself.
-            let _ = task.await;
+        let tasks = std::mem::take(&mut self.tasks);
+        async move {
+            for task in tasks {
+                // A worker that panicked is reported by the panic itself.
+                let _ = task.await;
+            }
         }
     }
 }

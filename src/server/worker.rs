@@ -252,6 +252,7 @@ impl Worker {
         self.sessions.close();
         let grace = self.setup.shared.config.timeouts.drain;
         let sessions = self.sessions.clone();
+        let map_changed = self.setup.map_changed.clone();
         let upkeep = async {
             let mut due = tokio::time::interval(UPKEEP_EVERY);
             loop {
@@ -262,6 +263,8 @@ impl Worker {
                         self.drain();
                         self.upkeep();
                     }
+                    // What waits for a slot's owner is served as before.
+                    () = map_changed.notified() => self.context.refresh(),
                     Some(errand) = self.setup.errands.recv() => errand(&self.context),
                 }
             }

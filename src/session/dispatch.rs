@@ -55,7 +55,7 @@ impl Session {
     }
 
     /// Takes one command.
-    #[inline]
+    #[inline(always)] // every request passes here; left to itself the compiler keeps it out of line, now and then
     pub(super) fn dispatch(self: &Rc<Self>, batch: &Batch<'_>, request: Request<'_>) -> Taken {
         let state = &mut *self.state.borrow_mut();
         let mut about = About {

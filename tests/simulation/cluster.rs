@@ -1,7 +1,9 @@
 //! The model of a cluster: nodes that know the truth sooner or later, slots that move key by key, and strict answers. A
 //! node that does not own a slot executes nothing of it, and one that imports it wants ASKING, each time.
 
-use crate::wire::{self, NIL, OK, array, bulk, integer};
+use crate::peer::{Blocked, Peer, Words};
+use crate::plan::Reach;
+use crate::wire::{OK, Proto, array, bulk, integer};
 use slotway::cluster::Slot;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,17 +47,9 @@ pub struct Node {
     pub view: Rc<View>,
 }
 
-/// State of a connection as its node has it.
-#[derive(Default)]
-pub struct Peer {
-    asking: bool,
-    queue: Option<Vec<Vec<Vec<u8>>>>,
-    refused: bool,
-}
-
 /// What a node has done.
 pub struct Executed {
-    pub words: Vec<Vec<u8>>,
+    pub words: Words,
     pub reply: Vec<u8>,
     pub segment: usize,
 }
@@ -68,8 +62,14 @@ pub struct Cluster {
     pub moving: Vec<Option<usize>>,
     /// Of each shard.
     pub stores: Vec<BTreeMap<Vec<u8>, Value>>,
+    /// How often a key was changed: what WATCH goes by.
+    versions: BTreeMap<Vec<u8>, u64>,
     /// The last command was carried out; drained by the world.
     pub executed: Vec<Executed>,
+    /// Commands that published; drained by the world.
+    pub published: Vec<Words>,
+    /// What no node should have been asked for.
+    pub odd: Option<String>,
 }
 
 /// A node's answer to a command with keys, before it is executed.
@@ -114,7 +114,10 @@ impl Cluster {
             nodes: (0..shards * (replicas + 1)).map(node).collect(),
             moving: vec![None; segments.len()],
             stores: vec![BTreeMap::new(); shards],
+            versions: BTreeMap::new(),
             executed: Vec::new(),
+            published: Vec::new(),
+            odd: None,
             segments,
             truth,
         }
@@ -147,6 +150,8 @@ impl Cluster {
             && let Some(value) = self.stores[from].remove(key)
         {
             self.stores[to].insert(key.clone(), value);
+            // It is deleted where it was.
+            self.touch(key);
         }
     }
 
@@ -171,8 +176,16 @@ impl Cluster {
         Some((from, to))
     }
 
-    /// One command of a connection.
-    pub fn command(&mut self, at: usize, peer: &mut Peer, words: Vec<Vec<u8>>) -> Vec<u8> {
+    fn touch(&mut self, key: &[u8]) {
+        *self.versions.entry(key.to_vec()).or_default() += 1;
+    }
+
+    fn version(&self, key: &[u8]) -> u64 {
+        self.versions.get(key).copied().unwrap_or_default()
+    }
+
+    /// One command of a connection. Without a reply if it waits now, or is answered by pushes.
+    pub fn command(&mut self, at: usize, peer: &mut Peer, words: Words) -> Vec<u8> {
         let name = words[0].to_ascii_uppercase();
         let reply = self.dispatch(at, peer, &name, words);
         if peer.queue.is_none() && name != b"ASKING" {
@@ -181,17 +194,34 @@ impl Cluster {
         reply
     }
 
-    fn dispatch(
-        &mut self,
-        at: usize,
-        peer: &mut Peer,
-        name: &[u8],
-        words: Vec<Vec<u8>>,
-    ) -> Vec<u8> {
+    fn dispatch(&mut self, at: usize, peer: &mut Peer, name: &[u8], words: Words) -> Vec<u8> {
         match name {
             b"PING" => b"+PONG\r\n".to_vec(),
-            b"HELLO" => b"*6\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$7\r\nmodules\r\n*0\r\n".to_vec(),
+            b"HELLO" => peer.hello(&words[1]),
+            b"CLIENT" if words[1].eq_ignore_ascii_case(b"ID") => integer(peer.number as i64),
             b"CLIENT" => OK.to_vec(),
+            b"SUBSCRIBE" | b"UNSUBSCRIBE" | b"SUNSUBSCRIBE" => peer.subscription(name, &words[1..]),
+            b"SSUBSCRIBE" | b"SPUBLISH" => match self.away(at, &words[1]) {
+                Some(error) => format!("-{error}\r\n").into_bytes(),
+                None if name == b"SSUBSCRIBE" => peer.subscription(name, &words[1..]),
+                None => self.message(words),
+            },
+            b"PUBLISH" => self.message(words),
+            b"UNWATCH" => {
+                peer.watched.clear();
+                OK.to_vec()
+            }
+            b"WATCH" => match self.leave(at, peer.asking, &[&words]) {
+                Leave::Refuse(error) => format!("-{error}\r\n").into_bytes(),
+                Leave::Execute => {
+                    if !peer.watched.is_empty() {
+                        self.odd = Some("WATCH where another client's watch was left".into());
+                    }
+                    let watch = |key: &Vec<u8>| (key.clone(), self.version(key));
+                    peer.watched = words[1..].iter().map(watch).collect();
+                    self.done(words, OK)
+                }
+            },
             b"CONFIG" => array(&[bulk(b"cluster-node-timeout"), bulk(b"1000")]),
             b"INFO" => bulk(b"redis_version:7.0.15\r\n"),
             b"COMMAND" => b"-NOPERM no\r\n".to_vec(),
@@ -201,7 +231,10 @@ impl Cluster {
                 OK.to_vec()
             }
             b"DISCARD" => match peer.queue.take() {
-                Some(_) => OK.to_vec(),
+                Some(_) => {
+                    peer.watched.clear();
+                    OK.to_vec()
+                }
                 None => b"-ERR DISCARD without MULTI\r\n".to_vec(),
             },
             b"MULTI" => {
@@ -220,10 +253,102 @@ impl Cluster {
                         queue.push(words);
                         b"+QUEUED\r\n".to_vec()
                     }
-                    None => self.execute(at, words),
+                    None if name == b"BLPOP" => self.pop(at, peer, words),
+                    None => self.execute(at, words, peer.proto),
                 },
             },
         }
+    }
+
+    fn message(&mut self, words: Words) -> Vec<u8> {
+        self.published.push(words.clone());
+        self.done(words, &integer(0))
+    }
+
+    /// Pops from the first key, or waits.
+    fn pop(&mut self, at: usize, peer: &mut Peer, words: Words) -> Vec<u8> {
+        if !peer.watched.is_empty() {
+            self.odd = Some("BLPOP where another client's watch was left".into());
+        }
+        let shard = self.nodes[at].shard;
+        let Some(Value::List(list)) = self.stores[shard].get_mut(&words[1]) else {
+            peer.blocked = Some(Blocked::new(words, peer.asking));
+            return Vec::new();
+        };
+        let element = list.remove(0);
+        if list.is_empty() {
+            self.stores[shard].remove(&words[1]);
+        }
+        self.touch(&words[1]);
+        let reply = array(&[bulk(&words[1]), bulk(&element)]);
+        self.done(words, &reply)
+    }
+
+    /// A waiting command is looked at again: its reply, if it has one now.
+    pub fn wake(&mut self, at: usize, peer: &mut Peer) -> Option<Vec<u8>> {
+        let blocked = peer.blocked.take()?;
+        let refusal = match self.leave(at, blocked.asking, &[&blocked.words]) {
+            // A server does not redirect a waiting client before the slot is gone.
+            Leave::Refuse(error) if error.starts_with("MOVED") => {
+                match self.nodes[at].view.primary[self.nodes[at].shard] == at {
+                    true => error,
+                    false => "UNBLOCKED force unblock from blocking operation, instance state \
+                              changed (master -> replica?)"
+                        .into(),
+                }
+            }
+            Leave::Refuse(error) if error.starts_with("CLUSTERDOWN") => error,
+            _ => {
+                let shard = self.nodes[at].shard;
+                if self.stores[shard].contains_key(&blocked.words[1]) {
+                    return Some(self.pop(at, peer, blocked.words));
+                }
+                peer.blocked = Some(blocked);
+                return None;
+            }
+        };
+        Some(format!("-{refusal}\r\n").into_bytes())
+    }
+
+    /// Sharded channels that a node does not serve any more.
+    pub fn lost_channels(&self, at: usize, peer: &Peer) -> Words {
+        let sharded = peer
+            .channels
+            .iter()
+            .filter(|(reach, _)| *reach == Reach::Shard);
+        let gone = |name: &&Vec<u8>| self.away(at, name).is_some();
+        sharded
+            .map(|(_, name)| name)
+            .filter(gone)
+            .cloned()
+            .collect()
+    }
+
+    /// Why a node does not serve a sharded channel.
+    fn away(&self, at: usize, name: &[u8]) -> Option<String> {
+        let node = &self.nodes[at];
+        let view = &node.view;
+        if node.state == State::Loading {
+            return Some("LOADING Redis is loading the dataset in memory".into());
+        }
+        let owner = view.owner[self.segment(name)];
+        if owner == node.shard && view.primary[owner] == at {
+            return None;
+        }
+        let slot = Slot::of(name).number();
+        Some(format!(
+            "MOVED {slot} {}",
+            self.nodes[view.primary[owner]].addr
+        ))
+    }
+
+    fn done(&mut self, words: Words, reply: &[u8]) -> Vec<u8> {
+        self.executed.push(Executed {
+            segment: self.segment(&words[1]),
+            words,
+            reply: reply.to_vec(),
+        });
+        reply.to_vec()
     }
 
     fn exec(&mut self, at: usize, peer: &mut Peer) -> Vec<u8> {
@@ -231,13 +356,20 @@ impl Cluster {
             return b"-ERR EXEC without MULTI\r\n".to_vec();
         };
         if peer.refused {
+            peer.watched.clear();
             return b"-EXECABORT Transaction discarded because of previous errors.\r\n".to_vec();
         }
         let all: Vec<&Vec<Vec<u8>>> = queue.iter().collect();
+        let watched = std::mem::take(&mut peer.watched);
         if let Leave::Refuse(error) = self.leave(at, peer.asking, &all) {
             return format!("-{error}\r\n").into_bytes();
         }
-        let replies: Vec<Vec<u8>> = queue.into_iter().map(|w| self.execute(at, w)).collect();
+        if watched.iter().any(|(key, seen)| self.version(key) != *seen) {
+            return peer.proto.nil_array().to_vec();
+        }
+        let proto = peer.proto;
+        let each = queue.into_iter().map(|w| self.execute(at, w, proto));
+        let replies: Vec<Vec<u8>> = each.collect();
         array(&replies)
     }
 
@@ -288,15 +420,18 @@ impl Cluster {
         Leave::Refuse(format!("MOVED {slot} {}", to(owner)))
     }
 
-    fn execute(&mut self, at: usize, words: Vec<Vec<u8>>) -> Vec<u8> {
+    fn execute(&mut self, at: usize, words: Words, proto: Proto) -> Vec<u8> {
         let shard = self.nodes[at].shard;
+        let key = words.get(1).cloned().unwrap_or_default();
+        if !matches!(&*words[0], b"GET" | b"GETRANGE" | b"MGET") {
+            self.touch(&key);
+        }
         let store = &mut self.stores[shard];
         let text = |value: Option<&Value>| match value {
             Some(Value::Text(text)) => bulk(text),
             Some(Value::List(_)) => b"-WRONGTYPE\r\n".to_vec(),
-            None => NIL.to_vec(),
+            None => proto.nil().to_vec(),
         };
-        let key = words.get(1).cloned().unwrap_or_default();
         let reply = match &*words[0].to_ascii_uppercase() {
             b"GET" => text(store.get(&key)),
             b"GETRANGE" => match store.get(&key) {
@@ -333,14 +468,17 @@ impl Cluster {
                     Value::Text(_) => b"-WRONGTYPE\r\n".to_vec(),
                 }
             }
+            // slotway's own: an element that it has no client for any more.
+            b"LPUSH" => {
+                let empty = Value::List(Vec::new());
+                if let Value::List(list) = store.entry(key).or_insert(empty) {
+                    list.insert(0, words[2].clone());
+                }
+                integer(1)
+            }
             odd => panic!("the model has no {:?}", String::from_utf8_lossy(odd)),
         };
-        self.executed.push(Executed {
-            segment: self.segment(&key),
-            words,
-            reply: reply.clone(),
-        });
-        reply
+        self.done(words, &reply)
     }
 
     fn about(&self, at: usize, what: &[u8]) -> Vec<u8> {
@@ -456,21 +594,9 @@ fn id(node: usize) -> String {
 fn keys_of(words: &[Vec<u8>]) -> Vec<&[u8]> {
     let rest = words[1..].iter().map(|w| &w[..]);
     match &*words[0].to_ascii_uppercase() {
-        b"MGET" => rest.collect(),
+        b"MGET" | b"WATCH" => rest.collect(),
+        b"BLPOP" => rest.take(2).collect(),
         b"MSET" => rest.step_by(2).collect(),
         _ => rest.take(1).collect(),
     }
-}
-
-/// The requests at the front of what a connection brought.
-pub fn requests(inbox: &mut Vec<u8>) -> Vec<Vec<Vec<u8>>> {
-    let (mut all, mut used) = (Vec::new(), 0);
-    while used < inbox.len()
-        && let Some((words, len)) = wire::request(&inbox[used..])
-    {
-        all.push(words);
-        used += len;
-    }
-    inbox.drain(..used);
-    all
 }

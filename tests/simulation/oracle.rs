@@ -3,22 +3,35 @@
 //! A command carries its number (in the value it writes, or in the range it reads), so that an execution can be told from
 //! another of the same command; INCR, which has no room for one, is known by the values it returned.
 
-use crate::plan::Op;
-use crate::wire::{self, NIL, OK};
+use crate::channels::Channels;
+use crate::plan::{Channel, Op, Reach};
+use crate::request::{RANGE_BASE, Request, request};
+use crate::wire::{self, OK, Proto};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A number is written so that no other number can be taken for it.
-const RANGE_BASE: usize = 1_000_000;
 
 pub struct Asked {
     pub client: usize,
     pub op: Op,
+    /// What the client speaks.
+    proto: Proto,
     pub keys: Vec<Vec<u8>>,
     /// Segments of its keys.
     segments: usize,
     /// Segment, name, reply.
     done: Vec<(usize, Vec<u8>, Vec<u8>)>,
     answer: Option<Answer>,
+    watch: Watch,
+}
+
+/// What became of a WATCH, for the EXEC behind it.
+#[derive(Default)]
+struct Watch {
+    /// How often the key had been written when a node executed it last.
+    seen: Option<usize>,
+    /// Its client was told so.
+    confirmed: bool,
+    /// The block was executed although the key had changed since.
+    broken: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +62,12 @@ pub struct Oracle {
     counters: BTreeMap<Vec<u8>, Counter>,
     /// Per client and key.
     latest: BTreeMap<(usize, Vec<u8>), Latest>,
+    /// How often what is watched was written.
+    writes: BTreeMap<Vec<u8>, usize>,
+    /// By client; the others speak RESP2.
+    protos: BTreeMap<usize, Proto>,
+    pub channels: Channels,
+    names: BTreeMap<Vec<u8>, Channel>,
     pub errors: usize,
     /// No error is allowed.
     pub strict: bool,
@@ -69,61 +88,26 @@ impl Oracle {
     /// A client sends a command: its number, its bytes, and how many replies it has.
     pub fn ask(&mut self, client: usize, op: Op, tags: &[String]) -> (usize, Vec<u8>, usize) {
         let number = self.asked.len();
-        let value = format!("n{number}").into_bytes();
-        let range = (RANGE_BASE + number).to_string();
-        let own = |tag: &usize| format!("{}s{client}", tags[*tag]).into_bytes();
-        let list = |tag: &usize| format!("{}l", tags[*tag]).into_bytes();
-        let mut out = Vec::new();
-        let mut put = |words: &[&[u8]]| wire::put_request(&mut out, words);
-        let (keys, replies) = match &op {
-            Op::Set(t) => {
-                put(&[b"SET", &own(t), &value]);
-                (vec![own(t)], 1)
+        if let Op::Hello(proto) = op {
+            self.protos.insert(client, proto);
+        }
+        let proto = self.protos.get(&client).copied().unwrap_or_default();
+        let Request {
+            bytes: out,
+            keys,
+            replies,
+        } = request(&op, client, number, tags);
+        match &op {
+            Op::Incr(_) => self.counters.entry(keys[0].clone()).or_default().asked += 1,
+            Op::Publish(channel) => {
+                self.names.insert(keys[0].clone(), *channel);
             }
-            Op::Read(t) => {
-                put(&[b"GETRANGE", &own(t), b"0", range.as_bytes()]);
-                (vec![own(t)], 1)
+            Op::Subscribe(channel) | Op::Unsubscribe(channel) => {
+                self.channels.asked(client, *channel);
+                self.names.insert(keys[0].clone(), *channel);
             }
-            Op::Get(t) => {
-                put(&[b"GET", &own(t)]);
-                (vec![own(t)], 1)
-            }
-            Op::Incr(t) => {
-                let key = format!("{}c", tags[*t]).into_bytes();
-                put(&[b"INCR", &key]);
-                self.counters.entry(key.clone()).or_default().asked += 1;
-                (vec![key], 1)
-            }
-            Op::Push(t) => {
-                put(&[b"RPUSH", &list(t), &value]);
-                (vec![list(t)], 1)
-            }
-            Op::Mset(all) => {
-                let keys: Vec<Vec<u8>> = all.iter().map(own).collect();
-                let pairs = keys.iter().flat_map(|k| [&k[..], &value]);
-                put(&[&b"MSET"[..]].into_iter().chain(pairs).collect::<Vec<_>>());
-                (keys, 1)
-            }
-            Op::Mget(all) => {
-                let keys: Vec<Vec<u8>> = all.iter().map(own).collect();
-                let words = [&b"MGET"[..]]
-                    .into_iter()
-                    .chain(keys.iter().map(|k| &k[..]));
-                put(&words.collect::<Vec<_>>());
-                (keys, 1)
-            }
-            Op::Multi(t) => {
-                put(&[b"MULTI"]);
-                put(&[b"SET", &own(t), &value]);
-                put(&[b"RPUSH", &list(t), &value]);
-                put(&[b"EXEC"]);
-                (vec![own(t)], 4)
-            }
-            Op::Ping => {
-                put(&[b"PING"]);
-                (vec![], 1)
-            }
-        };
+            _ => {}
+        }
         let tags: BTreeSet<&[u8]> = keys
             .iter()
             .filter_map(|k| k.split(|b| *b == b'}').next())
@@ -131,22 +115,18 @@ impl Oracle {
         self.asked.push(Asked {
             client,
             op,
+            proto,
             segments: tags.len(),
             keys,
             done: Vec::new(),
             answer: None,
+            watch: Watch::default(),
         });
         (number, out, replies)
     }
 
     /// A node has executed a command.
     pub fn executed(&mut self, words: &[Vec<u8>], reply: &[u8], segment: usize) -> Verdict {
-        let number = |word: &[u8]| -> Option<usize> {
-            std::str::from_utf8(word.strip_prefix(b"n")?)
-                .ok()?
-                .parse()
-                .ok()
-        };
         let number = match &words[0][..] {
             b"INCR" => {
                 let value = integer(reply).ok_or("INCR of no number")?;
@@ -154,16 +134,25 @@ impl Oracle {
                 counter.executed.insert(value);
                 return Ok(());
             }
-            b"SET" | b"RPUSH" | b"MSET" => number(&words[2]),
-            b"GETRANGE" => {
-                let last: Option<usize> = String::from_utf8_lossy(&words[3]).parse().ok();
-                last.map(|last| last - RANGE_BASE)
-            }
-            _ => return Ok(()),
+            _ => match number_of(words) {
+                Some(number) => number,
+                None => return Ok(()),
+            },
         };
-        let number = number.ok_or("a command without its number")?;
         let asked = &mut self.asked[number];
         let name = &words[0];
+        if name == b"WATCH" {
+            if !asked.watch.confirmed {
+                let writes = self.writes.get(&words[1]).copied();
+                asked.watch.seen = Some(writes.unwrap_or_default());
+            }
+            return Ok(());
+        }
+        if matches!(asked.op, Op::Watched(_)) {
+            let writes = self.writes.entry(words[1].clone()).or_default();
+            asked.watch.broken |= asked.watch.seen != Some(*writes);
+            *writes += 1;
+        }
         let read = matches!(asked.op, Op::Read(_));
         if asked.done.iter().any(|d| d.0 == segment && d.1 == *name) && !read {
             return Err(format!(
@@ -176,7 +165,12 @@ impl Oracle {
                 "command {number} was executed after its client was told that it was not"
             ));
         }
+        if let Op::Publish(channel) = asked.op {
+            self.channels.published(channel, number);
+        }
         let keys: Vec<&Vec<u8>> = match &name[..] {
+            // What waits is overtaken, and a channel is no key.
+            b"BLPOP" | b"PUBLISH" | b"SPUBLISH" => Vec::new(),
             b"MSET" => words[1..].iter().step_by(2).collect(),
             _ => vec![&words[1]],
         };
@@ -212,8 +206,32 @@ impl Oracle {
             return self.failed(number, reply);
         }
         let once = |n: usize| asked.done.len() == n;
+        let is_nothing = reply == asked.proto.nil_array();
+        let mut answer = Answer::Done;
         let right = match &asked.op {
-            Op::Ping => reply == b"+PONG\r\n",
+            Op::Ping => is_pong(asked, reply),
+            Op::Hello(Proto::Two) => reply[0] == b'*',
+            Op::Hello(Proto::Three) => reply[0] == b'%',
+            Op::Feed(_) | Op::Publish(_) => once(1) && reply == asked.done[0].2,
+            Op::Pop(..) | Op::Watched(_) if is_nothing => {
+                answer = Answer::NotDone;
+                once(0)
+            }
+            Op::Pop(..) => once(1) && reply == asked.done[0].2,
+            Op::Watched(_) => {
+                let watch = &asked.watch;
+                if watch.confirmed && watch.broken {
+                    return error("EXEC although what it watched had changed");
+                }
+                once(1) && reply == wire::array(&[OK.to_vec()])
+            }
+            Op::Subscribe(channel) | Op::Unsubscribe(channel) => {
+                let subscribes = matches!(asked.op, Op::Subscribe(_));
+                let right = is_confirmation(asked, *channel, subscribes, reply);
+                let (client, channel) = (asked.client, *channel);
+                self.channels.answered(client, channel, subscribes);
+                right
+            }
             Op::Set(_) => once(1) && reply == OK,
             Op::Push(_) => once(1) && reply == asked.done[0].2,
             Op::Read(_) => asked.done.last().is_some_and(|d| d.2 == reply),
@@ -222,11 +240,11 @@ impl Oracle {
                 let done: Vec<Vec<u8>> = asked.done.iter().map(|d| d.2.clone()).collect();
                 once(2) && reply == wire::array(&done)
             }
-            Op::Get(_) => self.is_value(&asked.keys[0], reply),
+            Op::Get(_) => self.is_value(asked, &asked.keys[0], reply),
             Op::Mget(_) => {
                 let items = wire::elements(reply);
                 let mut pairs = asked.keys.iter().zip(&items);
-                items.len() == asked.keys.len() && pairs.all(|(k, v)| self.is_value(k, v))
+                items.len() == asked.keys.len() && pairs.all(|(k, v)| self.is_value(asked, k, v))
             }
             Op::Incr(_) => {
                 let counter = self.counters.entry(asked.keys[0].clone()).or_default();
@@ -237,13 +255,67 @@ impl Oracle {
         if !right {
             return error("what it cannot have answered");
         }
-        self.asked[number].answer = Some(Answer::Done);
+        self.asked[number].answer = Some(answer);
         Ok(())
     }
 
+    /// A client got one of the replies before the last: `place` counts from the first.
+    pub fn inner(&mut self, number: usize, place: usize, reply: &[u8]) -> Verdict {
+        let asked = &mut self.asked[number];
+        let expected: &[u8] = match (&asked.op, place) {
+            (Op::Watched(_), 0) => {
+                asked.watch.confirmed = reply == OK;
+                if asked.watch.confirmed || reply[0] == b'-' {
+                    return Ok(());
+                }
+                OK
+            }
+            (Op::Watched(_), 1) | (_, 0) => OK,
+            _ => b"+QUEUED\r\n",
+        };
+        match reply == expected {
+            true => Ok(()),
+            false => {
+                let (what, got) = (self.describe(number), show(reply));
+                Err(format!("{what} got {got} inside of MULTI"))
+            }
+        }
+    }
+
+    /// A message came to a client between its replies.
+    pub fn message(&mut self, client: usize, reply: &[u8], strict: bool) -> Verdict {
+        let items = wire::elements(reply);
+        let content = |at: usize| items.get(at).and_then(|item| wire::content(item));
+        let payload = content(2).and_then(|p| p.strip_prefix(b"n"));
+        let number = payload.and_then(|p| std::str::from_utf8(p).ok()?.parse().ok());
+        let channel = content(1).and_then(|name| self.names.get(name));
+        let proto = self.protos.get(&client).copied().unwrap_or_default();
+        let (Some(number), Some(&channel)) = (number, channel) else {
+            return Err(format!("client {client} heard {}", show(reply)));
+        };
+        if reply[0] != head(proto) {
+            return Err(format!(
+                "client {client} heard {} in another version",
+                show(reply)
+            ));
+        }
+        self.channels.hears(client, channel, number, strict)
+    }
+
+    /// Whether a command may wait for what others do.
+    pub fn waits(&self, number: usize) -> bool {
+        matches!(self.asked[number].op, Op::Pop(..))
+    }
+
+    /// Whether a node has executed any of a command that changes something.
+    pub fn is_executed(&self, number: usize) -> bool {
+        let asked = &self.asked[number];
+        !asked.done.is_empty() && !matches!(asked.op, Op::Read(_))
+    }
+
     /// Whether a key can have had this value: nothing, or what a command wrote to it.
-    fn is_value(&self, key: &[u8], reply: &[u8]) -> bool {
-        if reply == NIL {
+    fn is_value(&self, asked: &Asked, key: &[u8], reply: &[u8]) -> bool {
+        if reply == asked.proto.nil() {
             return true;
         }
         let number = wire::content(reply).and_then(|v| v.strip_prefix(b"n"));
@@ -278,6 +350,9 @@ impl Oracle {
                 asked.op,
                 show(reply)
             ));
+        }
+        if let Op::Subscribe(channel) | Op::Unsubscribe(channel) = asked.op {
+            self.channels.answered(asked.client, channel, false);
         }
         asked.answer = Some(if unknown {
             Answer::Unknown
@@ -320,4 +395,48 @@ impl Oracle {
 fn integer(reply: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(reply.strip_prefix(b":")?).ok()?;
     text.trim_end().parse().ok()
+}
+
+/// How a message begins.
+fn head(proto: Proto) -> u8 {
+    match proto {
+        Proto::Two => b'*',
+        Proto::Three => b'>',
+    }
+}
+
+/// A subscribed client of RESP2 gets another one.
+fn is_pong(asked: &Asked, reply: &[u8]) -> bool {
+    reply == b"+PONG\r\n"
+        || (asked.proto == Proto::Two && reply == b"*2\r\n$4\r\npong\r\n$0\r\n\r\n")
+}
+
+fn is_confirmation(asked: &Asked, channel: Channel, subscribes: bool, reply: &[u8]) -> bool {
+    let items = wire::elements(reply);
+    let word: &[u8] = match (channel.reach, subscribes) {
+        (Reach::Everywhere, true) => b"subscribe",
+        (Reach::Everywhere, false) => b"unsubscribe",
+        (Reach::Shard, true) => b"ssubscribe",
+        (Reach::Shard, false) => b"sunsubscribe",
+    };
+    reply[0] == head(asked.proto)
+        && items.len() == 3
+        && wire::content(items[0]) == Some(word)
+        && wire::content(items[1]) == Some(&asked.keys[0])
+}
+
+/// The number that a command carries, if it has one; see `request`.
+fn number_of(words: &[Vec<u8>]) -> Option<usize> {
+    let digits = |word: &[u8]| {
+        let count = word.iter().rev().take_while(|b| b.is_ascii_digit());
+        let digits = &word[word.len() - count.count()..];
+        std::str::from_utf8(digits).ok()?.parse::<usize>().ok()
+    };
+    match &words[0][..] {
+        b"SET" | b"RPUSH" | b"MSET" | b"PUBLISH" | b"SPUBLISH" | b"BLPOP" | b"WATCH" => {
+            digits(&words[2])
+        }
+        b"GETRANGE" => digits(&words[3]).map(|last| last - RANGE_BASE),
+        _ => None,
+    }
 }

@@ -2,6 +2,7 @@
 //! what happens in the run, so a fault can be left out to see whether it mattered.
 
 use crate::rng::Rng;
+use crate::wire::Proto;
 use slotway::cluster::Slot;
 
 pub struct Plan {
@@ -19,11 +20,21 @@ pub struct Plan {
     pub tags: Vec<String>,
     pub clients: Vec<ClientPlan>,
     pub faults: Vec<Fault>,
+    /// When the proxy is told to end (SIGTERM).
+    pub drain_at: Option<u64>,
 }
 
 pub struct ClientPlan {
     pub batches: Vec<(u64, Vec<Op>)>,
     pub end: End,
+}
+
+/// What a client is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientKind {
+    Commands,
+    /// It subscribes, and hears what others publish.
+    Listens,
 }
 
 /// How a client ends.
@@ -49,8 +60,36 @@ pub enum Op {
     Mset(Vec<usize>),
     Mget(Vec<usize>),
     Multi(usize),
+    /// RPUSH to what `Pop` takes from.
+    Feed(usize),
+    /// BLPOP, waiting so many milliseconds.
+    Pop(usize, u64),
+    /// WATCH, MULTI, SET, EXEC, on a key that others change in the same way.
+    Watched(usize),
+    Hello(Proto),
+    Publish(Channel),
+    Subscribe(Channel),
+    Unsubscribe(Channel),
     Ping,
 }
+
+/// A channel; its name is its tag's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Channel {
+    pub reach: Reach,
+    pub tag: usize,
+}
+
+/// Which commands a channel is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// PUBLISH
+    Everywhere,
+    /// SPUBLISH
+    Shard,
+}
+
+const REACHES: [Reach; 2] = [Reach::Everywhere, Reach::Shard];
 
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -74,10 +113,12 @@ pub enum Kind {
     Unreachable,
     Refuse,
     StaleView,
+    /// No node learns anything but what it takes part in.
+    StaleViews,
     SlowNode,
 }
 
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind::MoveSlot,
     Kind::Failover,
     Kind::Kill,
@@ -88,11 +129,20 @@ const KINDS: [Kind; 11] = [
     Kind::Unreachable,
     Kind::Refuse,
     Kind::StaleView,
+    Kind::StaleViews,
     Kind::SlowNode,
 ];
 
 /// Faults under which no client may see an error.
-pub const GENTLE: [Kind; 3] = [Kind::MoveSlot, Kind::StaleView, Kind::SlowNode];
+pub const GENTLE: [Kind; 4] = [
+    Kind::MoveSlot,
+    Kind::StaleView,
+    Kind::StaleViews,
+    Kind::SlowNode,
+];
+
+/// Percentage of plans with such faults only in which the proxy is told to end.
+const DRAINS: u64 = 30;
 
 /// Faults begin within so many milliseconds.
 const FAULTS_WITHIN: u64 = 2_500;
@@ -116,6 +166,7 @@ impl Plan {
             latency: *rng.pick(&[0, 1, 3, 10]),
             pieces: *rng.pick(&[0, 20, 60]),
             narrow: *rng.pick(&[0, 0, 30]),
+            drain_at: (gentle && rng.percent(DRAINS)).then(|| rng.within(0, FAULTS_WITHIN)),
             tags,
             clients,
             faults,
@@ -161,13 +212,52 @@ fn client(seed: u64, number: u64, tags: usize) -> ClientPlan {
     let rng = &mut Rng::new(seed, 100 + number);
     let longest = *rng.pick(&[0, 10, 100, 400]);
     let deepest = *rng.pick(&[1, 4, 16]);
-    let batches = (0..rng.within(3, 12)).map(|_| {
-        let ops = (0..rng.within(1, deepest)).map(|_| op(rng, tags)).collect();
+    // Commands that wait, watch and publish: many of them, or none.
+    let special = *rng.pick(&[0, 0, 30]);
+    let kind = match rng.percent(20) {
+        true => ClientKind::Listens,
+        false => ClientKind::Commands,
+    };
+    let batches = (0..rng.within(3, 12)).map(|at| {
+        let ops = (0..rng.within(1, deepest)).map(|op_at| match kind {
+            ClientKind::Listens => listening(rng, tags, at + op_at),
+            ClientKind::Commands if rng.percent(special) => special_op(rng, tags),
+            ClientKind::Commands => op(rng, tags),
+        });
+        let ops = ops.collect();
         (rng.within(0, longest), ops)
     });
     ClientPlan {
         batches: batches.collect(),
         end: *rng.pick(&[End::Patient, End::Patient, End::HalfCloses, End::HangsUp]),
+    }
+}
+
+fn channel(rng: &mut Rng, tags: usize) -> Channel {
+    Channel {
+        reach: *rng.pick(&REACHES),
+        tag: rng.below(tags),
+    }
+}
+
+/// What a listener sends; it says which version it speaks before anything else.
+fn listening(rng: &mut Rng, tags: usize, sent: u64) -> Op {
+    match rng.below(10) {
+        0..5 if sent == 0 => Op::Hello(Proto::Three),
+        0..7 => Op::Subscribe(channel(rng, tags)),
+        7 => Op::Unsubscribe(channel(rng, tags)),
+        _ => Op::Ping,
+    }
+}
+
+fn special_op(rng: &mut Rng, tags: usize) -> Op {
+    let tag = rng.below(tags);
+    match rng.below(100) {
+        0..20 => Op::Feed(tag),
+        20..40 => Op::Pop(tag, rng.within(1, 400)),
+        40..65 => Op::Watched(tag),
+        65..90 => Op::Publish(channel(rng, tags)),
+        _ => Op::Hello(*rng.pick(&[Proto::Two, Proto::Three])),
     }
 }
 

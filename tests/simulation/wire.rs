@@ -19,7 +19,7 @@ pub fn reply_len(bytes: &[u8]) -> Option<usize> {
         left -= 1;
         let end = line(bytes, at)?;
         match bytes[at] {
-            b'+' | b'-' | b':' | b'_' => at = end,
+            b'+' | b'-' | b':' | b'_' | b'#' | b',' => at = end,
             b'$' => {
                 let len = number(&bytes[at + 1..end]);
                 at = end + if len < 0 { 0 } else { len as usize + 2 };
@@ -99,5 +99,37 @@ pub fn array(items: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-pub const NIL: &[u8] = b"$-1\r\n";
+/// The version that a connection speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proto {
+    #[default]
+    Two,
+    Three,
+}
+
+impl Proto {
+    pub fn nil(self) -> &'static [u8] {
+        match self {
+            Self::Two => b"$-1\r\n",
+            Self::Three => b"_\r\n",
+        }
+    }
+
+    pub fn nil_array(self) -> &'static [u8] {
+        match self {
+            Self::Two => b"*-1\r\n",
+            Self::Three => b"_\r\n",
+        }
+    }
+}
+
 pub const OK: &[u8] = b"+OK\r\n";
+
+/// Whether a reply is a message of a subscription.
+pub fn is_message(reply: &[u8]) -> bool {
+    if !matches!(reply[0], b'*' | b'>') {
+        return false;
+    }
+    let first = elements(reply).first().and_then(|item| content(item));
+    matches!(first, Some(b"message" | b"smessage"))
+}

@@ -1,16 +1,21 @@
 //! Makes a plan happen: carries bytes between the proxy and the model's clients and nodes, as late and in such pieces as
 //! chance has it, and lets happen what goes wrong.
 
-use crate::cluster::{Cluster, Peer, State, View, requests};
+mod clients;
+mod faults;
+mod nodes;
+
+use crate::cluster::{Cluster, State, View};
+use crate::history::History;
 use crate::network::{Agenda, Net, When};
 use crate::oracle::Oracle;
+use crate::peer::Peer;
 use crate::plan::{End, Kind, Plan};
 use crate::rng::Rng;
 use crate::trace::Trace;
-use crate::wire::reply_len;
 use slotway::io::simulated::{ProxyEnd, Socket};
 use slotway::server::simulated::Proxy;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +26,15 @@ const UNACKED_MS: u64 = 4_000;
 
 /// After the last fault everything is answered within so long, in milliseconds.
 const PATIENCE_MS: u64 = 20_000;
+
+/// A connection that takes few bytes at a time does so for this long, in milliseconds: before a slow node that would be
+/// two bytes a second, and nobody can tell a pipeline that takes longer than `timeouts.command` that way from a node
+/// that does not answer.
+const NARROW_MS: u64 = 500;
+
+/// A packet to or from a slow node takes up to so long, in milliseconds: a dial and a handshake, which are three of them
+/// in a row, still keep within `timeouts.connect`.
+const SLOW_MS: u64 = 500;
 
 /// A failed primary is noticed by its cluster after so long, in milliseconds.
 const NODE_TIMEOUT_MS: (u64, u64) = (200, 1_000);
@@ -42,11 +56,16 @@ enum Event {
     Fault(usize),
     Lift(usize),
     Learn(usize, Rc<View>),
+    /// A narrow connection is none any more.
+    Widen(usize),
     MoveKey(usize),
     EndMove(usize),
     Fail(usize),
     Restart(usize),
     Loaded(usize),
+    /// A command of that connection has waited long enough.
+    GiveUp(usize),
+    Drain,
 }
 
 enum Far {
@@ -77,6 +96,14 @@ struct Client {
     /// Commands, and how many replies they still have.
     pending: VecDeque<(usize, usize)>,
     gone: bool,
+    /// Commands that the proxy had not answered when it closed the connection.
+    unanswered: Vec<usize>,
+}
+
+/// Whether the proxy was told to end.
+enum Ending {
+    No,
+    Asked(tokio::task::JoinHandle<()>),
 }
 
 /// Faults that change how a node talks to the proxy.
@@ -101,6 +128,10 @@ pub struct World<'a> {
     by_number: BTreeMap<u64, usize>,
     clients: Vec<Client>,
     trouble: Vec<Trouble>,
+    /// Connections to nodes that may be told something without having asked.
+    attentive: BTreeSet<usize>,
+    history: History,
+    ending: Ending,
     rng: Rng,
     start: Instant,
     now: u64,
@@ -123,6 +154,9 @@ impl<'a> World<'a> {
             conns: Vec::new(),
             by_number: BTreeMap::new(),
             clients: Vec::new(),
+            attentive: BTreeSet::new(),
+            history: History::default(),
+            ending: Ending::No,
             rng: Rng::new(plan.seed, 2),
             start: Instant::now(),
             now: 0,
@@ -131,6 +165,10 @@ impl<'a> World<'a> {
             plan,
         };
         world.oracle.strict = plan.is_gentle();
+        world.history.note(&world.cluster);
+        if let Some(at) = plan.drain_at {
+            world.at(at, Event::Drain);
+        }
         for (i, fault) in plan.faults.iter().enumerate() {
             world.at(fault.at, Event::Fault(i));
         }
@@ -147,7 +185,11 @@ impl<'a> World<'a> {
         if self.problem.is_none() && !self.is_settled() {
             self.problem = Some(self.what_hangs());
         }
-        self.check_recovery().await;
+        match self.plan.drain_at {
+            None => self.check_recovery().await,
+            Some(_) => self.check_end(),
+        }
+        self.check_left_over().await;
         if self.problem.is_none() {
             self.problem = self.oracle.at_the_end().err();
         }
@@ -163,7 +205,13 @@ impl<'a> World<'a> {
     }
 
     fn is_settled(&self) -> bool {
-        let quiet = self.now >= self.plan.calm_at() + NODE_TIMEOUT_MS.1;
+        let quiet = match &self.ending {
+            Ending::Asked(task) => task.is_finished(),
+            Ending::No => {
+                let calm = self.now >= self.plan.calm_at() + NODE_TIMEOUT_MS.1;
+                calm && self.plan.drain_at.is_none()
+            }
+        };
         let planned = self.clients.iter().enumerate().all(|(i, c)| {
             let batches = self.plan.clients.get(i).map_or(0, |p| p.batches.len());
             c.gone || (c.next >= batches && c.pending.is_empty() && !self.waits_for_end(i))
@@ -184,6 +232,7 @@ impl<'a> World<'a> {
         let waiting = self.clients.iter().find_map(|c| c.pending.front());
         match waiting {
             Some((command, _)) => format!("{} is not answered", self.oracle.describe(*command)),
+            None if self.plan.drain_at.is_some() => "the proxy does not end".to_owned(),
             None => "a client that has half-closed is not let go".to_owned(),
         }
     }
@@ -212,6 +261,12 @@ impl<'a> World<'a> {
 
     /// What the proxy has done.
     fn look(&mut self) {
+        if let Err(problem) = self
+            .history
+            .look(&self.proxy.topology().map(), &self.cluster)
+        {
+            self.fail(problem);
+        }
         let doings = self.net.take();
         for (to, socket) in doings.dialled {
             let node = self.cluster.nodes.iter().position(|n| n.addr == to);
@@ -219,7 +274,8 @@ impl<'a> World<'a> {
                 return self.fail(format!("{to} was dialled, which no node has named"));
             };
             self.count_dial(node);
-            let conn = self.add(socket, Far::Node(node, Peer::default()));
+            let peer = Peer::new(self.conns.len());
+            let conn = self.add(socket, Far::Node(node, peer));
             let wait = self.latency(conn);
             self.at(self.now + wait, Event::Dialled(conn, node));
         }
@@ -251,10 +307,11 @@ impl<'a> World<'a> {
         let number = socket.number();
         let mut rng = Rng::new(self.plan.seed, 10_000 + number);
         let narrow = matches!(far, Far::Node(..)) && rng.percent(self.plan.narrow);
+        let index = self.conns.len();
         if narrow {
             socket.set_room(rng.within(1, 200) as usize);
+            self.at(self.now + NARROW_MS, Event::Widen(index));
         }
-        let index = self.conns.len();
         self.by_number.insert(number, index);
         self.conns.push(Conn {
             socket,
@@ -282,7 +339,7 @@ impl<'a> World<'a> {
             true => rng.within(0, latency * 10),
             false => rng.within(0, latency),
         };
-        usual + if slow { rng.within(0, 800) } else { 0 }
+        usual + if slow { rng.within(0, SLOW_MS) } else { 0 }
     }
 
     /// What the proxy wrote goes on its way.
@@ -335,6 +392,11 @@ impl<'a> World<'a> {
     }
 
     fn happen(&mut self, event: Event) {
+        self.take_place(event);
+        self.tell_attentive();
+    }
+
+    fn take_place(&mut self, event: Event) {
         let now = self.now;
         match event {
             Event::Far(conn, bytes) => {
@@ -379,6 +441,10 @@ impl<'a> World<'a> {
                 self.at(until, Event::Learn(node, view));
             }
             Event::Learn(node, view) => self.cluster.learn(node, &view),
+            Event::Widen(conn) => {
+                self.conns[conn].narrow = false;
+                self.conns[conn].socket.grant(usize::MAX);
+            }
             Event::MoveKey(segment) => {
                 let pick = self.rng.next() as usize >> 1;
                 self.cluster.move_key(segment, pick);
@@ -386,6 +452,13 @@ impl<'a> World<'a> {
             Event::EndMove(segment) => self.end_move(segment),
             Event::Fail(node) => self.node_failed(node),
             Event::Restart(node) => self.restart(node),
+            Event::GiveUp(conn) => self.give_up(conn),
+            Event::Drain => {
+                self.trace
+                    .note(now, 8, &[], || "=== the proxy is told to end");
+                let drained = self.proxy.drain();
+                self.ending = Ending::Asked(tokio::task::spawn_local(drained));
+            }
             Event::Loaded(node) => {
                 if self.cluster.nodes[node].state == State::Loading {
                     self.cluster.nodes[node].state = State::Running;
@@ -416,54 +489,8 @@ impl<'a> World<'a> {
         match self.conns[conn].far {
             Far::Node(..) => self.conns[conn].over = true,
             Far::Client(client) => {
-                let end = self.plan.clients.get(client).map(|p| p.end);
-                let one = &mut self.clients[client];
-                let expected = end == Some(End::HalfCloses)
-                    && one.next > self.plan.clients[client].batches.len();
-                let open = one.pending.front().copied();
-                let has_left = std::mem::replace(&mut one.gone, true);
                 self.conns[conn].over = true;
-                if has_left {
-                    return;
-                }
-                if !expected || open.is_some() {
-                    self.fail(format!(
-                        "client {client} was closed by the proxy, with {open:?} unanswered"
-                    ));
-                }
-            }
-        }
-    }
-
-    /// The node or client at the far end looks at what has arrived.
-    fn serve(&mut self, conn: usize) {
-        match &mut self.conns[conn].far {
-            Far::Client(client) => {
-                let client = *client;
-                self.read_replies(client);
-            }
-            Far::Node(node, peer) => {
-                let node = *node;
-                if matches!(self.cluster.nodes[node].state, State::Stopped | State::Dead) {
-                    return;
-                }
-                let mut peer = std::mem::take(peer);
-                let all = requests(&mut self.conns[conn].inbox);
-                let mut replies = Vec::new();
-                for words in all {
-                    replies.extend(self.cluster.command(node, &mut peer, words));
-                }
-                self.conns[conn].far = Far::Node(node, peer);
-                for done in std::mem::take(&mut self.cluster.executed) {
-                    if let Err(problem) =
-                        self.oracle.executed(&done.words, &done.reply, done.segment)
-                    {
-                        self.fail(problem);
-                    }
-                }
-                if !replies.is_empty() {
-                    self.send_near(conn, &replies);
-                }
+                self.closed(client);
             }
         }
     }
@@ -481,454 +508,5 @@ fn shown(bytes: &[u8]) -> String {
     match text.char_indices().nth(160) {
         Some((at, _)) => format!("{}… ({} bytes)", &text[..at], bytes.len()),
         None => text,
-    }
-}
-
-/// The clients.
-impl World<'_> {
-    fn join(&mut self, number: usize) {
-        let socket = self.proxy.connect();
-        let conn = self.add(socket, Far::Client(number));
-        self.clients.push(Client {
-            conn,
-            rng: Rng::new(self.plan.seed, 500 + number as u64),
-            next: 0,
-            pending: VecDeque::new(),
-            gone: false,
-        });
-        self.schedule_batch(number);
-    }
-
-    fn schedule_batch(&mut self, client: usize) {
-        let plan = &self.plan.clients[client];
-        let one = &mut self.clients[client];
-        match plan.batches.get(one.next) {
-            Some((pause, _)) => {
-                let at = self.now + pause;
-                self.at(at, Event::Batch(client));
-            }
-            None if plan.end == End::HalfCloses => {
-                one.next += 1;
-                let conn = one.conn;
-                let when = self.when(conn, Way::ToNear);
-                self.agenda.add(when, Event::NearEnd(conn));
-            }
-            None if plan.end == End::HangsUp => {
-                let at = self.now + one.rng.within(0, 30);
-                self.at(at, Event::HangUp(client));
-            }
-            None => {}
-        }
-    }
-
-    fn send_batch(&mut self, client: usize) {
-        let plan = self.plan;
-        let one = &self.clients[client];
-        // It is scheduled both when replies are there and when it does not wait for them.
-        let Some((_, ops)) = plan.clients[client].batches.get(one.next) else {
-            return;
-        };
-        if one.gone {
-            return;
-        }
-        let mut out = Vec::new();
-        for op in ops {
-            let (number, bytes, replies) = self.oracle.ask(client, op.clone(), &plan.tags);
-            out.extend(bytes);
-            self.clients[client].pending.push_back((number, replies));
-        }
-        let conn = self.clients[client].conn;
-        self.send_near(conn, &out);
-        let one = &mut self.clients[client];
-        one.next += 1;
-        if one.rng.percent(40) || plan.clients[client].end != End::Patient {
-            self.schedule_batch(client);
-        }
-    }
-
-    fn hang_up(&mut self, client: usize) {
-        let conn = self.clients[client].conn;
-        self.clients[client].gone = true;
-        let when = self.when(conn, Way::ToNear);
-        match self.clients[client].rng.percent(50) {
-            true => self.agenda.add((self.now, 0), Event::NearReset(conn)),
-            false => {
-                // What was sent still arrives.
-                self.agenda.add(when, Event::NearEnd(conn));
-            }
-        }
-    }
-
-    fn read_replies(&mut self, client: usize) {
-        let conn = self.clients[client].conn;
-        if self.clients[client].gone {
-            return self.conns[conn].inbox.clear();
-        }
-        let inbox = std::mem::take(&mut self.conns[conn].inbox);
-        let mut used = 0;
-        while used < inbox.len()
-            && let Some(len) = reply_len(&inbox[used..])
-        {
-            let reply = &inbox[used..used + len];
-            used += len;
-            if let Err(problem) = self.take_reply(client, reply) {
-                return self.fail(problem);
-            }
-        }
-        self.conns[conn].inbox = inbox[used..].to_vec();
-        let one = &self.clients[client];
-        let more = self
-            .plan
-            .clients
-            .get(client)
-            .is_some_and(|p| p.end == End::Patient && one.next < p.batches.len());
-        if one.pending.is_empty() && more {
-            self.schedule_batch(client);
-        }
-    }
-
-    fn take_reply(&mut self, client: usize, reply: &[u8]) -> Result<(), String> {
-        let one = &mut self.clients[client];
-        let Some((number, left)) = one.pending.front_mut() else {
-            return Err(format!(
-                "client {client} got a reply that it did not ask for: {}",
-                shown(reply)
-            ));
-        };
-        let number = *number;
-        if *left > 1 {
-            let expected: &[u8] = if *left == 4 {
-                b"+OK\r\n"
-            } else {
-                b"+QUEUED\r\n"
-            };
-            *left -= 1;
-            return match reply == expected {
-                true => Ok(()),
-                false => Err(format!(
-                    "{} got {} inside of MULTI",
-                    self.oracle.describe(number),
-                    shown(reply)
-                )),
-            };
-        }
-        one.pending.pop_front();
-        self.oracle.answered(number, reply)
-    }
-
-    /// Once the faults are over all slots are served again, for an old client and a new one; and when all clients have
-    /// left, nothing is left of them.
-    async fn check_recovery(&mut self) {
-        if self.problem.is_some() {
-            return;
-        }
-        let settled = self.now + 5_000;
-        self.until(settled, |_| false).await;
-        let errors = self.oracle.errors;
-        let last = self.clients.len();
-        let socket = self.proxy.connect();
-        let conn = self.add(socket, Far::Client(last));
-        self.clients.push(Client {
-            conn,
-            rng: Rng::new(self.plan.seed, 499),
-            next: 0,
-            pending: VecDeque::new(),
-            gone: false,
-        });
-        let mut out = Vec::new();
-        for tag in 0..self.plan.tags.len() {
-            for op in [
-                crate::plan::Op::Set(tag),
-                crate::plan::Op::Read(tag),
-                crate::plan::Op::Incr(tag),
-            ] {
-                let (number, bytes, replies) = self.oracle.ask(last, op, &self.plan.tags);
-                out.extend(bytes);
-                self.clients[last].pending.push_back((number, replies));
-            }
-        }
-        self.send_near(conn, &out);
-        let latest = self.now + PATIENCE_MS;
-        self.until(latest, |world| world.clients[last].pending.is_empty())
-            .await;
-        if self.problem.is_some() {
-            return;
-        }
-        if !self.clients[last].pending.is_empty() || self.oracle.errors > errors {
-            let errors = self.oracle.errors - errors;
-            return self.fail(format!(
-                "not all is served again when the faults are over: {errors} errors"
-            ));
-        }
-        for client in 0..self.clients.len() {
-            self.hang_up(client);
-        }
-        let latest = self.now + 10_000;
-        self.until(latest, |world| world.proxy.clients() == 0).await;
-        let left = self.proxy.clients();
-        if left > 0 {
-            return self.fail(format!(
-                "{left} clients are still served after all have left"
-            ));
-        }
-        let rounds = self.proxy.topology().rounds().started;
-        let most = 8 + 2 * (self.now / 1_000);
-        if rounds > most {
-            self.fail(format!(
-                "{rounds} topology refreshes within {} ms",
-                self.now
-            ));
-        }
-    }
-}
-
-/// What goes wrong.
-impl World<'_> {
-    fn count(&mut self, kind: Kind) {
-        *self.happened.entry(kind).or_default() += 1;
-    }
-
-    fn begin(&mut self, index: usize) {
-        let fault = &self.plan.faults[index];
-        let (kind, lasts) = (fault.kind, fault.lasts);
-        let node = fault.which % self.cluster.nodes.len();
-        let done = match kind {
-            Kind::MoveSlot => self.begin_move(fault.which, lasts),
-            Kind::Failover => self.fail_over(fault.which % self.plan.shards),
-            Kind::Kill => self.kill(node, lasts),
-            Kind::Stop => self.stop(node, lasts),
-            Kind::CutConnection => self.cut_connection(fault.which),
-            Kind::HalfOpen => self.darken(fault.which),
-            Kind::CutNode => {
-                self.reset_all(node);
-                true
-            }
-            Kind::Unreachable => {
-                self.trouble[node].unreachable += 1;
-                for conn in self.conns_of(node) {
-                    self.go_dark(conn);
-                }
-                true
-            }
-            Kind::Refuse => {
-                self.trouble[node].refuses += 1;
-                self.reset_all(node);
-                true
-            }
-            Kind::StaleView => {
-                let until = self.now + lasts;
-                let deaf = &mut self.trouble[node].deaf_until;
-                *deaf = until.max(*deaf);
-                true
-            }
-            Kind::SlowNode => {
-                self.trouble[node].slow += 1;
-                true
-            }
-        };
-        if done {
-            self.count(kind);
-            self.trace
-                .note(self.now, 6, &[index as u8], || format!("=== {fault:?}"));
-            self.at(self.now + lasts, Event::Lift(index));
-        }
-    }
-
-    fn lift(&mut self, index: usize) {
-        let fault = &self.plan.faults[index];
-        let node = fault.which % self.cluster.nodes.len();
-        self.trace.note(self.now, 7, &[index as u8], || {
-            format!("=== over: {fault:?}")
-        });
-        match fault.kind {
-            Kind::Unreachable => self.trouble[node].unreachable -= 1,
-            Kind::Refuse => self.trouble[node].refuses -= 1,
-            Kind::SlowNode => self.trouble[node].slow -= 1,
-            _ => {}
-        }
-    }
-
-    /// The truth has changed: `informed` know at once, the others later.
-    fn spread(&mut self, informed: &[usize]) {
-        let view = self.cluster.publish();
-        for node in 0..self.cluster.nodes.len() {
-            if informed.contains(&node) {
-                self.cluster.learn(node, &view);
-            } else {
-                let at = self.now + self.rng.within(0, 200);
-                self.at(at, Event::Learn(node, view.clone()));
-            }
-        }
-    }
-
-    fn is_moving(&self, shard: usize) -> bool {
-        let mut all = self.cluster.moving.iter().enumerate();
-        all.any(|(segment, to)| {
-            *to == Some(shard) || (to.is_some() && self.cluster.truth.owner[segment] == shard)
-        })
-    }
-
-    fn begin_move(&mut self, which: usize, lasts: u64) -> bool {
-        let tag = &self.plan.tags[which % self.plan.tags.len()];
-        let segment = self.cluster.segment(tag.as_bytes());
-        let from = self.cluster.truth.owner[segment];
-        let to = (from + 1 + which / 64 % (self.plan.shards - 1)) % self.plan.shards;
-        let is_up = |shard: usize| {
-            self.cluster.nodes[self.cluster.truth.primary[shard]].state == State::Running
-        };
-        if self.cluster.moving[segment].is_some() || !is_up(from) || !is_up(to) {
-            return false;
-        }
-        self.cluster.moving[segment] = Some(to);
-        for _ in 0..8 {
-            let at = self.now + self.rng.within(0, lasts);
-            self.at(at, Event::MoveKey(segment));
-        }
-        self.at(self.now + lasts, Event::EndMove(segment));
-        true
-    }
-
-    fn end_move(&mut self, segment: usize) {
-        if let Some((_, to)) = self.cluster.end_move(segment) {
-            let informed = self.cluster.truth.primary[to];
-            self.spread(&[informed]);
-        }
-    }
-
-    fn heir(&self, shard: usize) -> Option<usize> {
-        let nodes = &self.cluster.nodes;
-        let primary = self.cluster.truth.primary[shard];
-        (0..nodes.len()).find(|n| {
-            nodes[*n].shard == shard && *n != primary && nodes[*n].state == State::Running
-        })
-    }
-
-    /// The replica takes over while the primary lives.
-    fn fail_over(&mut self, shard: usize) -> bool {
-        let old = self.cluster.truth.primary[shard];
-        let Some(heir) = self.heir(shard) else {
-            return false;
-        };
-        if self.is_moving(shard) || self.cluster.nodes[old].state != State::Running {
-            return false;
-        }
-        self.promote(shard, heir);
-        self.spread(&[old, heir]);
-        true
-    }
-
-    fn promote(&mut self, shard: usize, heir: usize) {
-        let truth = &mut self.cluster.truth;
-        truth.current_epoch += 1;
-        truth.epoch[shard] = truth.current_epoch;
-        truth.primary[shard] = heir;
-    }
-
-    fn kill(&mut self, node: usize, lasts: u64) -> bool {
-        if self.cluster.nodes[node].state != State::Running
-            || self.is_moving(self.cluster.nodes[node].shard)
-        {
-            return false;
-        }
-        self.cluster.nodes[node].state = State::Dead;
-        self.reset_all(node);
-        self.at(self.now + lasts, Event::Restart(node));
-        let notice = self.rng.within(NODE_TIMEOUT_MS.0, NODE_TIMEOUT_MS.1);
-        self.at(self.now + notice, Event::Fail(node));
-        true
-    }
-
-    fn stop(&mut self, node: usize, lasts: u64) -> bool {
-        if self.cluster.nodes[node].state != State::Running
-            || self.is_moving(self.cluster.nodes[node].shard)
-        {
-            return false;
-        }
-        self.cluster.nodes[node].state = State::Stopped;
-        self.at(self.now + lasts, Event::Restart(node));
-        let notice = self.rng.within(NODE_TIMEOUT_MS.0, NODE_TIMEOUT_MS.1);
-        self.at(self.now + notice, Event::Fail(node));
-        true
-    }
-
-    /// The cluster has noticed that a node does not answer.
-    fn node_failed(&mut self, node: usize) {
-        if !matches!(self.cluster.nodes[node].state, State::Stopped | State::Dead) {
-            return;
-        }
-        self.cluster.truth.failed[node] = true;
-        self.spread(&[]);
-        let shard = self.cluster.nodes[node].shard;
-        if self.cluster.truth.primary[shard] == node
-            && let Some(heir) = self.heir(shard)
-        {
-            self.promote(shard, heir);
-            self.spread(&[heir]);
-        }
-    }
-
-    /// A node that was dead or stopped is back, and knows how things are.
-    fn restart(&mut self, node: usize) {
-        let was = self.cluster.nodes[node].state;
-        if !matches!(was, State::Stopped | State::Dead) {
-            return;
-        }
-        self.cluster.truth.failed[node] = false;
-        self.cluster.nodes[node].state = State::Running;
-        self.spread(&[node]);
-        if was == State::Dead {
-            self.cluster.nodes[node].state = State::Loading;
-            let at = self.now + self.rng.within(0, 300);
-            self.at(at, Event::Loaded(node));
-            return;
-        }
-        for conn in self.conns_of(node) {
-            self.serve(conn);
-        }
-    }
-
-    fn conns_of(&self, node: usize) -> Vec<usize> {
-        let is_its = |c: &Conn| !c.over && matches!(c.far, Far::Node(n, _) if n == node);
-        (0..self.conns.len())
-            .filter(|c| is_its(&self.conns[*c]))
-            .collect()
-    }
-
-    fn reset_all(&mut self, node: usize) {
-        for conn in self.conns_of(node) {
-            self.reset(conn);
-        }
-    }
-
-    /// What is under way is lost, in both directions; the proxy hears of it.
-    fn reset(&mut self, conn: usize) {
-        self.conns[conn].over = true;
-        let at = self.now + self.latency(conn);
-        self.at(at, Event::NearReset(conn));
-    }
-
-    fn some_conn(&self, which: usize) -> Option<usize> {
-        let open: Vec<usize> = (0..self.conns.len())
-            .filter(|c| !self.conns[*c].over && matches!(self.conns[*c].far, Far::Node(..)))
-            .collect();
-        open.get(which % open.len().max(1)).copied()
-    }
-
-    fn cut_connection(&mut self, which: usize) -> bool {
-        let conn = self.some_conn(which);
-        conn.into_iter().for_each(|conn| self.reset(conn));
-        conn.is_some()
-    }
-
-    fn darken(&mut self, which: usize) -> bool {
-        let conn = self.some_conn(which);
-        conn.into_iter().for_each(|conn| self.go_dark(conn));
-        conn.is_some()
-    }
-
-    /// Packets vanish; the system gives the connection up after a while.
-    fn go_dark(&mut self, conn: usize) {
-        self.conns[conn].dark = true;
-        self.at(self.now + UNACKED_MS, Event::NearReset(conn));
     }
 }

@@ -342,6 +342,32 @@ fn a_patch_falls_when_its_node_denies_it_in_a_later_round_only() {
 }
 
 #[test]
+fn an_older_answer_does_not_undo_a_patch_whatever_its_epochs() {
+    // 2 took slot 1 over, and with it a higher epoch, before it gave slot 0 up; only MOVED has told us of any of that.
+    let before = [primary(1, 1, &[(1, 16383)]), primary(2, 2, &[(0, 0)])];
+    let between = [primary(1, 1, &[(2, 16383)]), primary(2, 3, &[(0, 1)])];
+    let after = [
+        primary(1, 4, &[(0, 0), (2, 16383)]),
+        primary(2, 3, &[(1, 1)]),
+    ];
+    let mut case = Case::new();
+    case.round(&[view(1, &before), view(2, &before)]);
+    let began = case.now;
+    case.moved(0, 2, 1);
+    let asked_before = [view(1, &between), view(2, &between)];
+    case.belief.believe(&asked_before, 2, began, case.now);
+    assert_eq!(case.owner(0), Some(1), "asked before the MOVED");
+    case.round(&[view(4, &between), view(5, &between)]);
+    assert_eq!(
+        case.owner(0),
+        Some(1),
+        "said by others, who may not know yet"
+    );
+    case.round(&[view(1, &after)]);
+    assert_eq!((case.owner(0), case.belief.unconfirmed()), (Some(1), 0));
+}
+
+#[test]
 fn only_news_from_the_owner_about_a_named_node_is_a_patch() {
     let all = [
         primary(1, 10, &[(0, 16383)]),

@@ -1,0 +1,276 @@
+//! The clients: what they send, what they get, and what is expected at the end.
+
+use super::{Client, Ending, Event, Far, PATIENCE_MS, Way, World, shown};
+use crate::gauges;
+use crate::plan::{Channel, End, Kind, Op, Reach};
+use crate::rng::Rng;
+use crate::wire::{is_message, reply_len};
+use std::collections::VecDeque;
+
+/// How long sessions, leases and lanes may take to notice that all clients have left, in milliseconds.
+const LEAVING_MS: u64 = 15_000;
+
+impl World<'_> {
+    pub(super) fn join(&mut self, number: usize) {
+        let socket = self.proxy.connect();
+        let conn = self.add(socket, Far::Client(number));
+        self.clients.push(Client {
+            conn,
+            rng: Rng::new(self.plan.seed, 500 + number as u64),
+            next: 0,
+            pending: VecDeque::new(),
+            gone: false,
+            unanswered: Vec::new(),
+        });
+        self.schedule_batch(number);
+    }
+
+    fn schedule_batch(&mut self, client: usize) {
+        let plan = &self.plan.clients[client];
+        let one = &mut self.clients[client];
+        match plan.batches.get(one.next) {
+            Some((pause, _)) => {
+                let at = self.now + pause;
+                self.at(at, Event::Batch(client));
+            }
+            None if plan.end == End::HalfCloses => {
+                one.next += 1;
+                let conn = one.conn;
+                let when = self.when(conn, Way::ToNear);
+                self.agenda.add(when, Event::NearEnd(conn));
+            }
+            None if plan.end == End::HangsUp => {
+                let at = self.now + one.rng.within(0, 30);
+                self.at(at, Event::HangUp(client));
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn send_batch(&mut self, client: usize) {
+        let plan = self.plan;
+        let one = &self.clients[client];
+        // It is scheduled both when replies are there and when it does not wait for them.
+        let Some((_, ops)) = plan.clients[client].batches.get(one.next) else {
+            return;
+        };
+        if one.gone {
+            return;
+        }
+        let mut out = Vec::new();
+        for op in ops {
+            let (number, bytes, replies) = self.oracle.ask(client, op.clone(), &plan.tags);
+            out.extend(bytes);
+            self.clients[client].pending.push_back((number, replies));
+        }
+        let conn = self.clients[client].conn;
+        self.send_near(conn, &out);
+        let one = &mut self.clients[client];
+        one.next += 1;
+        if one.rng.percent(40) || plan.clients[client].end != End::Patient {
+            self.schedule_batch(client);
+        }
+    }
+
+    pub(super) fn hang_up(&mut self, client: usize) {
+        let conn = self.clients[client].conn;
+        self.clients[client].gone = true;
+        let when = self.when(conn, Way::ToNear);
+        match self.clients[client].rng.percent(50) {
+            true => self.agenda.add((self.now, 0), Event::NearReset(conn)),
+            false => {
+                // What was sent still arrives.
+                self.agenda.add(when, Event::NearEnd(conn));
+            }
+        }
+    }
+
+    pub(super) fn read_replies(&mut self, client: usize) {
+        let conn = self.clients[client].conn;
+        if self.clients[client].gone {
+            return self.conns[conn].inbox.clear();
+        }
+        let inbox = std::mem::take(&mut self.conns[conn].inbox);
+        let mut used = 0;
+        while used < inbox.len()
+            && let Some(len) = reply_len(&inbox[used..])
+        {
+            let reply = &inbox[used..used + len];
+            used += len;
+            if let Err(problem) = self.take_reply(client, reply) {
+                return self.fail(problem);
+            }
+        }
+        self.conns[conn].inbox = inbox[used..].to_vec();
+        let one = &self.clients[client];
+        let more = self
+            .plan
+            .clients
+            .get(client)
+            .is_some_and(|p| p.end == End::Patient && one.next < p.batches.len());
+        if one.pending.is_empty() && more {
+            self.schedule_batch(client);
+        }
+    }
+
+    fn take_reply(&mut self, client: usize, reply: &[u8]) -> Result<(), String> {
+        let one = &mut self.clients[client];
+        if is_message(reply) {
+            return self.oracle.message(client, reply, self.oracle.strict);
+        }
+        let Some((number, left)) = one.pending.front_mut() else {
+            return Err(format!(
+                "client {client} got a reply that it did not ask for: {}",
+                shown(reply)
+            ));
+        };
+        let number = *number;
+        if *left > 1 {
+            let place = 4 - *left;
+            *left -= 1;
+            return self.oracle.inner(number, place, reply);
+        }
+        one.pending.pop_front();
+        self.oracle.answered(number, reply)
+    }
+
+    /// Once the faults are over all slots are served again, for an old client and a new one; and when all clients have
+    /// left, nothing is left of them.
+    pub(super) async fn check_recovery(&mut self) {
+        if self.problem.is_some() {
+            return;
+        }
+        let settled = self.now + 5_000;
+        self.until(settled, |_| false).await;
+        let errors = self.oracle.errors;
+        let last = self.clients.len();
+        let socket = self.proxy.connect();
+        let conn = self.add(socket, Far::Client(last));
+        self.clients.push(Client {
+            conn,
+            rng: Rng::new(self.plan.seed, 499),
+            next: 0,
+            pending: VecDeque::new(),
+            gone: false,
+            unanswered: Vec::new(),
+        });
+        let mut out = Vec::new();
+        for tag in 0..self.plan.tags.len() {
+            let publish = |reach| Op::Publish(Channel { reach, tag });
+            for op in [
+                Op::Set(tag),
+                Op::Read(tag),
+                Op::Incr(tag),
+                Op::Feed(tag),
+                Op::Pop(tag, 100),
+                Op::Watched(tag),
+                publish(Reach::Everywhere),
+                publish(Reach::Shard),
+            ] {
+                let (number, bytes, replies) = self.oracle.ask(last, op, &self.plan.tags);
+                out.extend(bytes);
+                self.clients[last].pending.push_back((number, replies));
+            }
+        }
+        self.send_near(conn, &out);
+        let latest = self.now + PATIENCE_MS;
+        self.until(latest, |world| world.clients[last].pending.is_empty())
+            .await;
+        if self.problem.is_some() {
+            return;
+        }
+        if !self.clients[last].pending.is_empty() || self.oracle.errors > errors {
+            let errors = self.oracle.errors - errors;
+            return self.fail(format!(
+                "not all is served again when the faults are over: {errors} errors"
+            ));
+        }
+        self.check_channels().await;
+        for client in 0..self.clients.len() {
+            self.hang_up(client);
+        }
+        let rounds = self.proxy.topology().rounds().started;
+        let most = 8 + 2 * (self.now / 1_000);
+        if rounds > most {
+            self.fail(format!(
+                "{rounds} topology refreshes within {} ms",
+                self.now
+            ));
+        }
+    }
+
+    /// Subscribers hear what is published; and if slots merely moved, they have heard all of it.
+    async fn check_channels(&mut self) {
+        let up_to_date = |world: &Self| {
+            let is_there = |client: usize| !world.clients[client].gone;
+            world.oracle.channels.is_up_to_date(is_there)
+        };
+        let latest = self.now + PATIENCE_MS;
+        self.until(latest, |world| up_to_date(world).is_ok()).await;
+        let mut verdict = up_to_date(self);
+        if self.oracle.strict {
+            // A sharded channel that moves is left in one place before it is subscribed in the other.
+            let moves = self.happened.contains_key(&Kind::MoveSlot);
+            let stays = |channel: &Channel| channel.reach == Reach::Everywhere || !moves;
+            verdict = verdict.and(self.oracle.channels.is_complete(stays));
+        }
+        if let Err(problem) = verdict {
+            self.fail(problem);
+        }
+    }
+
+    /// The proxy has closed a client's connection.
+    pub(super) fn closed(&mut self, client: usize) {
+        let plan = self.plan.clients.get(client);
+        let one = &mut self.clients[client];
+        let finished = plan.is_some_and(|p| p.end == End::HalfCloses && one.next > p.batches.len());
+        if std::mem::replace(&mut one.gone, true) {
+            return;
+        }
+        one.unanswered = one.pending.drain(..).map(|(number, _)| number).collect();
+        let expected = match self.ending {
+            // To end is to give up what one waits for.
+            Ending::No => {
+                let first = one.unanswered.first();
+                finished && first.is_none_or(|number| self.oracle.waits(*number))
+            }
+            Ending::Asked(_) => true,
+        };
+        if !expected {
+            let unanswered = one.unanswered.first().copied();
+            self.fail(format!(
+                "client {client} was closed by the proxy, with {unanswered:?} unanswered"
+            ));
+        }
+    }
+
+    /// The proxy has ended: whatever was executed was answered.
+    pub(super) fn check_end(&mut self) {
+        let unanswered = self.clients.iter().flat_map(|c| &c.unanswered);
+        let lost = unanswered.copied().find(|n| self.oracle.is_executed(*n));
+        if let Some(number) = lost {
+            let what = self.oracle.describe(number);
+            self.fail(format!("{what} was executed, and not answered at the end"));
+        }
+    }
+
+    /// When all clients have left, nothing is left of them.
+    pub(super) async fn check_left_over(&mut self) {
+        let latest = self.now + LEAVING_MS;
+        let proxy = match self.ending {
+            Ending::No => gauges::Proxy::Runs,
+            Ending::Asked(_) => gauges::Proxy::HasEnded,
+        };
+        while self.problem.is_none() {
+            self.until(self.now + 500, |_| false).await;
+            let scrape = self.proxy.metrics().scrape().unwrap_or_default();
+            match gauges::left_over(&scrape, proxy) {
+                None => return,
+                Some(left) if self.now >= latest => {
+                    self.fail(format!("all clients have left, and still there is {left}"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What must be nothing again once all clients have left: everything that is counted while it is held.
+
+/// Names of gauges, as scraped.
+const HELD: &[&str] = &[
+    "slotway_client_connections",
+    "slotway_leases",
+    "slotway_blocked_clients",
+    "slotway_watchers",
+    "slotway_pubsub_clients",
+    "slotway_upstream_in_flight",
+];
+
+/// Read by those who go on only: a worker that ends does not look at its memory once more.
+const MEMORY: &str = "slotway_memory_bytes";
+
+/// Whether the proxy goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Proxy {
+    Runs,
+    HasEnded,
+}
+
+/// The first sample that is not zero.
+pub fn left_over(scrape: &str, proxy: Proxy) -> Option<&str> {
+    scrape.lines().find(|line| {
+        let name = line.split(['{', ' ']).next().unwrap_or_default();
+        let value = line.rsplit(' ').next().unwrap_or_default();
+        let is_held = HELD.contains(&name) || (name == MEMORY && proxy == Proxy::Runs);
+        is_held && value != "0"
+    })
+}
