@@ -40,10 +40,21 @@ struct Fence {
     /// Requests (sequence number, bytes) that executed, or may have, after one that was refused.
     executed: Vec<(u64, Bytes)>,
     held: VecDeque<Held>,
-    /// Redirections and attempts of the request that is being resent.
-    resent: Option<(Ticket, u32, u32)>,
+    /// What is being resent, in order.
+    resent: VecDeque<Resent>,
+    /// The last one executed. Others with that reason need not be alone, as long as none of them is refused.
+    flows: Option<Why>,
     /// Since when its requests have waited for room in a lane, and for nothing else.
     full_since: Option<Instant>,
+}
+
+/// A refused request that is in flight again.
+#[derive(Debug)]
+struct Resent {
+    ticket: Ticket,
+    why: Why,
+    hops: u32,
+    attempts: u32,
 }
 
 impl Fence {
@@ -54,13 +65,24 @@ impl Fence {
             refused: VecDeque::new(),
             executed: Vec::new(),
             held: VecDeque::new(),
-            resent: None,
+            resent: VecDeque::new(),
+            flows: None,
             full_since: None,
         }
     }
 
     fn is_closed(&self) -> bool {
-        !self.refused.is_empty() || !self.held.is_empty() || self.resent.is_some()
+        !self.refused.is_empty() || !self.held.is_empty() || !self.resent.is_empty()
+    }
+
+    /// Whether the oldest refused request may follow what is in flight: all of that is resent, too.
+    fn follows(&self) -> bool {
+        let next = self.refused.front().map(|first| &first.why);
+        self.flows.is_some() && self.flows.as_ref() == next && self.all_resent()
+    }
+
+    fn all_resent(&self) -> bool {
+        usize::try_from(self.in_flight).is_ok_and(|n| n == self.resent.len())
     }
 }
 
@@ -119,29 +141,56 @@ impl Fences {
     pub fn resend(&mut self, slot: Slot, lane: LaneId, refused: &Refused) {
         self.sent(slot, lane);
         if let Some(fence) = self.slots.get_mut(&slot) {
-            fence.resent = Some((refused.held.ticket, refused.hops, refused.attempts));
+            fence.flows.take_if(|why| *why != refused.why);
+            fence.resent.push_back(Resent {
+                ticket: refused.held.ticket,
+                why: refused.why.clone(),
+                hops: refused.hops,
+                attempts: refused.attempts,
+            });
         }
     }
 
     /// How often the request with that ticket was redirected and refused before, if it is one that was resent.
     pub fn history(&self, ticket: Ticket) -> (u32, u32) {
         let fence = ticket.slot().and_then(|slot| self.slots.get(&slot));
-        match fence.and_then(|f| f.resent) {
-            Some((resent, hops, attempts)) if resent == ticket => (hops, attempts),
-            _ => (0, 0),
+        fence
+            .and_then(|f| f.resent.iter().find(|r| r.ticket == ticket))
+            .map_or((0, 0), |r| (r.hops, r.attempts))
+    }
+
+    /// A request in flight for `slot` was executed.
+    pub fn executed(&mut self, ticket: Ticket, slot: Slot, request: Bytes) {
+        let resent = self.landed(ticket, slot);
+        if let (Some(why), Some(fence)) = (resent, self.slots.get_mut(&slot)) {
+            fence.flows = why.is_lasting().then_some(why);
+        }
+        self.note_executed(ticket, slot, request);
+    }
+
+    /// A request in flight for `slot` may have executed: its reply was lost.
+    pub fn lost(&mut self, ticket: Ticket, slot: Slot, request: Bytes) {
+        self.landed(ticket, slot);
+        self.stop_flow(slot);
+        self.note_executed(ticket, slot, request);
+    }
+
+    /// What is refused waits again until nothing is in flight.
+    pub fn stop_flow(&mut self, slot: Slot) {
+        if let Some(fence) = self.slots.get_mut(&slot) {
+            fence.flows = None;
         }
     }
 
-    /// A request in flight for `slot` was executed (or may have been).
-    pub fn executed(&mut self, ticket: Ticket, slot: Slot, request: Option<Bytes>) {
-        let Some(fence) = self.landed(ticket, slot) else {
+    fn note_executed(&mut self, ticket: Ticket, slot: Slot, request: Bytes) {
+        let Some(fence) = self.slots.get_mut(&slot) else {
             return;
         };
         let later = fence
             .refused
             .front()
             .is_some_and(|r| r.held.ticket.seq < ticket.seq);
-        if let (true, Some(request)) = (later, request) {
+        if later {
             fence.executed.push((ticket.seq, request));
         }
     }
@@ -149,7 +198,9 @@ impl Fences {
     /// A request that was in flight for `slot` did not execute.
     pub fn refused(&mut self, slot: Slot, refused: Refused) {
         let ticket = refused.held.ticket;
-        if let Some(fence) = self.landed(ticket, slot) {
+        self.landed(ticket, slot);
+        self.stop_flow(slot);
+        if let Some(fence) = self.slots.get_mut(&slot) {
             let at = fence
                 .refused
                 .partition_point(|r| r.held.ticket.seq < ticket.seq);
@@ -224,13 +275,12 @@ impl Fences {
         self.expired = self.expired.saturating_sub(1);
     }
 
-    fn landed(&mut self, ticket: Ticket, slot: Slot) -> Option<&mut Fence> {
+    /// It is no longer in flight. If it was resent: why.
+    fn landed(&mut self, ticket: Ticket, slot: Slot) -> Option<Why> {
         let fence = self.slots.get_mut(&slot)?;
         fence.in_flight = fence.in_flight.saturating_sub(1);
-        if fence.resent.is_some_and(|(resent, ..)| resent == ticket) {
-            fence.resent = None;
-        }
-        Some(fence)
+        let at = fence.resent.iter().position(|r| r.ticket == ticket)?;
+        fence.resent.remove(at).map(|resent| resent.why)
     }
 
     /// What to do for `slot`; call again until it says `Idle` or `Wait`. `conflict(refused, executed)` says
@@ -244,7 +294,8 @@ impl Fences {
         let Some(fence) = self.slots.get_mut(&slot) else {
             return Next::Idle;
         };
-        if fence.in_flight > 0 && (fence.resent.is_some() || !fence.refused.is_empty()) {
+        let closed = !fence.resent.is_empty() || !fence.refused.is_empty();
+        if fence.in_flight > 0 && closed && !fence.follows() {
             return Next::Idle;
         }
         if let Some(first) = fence.refused.front() {
@@ -318,6 +369,7 @@ impl Fences {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::NodeAddr;
     use crate::upstream::Class;
 
     const A: LaneId = LaneId::NONE;
@@ -366,12 +418,92 @@ mod tests {
         assert!(!fences.admits(slot(), A), "later requests are held");
         fences.refused(slot(), refused(1));
         assert!(matches!(next(&mut fences, false), Next::Idle));
-        fences.executed(ticket(2), slot(), Some(Bytes::new()));
+        fences.executed(ticket(2), slot(), Bytes::new());
         assert!(matches!(next(&mut fences, false), Next::Resend(r) if r.held.ticket == ticket(0)));
     }
 
+    /// Requests that have all been refused, for these reasons.
+    fn all_refused(reasons: &[Why]) -> Fences {
+        let count = reasons.len();
+        let mut fences = Fences::enter(std::iter::repeat_n((slot(), A), count), count as u64);
+        for (seq, why) in reasons.iter().enumerate() {
+            let why = why.clone();
+            let refused = refused(seq as u64);
+            fences.refused(slot(), Refused { why, ..refused });
+        }
+        fences
+    }
+
+    /// The next one is resent. Gives its number.
+    #[track_caller]
+    fn resend(fences: &mut Fences) -> u64 {
+        let Next::Resend(refused) = next(fences, false) else {
+            panic!("one is resent");
+        };
+        fences.resend(slot(), A, &refused);
+        refused.held.ticket.seq
+    }
+
+    fn moved() -> Why {
+        Why::Moved(NodeAddr::new("127.0.0.1", 1))
+    }
+
     #[test]
-    fn refused_requests_are_resent_alone_and_in_order_then_the_held_ones() {
+    fn once_one_has_executed_where_the_slot_has_moved_the_others_follow_together() {
+        let mut fences = all_refused(&[moved(), moved(), moved()]);
+        fences.hold(slot(), A, held(3));
+        assert_eq!(resend(&mut fences), 0);
+        assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
+        fences.executed(ticket(0), slot(), Bytes::new());
+        assert_eq!(resend(&mut fences), 1);
+        assert_eq!(resend(&mut fences), 2);
+        assert!(matches!(next(&mut fences, false), Next::Idle));
+        for seq in 1..3 {
+            fences.executed(ticket(seq), slot(), Bytes::new());
+        }
+        assert!(matches!(next(&mut fences, false), Next::Release(h) if h.ticket == ticket(3)));
+        assert!(matches!(next(&mut fences, false), Next::Idle));
+        assert!(fences.is_over(3));
+    }
+
+    #[test]
+    fn nothing_follows_one_that_is_refused_again_or_lost() {
+        for is_lost in [false, true] {
+            let mut fences = all_refused(&[moved(), moved(), moved(), moved()]);
+            assert_eq!(resend(&mut fences), 0);
+            fences.executed(ticket(0), slot(), Bytes::new());
+            assert_eq!([resend(&mut fences), resend(&mut fences)], [1, 2]);
+            match is_lost {
+                true => fences.lost(ticket(1), slot(), Bytes::new()),
+                false => fences.refused(
+                    slot(),
+                    Refused {
+                        why: moved(),
+                        ..refused(1)
+                    },
+                ),
+            }
+            assert!(
+                matches!(next(&mut fences, false), Next::Idle),
+                "one is in flight"
+            );
+            fences.executed(ticket(2), slot(), Bytes::new());
+            let first = if is_lost { 3 } else { 1 };
+            assert_eq!(resend(&mut fences), first);
+        }
+    }
+
+    #[test]
+    fn nothing_follows_one_that_was_refused_for_another_reason() {
+        let mut fences = all_refused(&[moved(), Why::NotSent, moved()]);
+        assert_eq!(resend(&mut fences), 0);
+        fences.executed(ticket(0), slot(), Bytes::new());
+        assert_eq!(resend(&mut fences), 1);
+        assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
+    }
+
+    #[test]
+    fn what_is_refused_for_single_keys_is_resent_alone_and_in_order_then_what_is_held() {
         let mut fences = three_in_flight();
         fences.hold(slot(), A, held(3));
         for seq in [1, 0, 2] {
@@ -384,7 +516,7 @@ mod tests {
             assert_eq!(refused.held.ticket, ticket(seq));
             fences.resend(slot(), A, &refused);
             assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
-            fences.executed(ticket(seq), slot(), None);
+            fences.executed(ticket(seq), slot(), Bytes::new());
         }
         assert!(matches!(next(&mut fences, false), Next::Release(h) if h.ticket == ticket(3)));
         assert!(matches!(next(&mut fences, false), Next::Idle));
@@ -396,27 +528,26 @@ mod tests {
     fn a_refused_request_is_not_resent_behind_a_later_one_that_conflicts() {
         let mut fences = three_in_flight();
         fences.refused(slot(), refused(0));
-        fences.executed(ticket(1), slot(), Some(Bytes::from_static(b"SET a")));
-        fences.executed(ticket(2), slot(), Some(Bytes::from_static(b"SET a")));
+        fences.executed(ticket(1), slot(), Bytes::from_static(b"SET a"));
+        fences.executed(ticket(2), slot(), Bytes::from_static(b"SET a"));
         assert!(matches!(next(&mut fences, true), Next::Conflict(r) if r.held.ticket == ticket(0)));
         assert!(matches!(next(&mut fences, true), Next::Idle));
     }
 
     #[test]
     fn an_earlier_request_that_executed_is_no_conflict() {
-        let mut fences = three_in_flight();
-        fences.executed(ticket(0), slot(), Some(Bytes::new()));
+        let mut fences = Fences::enter([(slot(), A); 2].into_iter(), 2);
+        fences.executed(ticket(0), slot(), Bytes::new());
         fences.refused(slot(), refused(1));
-        fences.executed(ticket(2), slot(), None);
         assert!(matches!(next(&mut fences, true), Next::Resend(_)));
     }
 
     #[test]
     fn a_resent_request_keeps_its_history_and_its_conflicts() {
-        let mut fences = three_in_flight();
+        let mut fences = Fences::enter([(slot(), A); 2].into_iter(), 2);
         fences.refused(slot(), refused(0));
-        fences.executed(ticket(1), slot(), Some(Bytes::new()));
-        fences.executed(ticket(2), slot(), Some(Bytes::new()));
+        fences.executed(ticket(1), slot(), Bytes::new());
+        fences.executed(ticket(2), slot(), Bytes::new());
         let Next::Resend(mut first) = next(&mut fences, false) else {
             panic!("it is resent");
         };
@@ -470,7 +601,7 @@ mod tests {
         let later = now + std::time::Duration::from_secs(9);
         let mut fences = three_in_flight();
         for seq in 0..2 {
-            fences.executed(ticket(seq), slot(), None);
+            fences.executed(ticket(seq), slot(), Bytes::new());
         }
         let mut last = refused(2);
         last.not_before = Some(later);

@@ -102,6 +102,12 @@ impl From<&NotTaken> for Why {
 }
 
 impl Why {
+    /// Whether a request that has executed in spite of it tells that others with the same reason will: the slot has
+    /// moved as a whole, or the connection is there again. ASK and TRYAGAIN are about single keys.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(self, Self::Moved(_) | Self::NotSent)
+    }
+
     /// Whether it waits for room in a lane.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })

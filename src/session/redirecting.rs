@@ -193,7 +193,7 @@ impl Session {
         }
         self.context.metrics.error(ErrorSource::Proxy, &reply);
         self.context.metrics.unknown_outcome();
-        self.settled(state, ticket, request);
+        self.perhaps_settled(state, ticket, request);
         self.deliver(state, ticket, &reply);
         self.advance_ticket(state, ticket);
     }
@@ -277,17 +277,24 @@ impl Session {
 
     /// The answer to a request whose client got a timeout error.
     fn landed_late(&self, state: &mut State, ticket: Ticket, request: Bytes) {
-        self.settled(state, ticket, request);
+        self.perhaps_settled(state, ticket, request);
         if let Some(fences) = &mut state.fences {
             fences.expired_landed();
         }
         self.advance_ticket(state, ticket);
     }
 
-    /// A request in flight has executed, or may have.
+    /// A request in flight has executed.
     fn settled(&self, state: &mut State, ticket: Ticket, request: Bytes) {
         if let (Some(fences), Some(slot)) = (&mut state.fences, ticket.slot()) {
-            fences.executed(ticket, slot, Some(request));
+            fences.executed(ticket, slot, request);
+        }
+    }
+
+    /// A request is no longer in flight, and nobody knows whether it has executed.
+    fn perhaps_settled(&self, state: &mut State, ticket: Ticket, request: Bytes) {
+        if let (Some(fences), Some(slot)) = (&mut state.fences, ticket.slot()) {
+            fences.lost(ticket, slot, request);
         }
     }
 

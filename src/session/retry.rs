@@ -105,6 +105,12 @@ impl Session {
             Verdict::Unreachable => refused.wait_longer(now),
             Verdict::Send(node, asking) => {
                 let lane = self.lane_to(state, &map, node);
+                if let Some(fences) = &mut state.fences
+                    && fences.busy_elsewhere(slot, lane.id())
+                {
+                    fences.stop_flow(slot);
+                    return fences.put_back(slot, LaneId::NONE, refused);
+                }
                 let request = refused.held.request.clone();
                 if refused.held.class == Class::Slow {
                     self.script_ahead(&lane, &request);

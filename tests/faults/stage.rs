@@ -47,6 +47,11 @@ impl Stage {
     pub fn set_on(kind: &ServerKind, options: &ClusterOptions, args: &[&str]) -> Self {
         let cluster =
             Cluster::boot(options).unwrap_or_else(|error| panic!("{}: {error}", kind.name));
+        Self::of(kind, cluster, args)
+    }
+
+    /// The same with a cluster that is there.
+    pub fn of(kind: &ServerKind, cluster: Cluster, args: &[&str]) -> Self {
         let proxy = Proxy::start(&cluster, &[&["--workers", "2"], args].concat());
         let seed = match std::env::var("SLOTWAY_SEED") {
             Ok(seed) => seed.parse().expect("SLOTWAY_SEED is a number"),
