@@ -91,6 +91,7 @@ fn a_slot_is_held(stage: &Stage) {
     for round in 0..rounds(1) {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(5, "a slot stays half moved", seed);
+        let begun = counted(stage);
         let load = Load::start(&stage.proxy, &tags, Durability::Kept, seed);
         let pulse = Pulse::start(stage, &held[0]);
         load.progressed(HALF_WAY);
@@ -107,7 +108,7 @@ fn a_slot_is_held(stage: &Stage) {
         stage.cluster.migrate_slot(slot, 1, 0).unwrap();
         let pauses = pulse.finish();
         let findings = load.finish();
-        let [_, _, passed_on] = since(stage, before);
+        let [_, _, passed_on] = since(stage, begun);
         stage.say(&format!("held half-migrated: {findings}; {asking:?}"));
         row.figure("ASK", asked);
         row.figure("commands behind ASKING", asking.behind);
