@@ -16,7 +16,7 @@ use std::time::Duration;
 const CLIENTS: usize = 24;
 
 /// Lives of a round.
-const LIVES: u64 = 1_200;
+const LIVES: u64 = 1_000;
 
 /// Slots that the keys are in, over all nodes.
 const SLOTS: usize = 24;
@@ -26,12 +26,34 @@ const EMPTY_WITHIN: Duration = Duration::from_secs(60);
 
 #[test]
 fn bytes_split_anywhere_and_clients_that_go_on_redis() {
-    split_and_go(&Stage::set(&redis()));
+    split_and_go(&Stage::set(&redis()), "split, reset, half-closed");
 }
 
 #[test]
 fn bytes_split_anywhere_and_clients_that_go_on_valkey() {
-    split_and_go(&Stage::set(&valkey()));
+    split_and_go(&Stage::set(&valkey()), "split, reset, half-closed");
+}
+
+/// So little room that clients are held up, and go while they are; and two lanes to each node.
+const LITTLE_ROOM: &[&str] = &[
+    "--set",
+    "limits.client_in_flight=20",
+    "--set",
+    "limits.lane_in_flight=100",
+    "--set",
+    "upstream.connections=2",
+];
+
+#[test]
+fn clients_that_are_held_up_go_on_redis() {
+    let stage = Stage::set_with(&redis(), LITTLE_ROOM);
+    split_and_go(&stage, "split, reset, half-closed; little room");
+    for limit in ["client_in_flight", "lane_in_flight"] {
+        let metrics = stage.proxy.metrics();
+        let limit = format!("limits.{limit}");
+        let hits = metrics.sum("slotway_limit_hits_total", &[("limit", &limit)]);
+        assert!(hits > 0.0, "{limit} was not reached");
+    }
 }
 
 /// What all lives share.
@@ -42,10 +64,10 @@ pub struct Town {
     pub seed: u64,
 }
 
-fn split_and_go(stage: &Stage) {
+fn split_and_go(stage: &Stage, what: &str) {
     for round in 0..rounds(1) {
         let seed = stage.seed + 1000 * round as u64;
-        let mut row = stage.begin(1, "split, reset, half-closed", seed);
+        let mut row = stage.begin(1, what, seed);
         let lost_before = lost(&stage.proxy);
         let town = Town {
             addr: stage.proxy.addr(),

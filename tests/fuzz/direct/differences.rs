@@ -2,6 +2,7 @@
 //! common.
 
 use crate::reading::{Next, next};
+use crate::support::reply_end;
 
 /// Two answers to the same bytes, from the first reply on that is not the same.
 pub struct Case<'a> {
@@ -76,14 +77,12 @@ const DIFFERENCES: &[Difference] = &[
         what: "the name in a HELLO that is refused",
         why: "Redis 7.0 gives it to the client before it refuses, Valkey 9.1 and slotway do nothing of what they refuse",
         is: |case| {
-            let is_none =
-                case.proxied.starts_with(b"$-1\r\n") || case.proxied.starts_with(b"_\r\n");
             let input = case.input.to_ascii_lowercase();
+            let says = |word: &[u8]| find(&input, word).is_some();
             case.server == "redis"
-                && is_none
-                && case.direct.starts_with(b"$")
-                && find(&input, b"setname").is_some()
-                && find(&input, b"getname").is_some()
+                && says(b"setname")
+                && says(b"getname")
+                && nameless(&case.direct) == nameless(&case.proxied)
         },
     },
     Difference {
@@ -249,6 +248,19 @@ fn replace_line(reply: &mut Vec<u8>, head: &[u8], with: &[u8]) {
         reply.splice(start..start + len, with.iter().copied());
         at = start;
     }
+}
+
+/// The first reply without names of clients, and without what is said in their place.
+fn nameless(replies: &[u8]) -> Vec<u8> {
+    let names: [&[u8]; 4] = [b"$2\r\nme\r\n", b"$3\r\nyou\r\n", b"$-1\r\n", b"_\r\n"];
+    let end = reply_end(replies, 0).unwrap_or(replies.len());
+    let mut reply = replies[..end].to_vec();
+    for name in names {
+        while let Some(at) = find(&reply, name) {
+            reply.drain(at..at + name.len());
+        }
+    }
+    reply
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {

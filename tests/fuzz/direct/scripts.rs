@@ -106,7 +106,7 @@ fn command(rng: &mut StdRng) -> Vec<Vec<u8>> {
     let line = line.expect("a line").1;
     let mut args: Vec<Vec<u8>> = line.split(' ').map(|word| fill(word, rng)).collect();
     match rng.random_range(0..40) {
-        0 | 1 if line.starts_with("HELLO R AUTH") => {}
+        0 | 1 if line.starts_with("HELLO R ") => {}
         0 if args.len() > 1 => drop(args.pop()),
         1 if line.contains("SUBSCRIBE") => args.push(b"e".to_vec()),
         1 => args.push(KEYS[0].into()),
