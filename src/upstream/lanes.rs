@@ -257,7 +257,7 @@ impl Lanes {
             }
             !(lane.is_idle() && lane.in_flight() == 0)
         });
-        self.context.gates.prune(self.context.clock.now());
+        self.context.gates.prune(map, self.context.clock.now());
     }
 
     /// Bytes kept for requests in flight on all lanes.

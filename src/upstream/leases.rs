@@ -1,10 +1,10 @@
 //! The leases of a worker: how many there may be, and the idle ones that wait for their next client.
 
-use super::Fault;
 use super::connect::{LEASE_NAME, Within, dial_proved};
 use super::gate::Gate;
 use super::lanes::{LaneSettings, UpstreamContext};
 use super::lease::{Lease, Link};
+use super::{Fault, FaultKind};
 use crate::cluster::{NodeAddr, SlotMap};
 use crate::observe::{Limit, NodeMetrics};
 use crate::resp::Proto;
@@ -107,9 +107,9 @@ impl Leases {
             self.evict();
         }
         let settings = &self.context.settings;
-        let now = self.context.clock.now();
         if let Some(gate) = &gate {
-            gate.enter(now, &settings.backoff).map_err(NoLease::Down)?;
+            let turn = gate.turn(&self.context.clock, &settings.backoff);
+            turn.await.map_err(NoLease::Down)?;
         }
         let dialled = dial_proved(
             LEASE_NAME,
@@ -135,7 +135,7 @@ impl Leases {
                 };
                 let now = self.context.clock.now();
                 gate.inspect(|gate| gate.failed(&fault, now, &settings.backoff));
-                place.lost(&fault);
+                place.failed(&fault);
                 Err(NoLease::Down(fault))
             }
         }
@@ -151,8 +151,19 @@ impl Leases {
                 return Some(last.link);
             }
             last.metrics.disconnected();
+            self.doubt(&key.0);
         }
         None
+    }
+
+    /// An idle connection was lost.
+    fn doubt(&self, node: &NodeAddr) {
+        let fault = Fault {
+            node: node.clone(),
+            kind: FaultKind::Closed,
+        };
+        let now = self.context.clock.now();
+        self.context.gates.of(node).doubt(&fault, now);
     }
 
     /// Closes one idle connection, to make room.
@@ -173,11 +184,15 @@ impl Leases {
         self.idle.borrow_mut().retain(|(node, _), of_node| {
             let known = map.find(node).is_some();
             of_node.retain(|idle| {
-                let keep = known && now.duration_since(idle.since) < IDLE && idle.link.is_quiet();
-                if !keep {
+                let wanted = known && now.duration_since(idle.since) < IDLE;
+                let there = idle.link.is_quiet();
+                if !there {
+                    self.doubt(node);
+                }
+                if !(wanted && there) {
                     idle.metrics.disconnected();
                 }
-                keep
+                wanted && there
             });
             left += of_node.len();
             !of_node.is_empty()
@@ -234,8 +249,17 @@ impl Place {
         self.leases.context.clock.tick();
     }
 
-    /// Topology hears of it.
+    /// It was connected, and is not any more. Topology hears of it.
     pub(super) fn lost(&self, fault: &Fault) {
+        let context = &self.leases.context;
+        context
+            .gates
+            .of(&fault.node)
+            .doubt(fault, context.clock.now());
+        self.failed(fault);
+    }
+
+    fn failed(&self, fault: &Fault) {
         self.metrics.error(fault.kind.counted());
         self.leases.context.lost(fault);
     }

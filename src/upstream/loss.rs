@@ -35,6 +35,7 @@ impl Lane {
                 self.metrics.disconnected();
                 if fault.kind != FaultKind::Retired {
                     state.losses = state.losses.wrapping_add(1);
+                    self.gate.doubt(&fault, now());
                 }
                 // What is told to be lost must not be brought to the node by the kernel, when the network works again.
                 if !state.queue.is_empty() {

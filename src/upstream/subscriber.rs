@@ -117,6 +117,10 @@ impl Talk {
         let settings = &self.context.settings;
         let credentials = &self.context.credentials;
         let (within, unacked) = (settings.connect, settings.unacked);
+        let gate = self.context.gates.of(&node);
+        if let Err(fault) = gate.turn(&self.context.clock, &settings.backoff).await {
+            return self.tell_lost(&fault);
+        }
         let dialled = dial_as(
             SUBSCRIBER_NAME,
             &node,
@@ -126,19 +130,30 @@ impl Talk {
             unacked,
         )
         .await;
-        let kind = match dialled {
+        let fault = match dialled {
             Ok(stream) => {
+                gate.open();
                 self.metrics.connected();
                 let _counted = Counted(self.metrics.clone());
-                self.talk(stream).await
+                let kind = self.talk(stream).await;
+                let fault = Fault { node, kind };
+                gate.doubt(&fault, now());
+                fault
             }
-            Err(kind) => kind,
+            Err(kind) => {
+                let fault = Fault { node, kind };
+                gate.failed(&fault, now(), &settings.backoff);
+                fault
+            }
         };
         self.context.clock.tick();
-        let fault = Fault { node, kind };
         self.context.lost(&fault);
+        self.tell_lost(&fault);
+    }
+
+    fn tell_lost(&self, fault: &Fault) {
         if let Some(listener) = self.listener.upgrade() {
-            listener.lost(self.link, &fault);
+            listener.lost(self.link, fault);
         }
     }
 
