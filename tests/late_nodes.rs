@@ -105,6 +105,64 @@ fn a_node_that_answers_no_probe_either_is_dead() {
     busy.cluster.finish();
 }
 
+/// A node that says MOVED to itself is left for a new connection once all is answered. A command that takes long does not
+/// keep the others from it until then.
+#[test]
+fn a_connection_that_is_to_be_left_takes_requests_again() {
+    let cluster = FakeCluster::start(1);
+    let (first, last) = (Gate::default(), Gate::default());
+    let (moves, lists) = (first.clone(), last.clone());
+    let moved = format!("-MOVED {} {}\r\n", Slot::of(b"a").number(), cluster.addr(0));
+    let times = AtomicUsize::new(0);
+    cluster.on(0, move |call| match call.name().as_str() {
+        "GET" if times.fetch_add(1, Ordering::Relaxed) == 0 => Some(vec![
+            Action::Wait(moves.clone()),
+            Action::Send(moved.clone().into_bytes()),
+        ]),
+        "GET" => send(b"$-1\r\n"),
+        "SET" => send(b"+OK\r\n"),
+        "KEYS" => Some(vec![
+            Action::Wait(lists.clone()),
+            Action::Send(b"*0\r\n".to_vec()),
+        ]),
+        _ => None,
+    });
+    let set = [PATIENT, "timeouts.command=60s", "timeouts.queue=100ms"];
+    let mut args = vec!["--workers", "1"];
+    set.iter().for_each(|one| args.extend(["--set", one]));
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let wait_in_flight = |wanted: f64| {
+        let what = format!("{wanted} in flight");
+        proxy.wait_for(&what, SHOWN_WITHIN, || {
+            match proxy.metrics().sum("slotway_upstream_in_flight", &[]) {
+                n if n == wanted => Ok(()),
+                n => Err(format!("{n}")),
+            }
+        });
+    };
+    let [mut reader, mut lister, mut writer] = [proxy.client(), proxy.client(), proxy.client()];
+    reader.send(&encode(&["GET", "a"]));
+    wait_in_flight(1.0);
+    lister.send(&encode(&["KEYS", "*"]));
+    wait_in_flight(2.0);
+    first.open();
+    proxy.wait_for("it is moved", SHOWN_WITHIN, || {
+        let moved = [("type", "moved")];
+        match proxy.metrics().sum("slotway_redirections_total", &moved) {
+            0.0 => Err("not yet".into()),
+            _ => Ok(()),
+        }
+    });
+    writer.send(&encode(&["SET", "b", "1"]));
+    // What was moved comes back as well.
+    wait_in_flight(3.0);
+    last.open();
+    assert_eq!(lister.reply(), b"*0\r\n");
+    assert_eq!(reader.reply(), b"$-1\r\n");
+    assert_eq!(writer.reply(), b"+OK\r\n");
+    cluster.finish();
+}
+
 #[test]
 fn commands_without_a_slot_wait_for_the_first_map() {
     let cluster = FakeCluster::start(1);

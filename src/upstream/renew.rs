@@ -1,13 +1,15 @@
 //! Leaves a connection in good order, for a new one to the same address: a node that answers MOVED to that very
 //! address is not the one that the address leads to now (its name means another host, or something in between sends
-//! us elsewhere). What is in flight is answered first; until then the lane takes nothing.
+//! us elsewhere). What is in flight is answered first; until then the lane takes nothing, but no longer than requests wait
+//! for room (`timeouts.queue`): one slow command of one client does not keep all others from the node. The connection is
+//! left at the next occasion then.
 
 use super::lane::{Link, State};
 use super::{Fault, FaultKind, Lane, Lanes, NotTaken};
 use crate::cluster::NodeAddr;
 use crate::observe::Limit;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Least time between two such connections: a node that says MOVED to itself over the new one, too, will go on so.
 const RENEWED_EVERY: Duration = Duration::from_millis(500);
@@ -57,5 +59,14 @@ impl State {
     /// Whether it waits for its last replies.
     pub(super) fn is_leaving(&self) -> bool {
         self.room.is_leaving()
+    }
+
+    /// Takes requests again if its last replies have not come within that time.
+    pub(super) fn stay(&mut self, now: Instant, within: Duration) {
+        let late = |since| now.duration_since(since) > within;
+        if self.is_leaving() && self.renewed.is_some_and(late) {
+            self.renewed = Some(now);
+            self.room.open_again();
+        }
     }
 }

@@ -55,7 +55,11 @@ impl Lane {
             requester.expired(ticket);
         }
         let in_flight = self.in_flight();
-        self.state.borrow_mut().room.check(in_flight, now);
+        {
+            let state = &mut *self.state.borrow_mut();
+            state.room.check(in_flight, now);
+            state.stay(context.clock.now(), settings.queue);
+        }
         // A limit that has risen makes room without a reply.
         self.offer_room();
         let mut state = self.state.borrow_mut();
