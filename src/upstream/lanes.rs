@@ -197,7 +197,7 @@ impl Lanes {
         }
     }
 
-    fn to_addr(&self, node: &NodeAddr, proto: Proto, stripe: usize) -> Rc<Lane> {
+    pub(super) fn to_addr(&self, node: &NodeAddr, proto: Proto, stripe: usize) -> Rc<Lane> {
         let mut lanes = self.by_node.borrow_mut();
         let lane = lanes
             .entry((node.clone(), proto, stripe))

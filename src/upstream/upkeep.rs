@@ -29,18 +29,19 @@ pub(super) struct Probe {
 }
 
 impl Lane {
-    /// Whether a request would go out now, or with the first connection. Of a node that was lost it does not wait for the
-    /// connection, which may take as long as `timeouts.connect`: that is opened without it, as soon as the pause is over.
+    /// Whether a request would go out now, or with the first connection. Of a node that was lost, by this lane or by
+    /// another, it does not wait for the connection, which may take as long as `timeouts.connect`: that is opened without
+    /// it, as soon as the pause is over.
     pub fn is_reachable(self: &Rc<Self>) -> bool {
         let state = &mut *self.state.borrow_mut();
         match &state.link {
-            Link::Up(_) | Link::Blocked(_) | Link::Idle => true,
-            Link::Connecting => state.failures == 0,
-            Link::Down(_, until) => {
-                if self.context.clock.now() >= *until {
-                    // If it is another lane's turn, at the next question.
-                    let _ = self.open(&mut state.link);
-                }
+            Link::Up(_) | Link::Blocked(_) => !state.is_leaving(),
+            Link::Idle if !self.gate.is_doubted() => true,
+            Link::Connecting => state.failures == 0 && !self.gate.is_doubted(),
+            Link::Down(_, until) if self.context.clock.now() < *until => false,
+            Link::Idle | Link::Down(..) => {
+                // If it is another lane's turn, at the next question.
+                let _ = self.open(&mut state.link);
                 false
             }
         }
@@ -184,4 +185,62 @@ fn is_slow(request: &InFlight, settings: &LaneSettings, now: Micros) -> bool {
 
 fn micros(duration: std::time::Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Credentials, Gates, LaneSettings, Lanes, NodeEvent, UpstreamContext};
+    use super::*;
+    use crate::cluster::NodeAddr;
+    use crate::config::Config;
+    use crate::observe::WorkerMetrics;
+    use crate::resp::Proto;
+
+    fn lanes() -> Lanes {
+        Lanes::new(Rc::new(UpstreamContext {
+            settings: LaneSettings::new(&Config::default(), 1),
+            gates: Gates::default(),
+            credentials: Credentials::default(),
+            clock: Rc::default(),
+            scratch: Rc::default(),
+            flusher: Rc::default(),
+            metrics: WorkerMetrics::detached(),
+            on_event: Box::new(|_: NodeEvent<'_>| {}),
+        }))
+    }
+
+    /// A session that comes for the first time, in RESP3, to a node that others have not reached: its replicas are to be
+    /// asked for it, too.
+    #[tokio::test]
+    async fn a_new_lane_knows_that_the_node_was_not_reached() {
+        let nobody = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap().port()
+        };
+        let node = NodeAddr::new("127.0.0.1", nobody);
+        let tasks = tokio::task::LocalSet::new();
+        let lanes = lanes();
+        tasks
+            .run_until(async {
+                let old = lanes.to_addr(&node, Proto::Resp2, 0);
+                assert!(old.is_reachable(), "nothing is known yet");
+                let fault = super::super::Fault {
+                    node: node.clone(),
+                    kind: FaultKind::Closed,
+                };
+                let (clock, backoff) = (&lanes.context().clock, &lanes.context().settings.backoff);
+                old.gate.failed(&fault, clock.now(), backoff);
+                let new = lanes.to_addr(&node, Proto::Resp3, 0);
+                assert!(!new.is_reachable(), "while the pause lasts");
+                assert!(matches!(new.state.borrow().link, Link::Idle));
+                old.gate.open();
+                old.gate.doubt(&fault, clock.now());
+                assert!(!new.is_reachable(), "it is dialled first");
+                assert!(matches!(new.state.borrow().link, Link::Connecting));
+                assert!(!new.is_reachable(), "that has no answer yet");
+                old.gate.open();
+                assert!(new.is_reachable());
+            })
+            .await;
+    }
 }
