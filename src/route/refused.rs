@@ -96,7 +96,7 @@ impl From<&NotTaken> for Why {
     fn from(not_taken: &NotTaken) -> Self {
         match not_taken {
             NotTaken::Down(_) => Self::NotSent,
-            NotTaken::Full => Self::Full { to: None },
+            NotTaken::Full(_) => Self::Full { to: None },
         }
     }
 }

@@ -42,7 +42,7 @@ impl Adrift {
         let was_full = self.why.is_full();
         self.why = Why::from(not_taken);
         match not_taken {
-            NotTaken::Full => {
+            NotTaken::Full(_) => {
                 self.full_since.get_or_insert(now);
             }
             NotTaken::Down(_) => self.full_since = None,
@@ -63,6 +63,7 @@ impl Session {
         class: Class,
         not_taken: &NotTaken,
     ) {
+        self.count_crowded(not_taken);
         let reply = errors::not_taken(not_taken);
         let held = held(ticket, request, class);
         if !self.set_adrift(state, held, Why::from(not_taken), reply.clone()) {
@@ -100,7 +101,12 @@ impl Session {
             let ticket = adrift.held.ticket;
             match self.send_adrift(state, &adrift) {
                 Ok(()) => continue,
-                Err(Some(not_taken)) => adrift.not_taken(&not_taken, now),
+                Err(Some(not_taken)) => {
+                    if !adrift.why.is_full() {
+                        self.count_crowded(&not_taken);
+                    }
+                    adrift.not_taken(&not_taken, now);
+                }
                 Err(None) => {}
             }
             if self.is_out_of_patience(&adrift) {

@@ -5,7 +5,7 @@
 
 use super::{Life, Session, State};
 use crate::cluster::Slot;
-use crate::upstream::{Lane, LaneId, Requester, Ticket, Wants};
+use crate::upstream::{Lane, LaneId, NotTaken, Requester, Ticket, Wants};
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
@@ -38,6 +38,13 @@ impl Crowd {
 }
 
 impl Session {
+    /// A request begins to wait for room. The limit that keeps it out is counted once for it, however often it is tried.
+    pub(super) fn count_crowded(&self, not_taken: &NotTaken) {
+        if let NotTaken::Full(Some(limit)) = not_taken {
+            self.context.metrics.limit_hit(*limit);
+        }
+    }
+
     /// Has a request wait for room in a full lane, in turn. Returns when it is given up.
     pub(super) fn crowd(
         &self,

@@ -84,8 +84,11 @@ async fn pursue(
         let target = pursuit.target().await?;
         let waiting = match send(session, &target, Some(slot), request, undo.clone()) {
             Ok(waiting) => waiting,
-            Err(Unsent::Full(lane)) => {
-                let waited = pursuit.hindered(Obstacle::Full, errors::not_taken(&NotTaken::Full));
+            Err(Unsent::Full(lane, full)) => {
+                if !pursuit.is_hindered_by(Obstacle::Full) {
+                    session.count_crowded(&full);
+                }
+                let waited = pursuit.hindered(Obstacle::Full, errors::not_taken(&full));
                 waited.await.inspect_err(|_| lane.count_refused())?;
                 continue;
             }
@@ -138,8 +141,8 @@ pub(super) async fn tell(session: &Rc<Session>, node: &NodeAddr, request: &[u8])
 
 /// Why a request could not be sent.
 enum Unsent {
-    /// There is no room in that lane.
-    Full(Rc<Lane>),
+    /// There is no room in that lane, as it says.
+    Full(Rc<Lane>, NotTaken),
     /// The node cannot be reached: what the client gets if that goes on.
     Unavailable(Bytes),
 }
@@ -175,7 +178,7 @@ fn send(
         Class::Normal,
     ) {
         Ok(()) => Ok(Waiting(errand)),
-        Err(NotTaken::Full) => Err(Unsent::Full(lane)),
+        Err(full @ NotTaken::Full(_)) => Err(Unsent::Full(lane, full)),
         Err(down) => Err(Unsent::Unavailable(errors::not_taken(&down))),
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn primary_unreachable(slot: Slot) -> Bytes {
 pub(super) fn not_taken(not_taken: &NotTaken) -> Bytes {
     match not_taken {
         NotTaken::Down(fault) => unreachable_node(fault),
-        NotTaken::Full => queue_full(),
+        NotTaken::Full(_) => queue_full(),
     }
 }
 

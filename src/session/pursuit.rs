@@ -135,6 +135,11 @@ impl Pursuit {
         result
     }
 
+    /// Whether that has kept it last from being sent.
+    pub(super) fn is_hindered_by(&self, kind: Obstacle) -> bool {
+        self.trouble.is_some_and(|(met, _)| met == kind)
+    }
+
     /// The same, whatever the reason; who calls it counts the limit.
     pub(super) async fn hindered(&mut self, kind: Obstacle, reply: Bytes) -> Result<(), Bytes> {
         let context = &self.session.context;

@@ -374,8 +374,9 @@ impl Session {
     ) {
         let not_before = match not_taken {
             NotTaken::Down(_) => self.context.clock.now() + super::verdict::FIRST_PAUSE,
-            NotTaken::Full => self.crowd(state, held.ticket, slot, lane),
+            NotTaken::Full(_) => self.crowd(state, held.ticket, slot, lane),
         };
+        self.count_crowded(not_taken);
         let refused = Refused {
             held,
             why: Why::from(not_taken),

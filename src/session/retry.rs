@@ -5,7 +5,7 @@ use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
 use crate::observe::{ErrorSource, Redirection};
 use crate::route::{Asking, Held, Next, Refused, Why};
-use crate::upstream::{Class, LaneId, NotTaken, Ticket};
+use crate::upstream::{Class, LaneId, Ticket};
 use bytes::Bytes;
 use std::time::Instant;
 
@@ -130,7 +130,10 @@ impl Session {
                         let was_full = refused.why.is_full();
                         refused.why = Why::from(&not_taken);
                         refused.wait_longer(now);
-                        if let NotTaken::Full = not_taken {
+                        if !was_full {
+                            self.count_crowded(&not_taken);
+                        }
+                        if refused.why.is_full() {
                             refused.why = crowded_at(node, asking, slot, &map);
                             refused.not_before = Some(self.crowd(state, ticket, slot, &lane));
                         }

@@ -44,12 +44,11 @@ impl Lane {
             }),
             false => {
                 let bytes_max = self.context.settings.in_flight_bytes_max;
-                let limit = match state.outbox.retained() >= bytes_max {
-                    true => Limit::LaneInFlightBytes,
-                    false => Limit::LaneInFlight,
-                };
-                self.context.metrics.limit_hit(limit);
-                NotTaken::Full
+                if state.outbox.retained() >= bytes_max {
+                    return NotTaken::Full(Some(Limit::LaneInFlightBytes));
+                }
+                let at_max = state.room.is_at_max(state.queue.len());
+                NotTaken::Full(at_max.then_some(Limit::LaneInFlight))
             }
         }
     }

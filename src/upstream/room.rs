@@ -25,8 +25,8 @@ const SAMPLES: usize = 5;
 pub enum NotTaken {
     /// The node is not reachable now.
     Down(Fault),
-    /// There is no room, or others wait for it (`room`).
-    Full,
+    /// There is no room, or others wait for it (`room`): the bound that was reached, if it is one of the operator's.
+    Full(Option<Limit>),
 }
 
 /// Whether a requester that had its turn waits for another.
@@ -95,6 +95,11 @@ impl Room {
     /// So many requests were answered.
     pub(super) fn answered(&mut self, requests: usize) {
         self.pace.answered += requests;
+    }
+
+    /// Whether so many in flight are all that the operator allows.
+    pub(super) fn is_at_max(&self, in_flight: usize) -> bool {
+        in_flight >= self.pace.max
     }
 
     /// Measures; about ten times a second.

@@ -68,6 +68,8 @@ fn a_request_does_not_wait_for_ever_for_a_full_lane() {
             show(&got)
         );
         assert_eq!(hits(&proxy, "timeouts.queue"), n, "{line}");
+        // However often it was tried.
+        assert_eq!(hits(&proxy, "limits.lane_in_flight"), n, "{line}");
     }
     let queue = [("reason", "queue")];
     let counted = proxy.metrics().sum("slotway_upstream_errors_total", &queue);
