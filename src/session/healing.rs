@@ -46,10 +46,8 @@ impl Session {
             encode::command(&mut load, &[&b"SCRIPT"[..], b"LOAD", &body]);
             let ticket = Ticket::new(0, 0, None);
             let requester = scripts.given(lane, sha);
-            if lane
-                .send(&load, false, ticket, requester, Class::Slow)
-                .is_err()
-            {
+            let sent = lane.send_ahead(&load, ticket, requester, Class::Slow);
+            if sent.is_err() {
                 scripts.not_given(lane.id(), &sha);
             }
         }

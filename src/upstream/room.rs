@@ -7,7 +7,7 @@
 
 use super::lane::State;
 use super::lanes::LaneSettings;
-use super::{Fault, Lane, Requester, Ticket};
+use super::{Class, Fault, Lane, Requester, Ticket};
 use crate::io::Micros;
 use crate::observe::{Limit, NodeError};
 use std::collections::VecDeque;
@@ -46,10 +46,19 @@ enum Door {
     Shut,
 }
 
+/// Whose turn it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    Nobody,
+    /// One request of the requester that waited longest.
+    First,
+}
+
 /// See the module. One per lane.
 pub(super) struct Room {
     /// So many in flight are let in without a look: none while somebody waits.
     pub(super) admits: usize,
+    turn: Turn,
     door: Door,
     pace: Pace,
     waiting: VecDeque<Weak<dyn Requester>>,
@@ -59,6 +68,7 @@ impl Room {
     pub(super) fn new(settings: &LaneSettings, now: Micros) -> Self {
         Self {
             admits: settings.in_flight_max,
+            turn: Turn::Nobody,
             door: Door::Open,
             pace: Pace::new(settings, now),
             waiting: VecDeque::new(),
@@ -111,6 +121,7 @@ impl Room {
 
     /// Ends a turn.
     fn close(&mut self) {
+        self.turn = Turn::Nobody;
         let at_once = self.waiting.is_empty() && self.door == Door::Open;
         self.admits = if at_once { self.pace.limit } else { 0 };
     }
@@ -137,6 +148,22 @@ impl Lane {
         let room = &mut self.state.borrow_mut().room;
         room.waiting.push_back(requester);
         room.close();
+    }
+
+    /// Sends what has to go right in front of a request: if it is that one's turn, the turn is not used up.
+    pub fn send_ahead(
+        self: &Rc<Self>,
+        request: &[u8],
+        ticket: Ticket,
+        requester: Rc<dyn Requester>,
+        class: Class,
+    ) -> Result<(), NotTaken> {
+        self.send(request, false, ticket, requester, class)?;
+        let state = &mut *self.state.borrow_mut();
+        if state.room.turn == Turn::First {
+            state.room.admits = state.queue.len() + 1;
+        }
+        Ok(())
     }
 
     /// A request was refused because no room came in time.
@@ -171,6 +198,7 @@ impl Lane {
             return None;
         }
         state.room.admits = in_flight + 1;
+        state.room.turn = Turn::First;
         while let Some(waiter) = state.room.waiting.pop_front() {
             if let Some(requester) = waiter.upgrade() {
                 return Some(requester);

@@ -75,3 +75,68 @@ fn a_deep_pipeline_does_not_starve_the_other_clients() {
     assert!(last < Some(latest), "the last came as number {last:?}");
     cluster.finish();
 }
+
+/// The SHA-1 of `return 1`.
+const SHA: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+
+#[test]
+fn a_script_that_goes_ahead_does_not_cost_its_call_the_turn() {
+    let gate = Gate::default();
+    let cluster = FakeCluster::start(1);
+    let held = gate.clone();
+    let send = |bytes: &[u8]| Some(vec![Action::Send(bytes.to_vec())]);
+    cluster.on(0, move |call| match call.name().as_str() {
+        "GET" => Some(vec![
+            Action::Wait(held.clone()),
+            Action::Send(b"$-1\r\n".to_vec()),
+        ]),
+        "SCRIPT" => send(format!("$40\r\n{SHA}\r\n").as_bytes()),
+        "EVALSHA" => send(b":1\r\n"),
+        _ => None,
+    });
+    let set = [
+        "limits.lane_in_flight=2",
+        "timeouts.queue=60s",
+        "timeouts.command=60s",
+    ];
+    let mut args = vec!["--workers", "1"];
+    set.iter().for_each(|one| args.extend(["--set", one]));
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut caller = proxy.client();
+    let load = encode(&["SCRIPT", "LOAD", "return 1"]);
+    caller.send(&load);
+    assert!(caller.reply().starts_with(b"$40\r\n"));
+    let mut filler = proxy.client();
+    filler.send(&[encode(&["GET", "k"]), encode(&["GET", "l"])].concat());
+    proxy.wait_for("the lane is full", SHOWN_WITHIN, || in_flight(&proxy, 2.0));
+    let mut other = proxy.client();
+    let crowded = |wanted: f64| {
+        let limit = [("limit", "limits.lane_in_flight")];
+        proxy.wait_for("it waits for room", SHOWN_WITHIN, || {
+            match proxy.metrics().sum("slotway_limit_hits_total", &limit) {
+                n if n >= wanted => Ok(()),
+                n => Err(format!("{n} of {wanted}")),
+            }
+        });
+    };
+    caller.send(&encode(&["EVALSHA", SHA, "1", "x"]));
+    crowded(1.0);
+    other.send(&[encode(&["GET", "m"]), encode(&["GET", "n"])].concat());
+    crowded(3.0);
+    gate.open();
+    assert_eq!(caller.reply(), b":1\r\n");
+    for client in [&mut filler, &mut other] {
+        (0..2).for_each(|_| assert_eq!(client.reply(), b"$-1\r\n"));
+    }
+    let calls = cluster.calls(0);
+    let at = |name: &str, arg: &str| {
+        let its = |call: &&crate::support::node::Call| {
+            call.name() == name && call.args[1] == arg.as_bytes()
+        };
+        calls.iter().rposition(|call| its(&call))
+    };
+    let called = at("EVALSHA", SHA).expect("it was called");
+    assert!(Some(called) < at("GET", "m"), "it has lost its turn");
+    assert_eq!(at("SCRIPT", "LOAD"), Some(called - 1));
+    cluster.finish();
+}
