@@ -172,6 +172,27 @@ fn loop_with(word: &str) -> (usize, Duration) {
     (hops, slowest)
 }
 
+/// A refusal is no loss: a read may be repeated once after it was lost, however often it was refused before.
+#[test]
+fn a_read_that_was_moved_and_then_lost_is_repeated() {
+    let cluster = FakeCluster::start(2);
+    let proxy = start(&cluster, NO_COMMAND_TIMEOUT);
+    let slot = Slot::of(b"a").number();
+    let from = cluster.owner(slot);
+    cluster.give_slot(slot, 1 - from);
+    let lost = Step::expect("GET a").then(Action::Close);
+    let found = Step::expect("GET a").send(b"$1\r\n0\r\n");
+    cluster.script(1 - from, [lost.clone(), found]);
+    let mut client = proxy.client();
+    client.expect("GET a", b"$1\r\n0\r\n");
+    // Not more often than once.
+    cluster.script(1 - from, [lost.clone(), lost]);
+    let got = client.line("GET a");
+    let unknown = b"-ERR slotway: outcome unknown";
+    assert!(got.starts_with(unknown), "{}", show(&got));
+    cluster.finish();
+}
+
 #[test]
 fn asking_is_right_in_front_of_its_command() {
     const CLIENTS: usize = 8;

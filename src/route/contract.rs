@@ -30,9 +30,10 @@ pub enum Effect {
 }
 
 /// Whether a request was lost and repeated before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Losses {
     /// It was not.
+    #[default]
     None,
     /// It was repeated because it only reads.
     One,

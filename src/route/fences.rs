@@ -8,7 +8,7 @@
 //!
 //! Pure: no socket, no clock; the session acts on what [`Fences::next`] says.
 
-use super::refused::{Held, Refused, Why};
+use super::refused::{Held, Past, Refused, Why};
 use crate::cluster::Slot;
 use crate::upstream::{LaneId, Ticket};
 use bytes::Bytes;
@@ -53,8 +53,7 @@ struct Fence {
 struct Resent {
     ticket: Ticket,
     why: Why,
-    hops: u32,
-    attempts: u32,
+    past: Past,
 }
 
 impl Fence {
@@ -145,18 +144,17 @@ impl Fences {
             fence.resent.push_back(Resent {
                 ticket: refused.held.ticket,
                 why: refused.why.clone(),
-                hops: refused.hops,
-                attempts: refused.attempts,
+                past: refused.past,
             });
         }
     }
 
-    /// How often the request with that ticket was redirected and refused before, if it is one that was resent.
-    pub fn history(&self, ticket: Ticket) -> (u32, u32) {
+    /// What became of the request with that ticket before, if it is one that was resent.
+    pub fn past(&self, ticket: Ticket) -> Past {
         let fence = ticket.slot().and_then(|slot| self.slots.get(&slot));
         fence
             .and_then(|f| f.resent.iter().find(|r| r.ticket == ticket))
-            .map_or((0, 0), |r| (r.hops, r.attempts))
+            .map_or_else(Past::default, |r| r.past)
     }
 
     /// A request in flight for `slot` was executed.
@@ -236,7 +234,7 @@ impl Fences {
         let fence = ticket.slot().and_then(|slot| self.slots.get_mut(&slot));
         let refused = fence.and_then(|f| f.refused.iter_mut().find(|r| r.held.ticket == ticket));
         if let Some(refused) = refused {
-            refused.hops += u32::from(matches!(why, Why::Moved(_) | Why::Ask(_)));
+            refused.past.hops += u32::from(matches!(why, Why::Moved(_) | Why::Ask(_)));
             refused.why = why;
             refused.not_before = None;
         }
@@ -395,8 +393,10 @@ mod tests {
             held: held(seq),
             why: Why::TryAgain,
             reply: Bytes::from_static(b"-TRYAGAIN\r\n"),
-            hops: 0,
-            attempts: 1,
+            past: Past {
+                attempts: 1,
+                ..Past::default()
+            },
             not_before: None,
         }
     }
@@ -551,9 +551,9 @@ mod tests {
         let Next::Resend(mut first) = next(&mut fences, false) else {
             panic!("it is resent");
         };
-        first.hops = 2;
+        first.past.hops = 2;
         fences.resend(slot(), A, &first);
-        assert_eq!(fences.history(ticket(0)), (2, 1));
+        assert_eq!(fences.past(ticket(0)), first.past);
         fences.refused(slot(), refused(0));
         assert!(
             matches!(next(&mut fences, true), Next::Conflict(_)),

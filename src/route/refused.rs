@@ -1,6 +1,7 @@
 //! A request that waits in a session: behind the fence of its slot, or because it was refused or lost; and what it waits
 //! for. The order in which they go out is `fences`' business.
 
+use super::contract::Losses;
 use crate::cluster::NodeAddr;
 use crate::upstream::{Class, NotTaken, Ticket};
 use bytes::Bytes;
@@ -26,12 +27,21 @@ pub struct Refused {
     pub why: Why,
     /// What the client gets if it is given up.
     pub reply: Bytes,
+    /// What has become of it before.
+    pub past: Past,
+    /// Not resent earlier.
+    pub not_before: Option<Instant>,
+}
+
+/// How a request has fared so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Past {
     /// Redirections it has followed.
     pub hops: u32,
     /// Times it was refused or could not be sent.
     pub attempts: u32,
-    /// Not resent earlier.
-    pub not_before: Option<Instant>,
+    /// Whether it was lost. One that was only refused may still be repeated.
+    pub losses: Losses,
 }
 
 /// Why a request did not execute.

@@ -9,7 +9,7 @@ use super::retry::{held, held_bytes};
 use super::{Session, State};
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::ErrorSource;
-use crate::route::{Fences, Held, Losses, Refused, Resend, Why, resend};
+use crate::route::{Fences, Held, Losses, Past, Refused, Resend, Why, resend};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{Class, Fate, Fault, Lane, LaneId, NotTaken, Refusal, Ticket, classify};
 use bytes::Bytes;
@@ -114,22 +114,23 @@ impl Session {
         let Some(fences) = &mut state.fences else {
             return false;
         };
-        let (hops, attempts) = fences.history(ticket);
-        let hops = match why {
-            Why::Moved(_) | Why::Ask(_) => hops + 1,
+        let mut past = fences.past(ticket);
+        past.attempts += 1;
+        match why {
+            Why::Moved(_) | Why::Ask(_) => past.hops += 1,
             // Several keys on their way: both nodes send the request back and forth until they have arrived. The
             // pauses bound that, and the command's time.
-            Why::TryAgain => 0,
-            _ => hops,
-        };
+            Why::TryAgain => past.hops = 0,
+            Why::LostRead => past.losses = Losses::One,
+            _ => {}
+        }
         fences.refused(
             slot,
             Refused {
                 held: held_bytes(ticket, request, class),
                 why,
                 reply,
-                hops,
-                attempts: attempts + 1,
+                past,
                 not_before: None,
             },
         );
@@ -198,21 +199,18 @@ impl Session {
         self.advance_ticket(state, ticket);
     }
 
-    /// Whether a request that is lost was lost before; it is from now on.
+    /// Whether a request that is lost was lost before; one without a slot is from now on.
     fn losses(&self, state: &mut State, ticket: Ticket) -> Losses {
-        let first_time = match (&state.fences, ticket.slot()) {
-            (Some(fences), Some(_)) => fences.history(ticket).1 == 0,
-            _ => !state.lost_adrift.contains(&ticket),
-        };
-        if ticket.slot().is_none() && first_time {
-            let oldest = state.replies.oldest();
-            state.lost_adrift.retain(|lost| lost.seq >= oldest);
-            state.lost_adrift.push(ticket);
+        if let (Some(fences), Some(_)) = (&state.fences, ticket.slot()) {
+            return fences.past(ticket).losses;
         }
-        match first_time {
-            true => Losses::None,
-            false => Losses::One,
+        if state.lost_adrift.contains(&ticket) {
+            return Losses::One;
         }
+        let oldest = state.replies.oldest();
+        state.lost_adrift.retain(|lost| lost.seq >= oldest);
+        state.lost_adrift.push(ticket);
+        Losses::None
     }
 
     /// No reply in time. The client is told; the request stays in flight, and with it the order of its slot.
@@ -356,8 +354,7 @@ impl Session {
             held: held(ticket, request, class),
             why: Why::NotSent,
             reply,
-            hops: 0,
-            attempts: 0,
+            past: Past::default(),
             not_before: Some(self.context.clock.now() + pause),
         };
         self.redirect(state).put_back(slot, LaneId::NONE, refused);
@@ -381,8 +378,7 @@ impl Session {
             held,
             why: Why::from(not_taken),
             reply: super::errors::not_taken(not_taken),
-            hops: 0,
-            attempts: 0,
+            past: Past::default(),
             not_before: Some(not_before),
         };
         self.redirect(state).put_back(slot, LaneId::NONE, refused);

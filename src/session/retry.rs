@@ -206,8 +206,8 @@ impl Session {
 impl Refused {
     /// One more attempt came to nothing.
     fn wait_longer(&mut self, now: Instant) {
-        self.attempts += 1;
-        self.not_before = Some(now + pause(self.attempts));
+        self.past.attempts += 1;
+        self.not_before = Some(now + pause(self.past.attempts));
     }
 }
 

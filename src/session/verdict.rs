@@ -55,13 +55,13 @@ impl Session {
         };
         let over = now >= until && !asked;
         let hops_max = self.context.config.limits.redirections as u32;
-        if over || refused.hops > hops_max {
+        if over || refused.past.hops > hops_max {
             if let Some(limit) = reached(&refused.why, over) {
                 self.context.metrics.limit_hit(limit);
             }
             return Verdict::GiveUp;
         }
-        let wait = Verdict::Wait(now + pause(refused.attempts));
+        let wait = Verdict::Wait(now + pause(refused.past.attempts));
         match &refused.why {
             Why::Moved(to) | Why::Ask(to) => match map.find(to) {
                 Some(node) if matches!(refused.why, Why::Ask(_)) => {
@@ -147,12 +147,12 @@ impl Session {
         }
         if self.lane_to(state, map, owner).is_reachable() {
             return match refused.not_before {
-                None => Verdict::Wait(now + pause(refused.attempts)),
+                None => Verdict::Wait(now + pause(refused.past.attempts)),
                 Some(_) => Verdict::Send(owner, Asking::No),
             };
         }
         // Not with a script: the MOVED of a replica that is promoted right after could not be told from a forged one.
-        let may_scout = refused.attempts > 1
+        let may_scout = refused.past.attempts > 1
             && self
                 .context
                 .scouted
@@ -165,7 +165,7 @@ impl Session {
         if may_scout && !replicas.is_empty() {
             self.context.scouted.set(Some(now));
             // Between two of its questions it waits, which is an attempt as well.
-            let scout = replicas[refused.attempts as usize / 2 % replicas.len()];
+            let scout = replicas[refused.past.attempts as usize / 2 % replicas.len()];
             return Verdict::Send(scout, Asking::No);
         }
         Verdict::Unreachable
