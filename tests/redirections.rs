@@ -5,6 +5,7 @@
 mod support;
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use support::{Proxy, Scenario, StopOnDrop, encode, show};
 
 /// Enough for refreshes to come and go, short enough to wait for.
 const COMMAND_TIMEOUT: &str = "timeouts.command=2s";
+
+/// How long the proxy may take to show what it does.
+const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// For tests in which no command's time may be up, however slow the machine is.
 const NO_COMMAND_TIMEOUT: &str = "timeouts.command=60s";
@@ -170,6 +174,47 @@ fn loop_with(word: &str) -> (usize, Duration) {
     assert!((1..=HOPS_MAX).contains(&hops), "{hops} hops of one command");
     cluster.finish();
     (hops, slowest)
+}
+
+/// A node that ASK names and that is away for a while: the client hears nothing of it.
+#[test]
+fn an_ask_to_a_node_that_is_away_is_no_hop() {
+    /// More than `limits.redirections`.
+    const ASKED: usize = 10;
+    let cluster = FakeCluster::start(2);
+    let slot = Slot::of(b"a").number();
+    let from = cluster.owner(slot);
+    let to = 1 - from;
+    cluster.begin_migration(slot, to);
+    let ask = format!("-ASK {slot} {}\r\n", cluster.addr(to)).into_bytes();
+    cluster.on(from, move |call| {
+        (call.name() == "SET").then(|| vec![Action::Send(ask.clone())])
+    });
+    let away = Arc::new(AtomicBool::new(true));
+    let is_away = away.clone();
+    cluster.on(to, move |call| match call.name().as_str() {
+        _ if is_away.load(Ordering::Relaxed) => Some(vec![Action::Close]),
+        "SET" if call.asking => Some(vec![Action::Send(b"+OK\r\n".to_vec())]),
+        _ => None,
+    });
+    let set = [NO_COMMAND_TIMEOUT, "timeouts.unavailable=60s"];
+    let mut args = vec!["--workers", "1"];
+    set.iter().for_each(|one| args.extend(["--set", one]));
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut client = proxy.client();
+    client.send(&encode(&["SET", "a", "1"]));
+    proxy.wait_for(
+        "it is asked again and again",
+        SHOWN_WITHIN,
+        || match cluster.count(from, "SET") {
+            n if n > ASKED => Ok(()),
+            n => Err(format!("{n} times")),
+        },
+    );
+    away.store(false, Ordering::Relaxed);
+    assert_eq!(client.reply(), b"+OK\r\n");
+    assert_eq!(cluster.count(to, "SET"), 1);
+    cluster.finish();
 }
 
 /// A refusal is no loss: a read may be repeated once after it was lost, however often it was refused before.

@@ -153,6 +153,8 @@ impl Pursuit {
             _ => now,
         };
         self.trouble = Some((kind, since));
+        // It did not get to where a redirection has sent it.
+        self.hops = self.hops.saturating_sub(1);
         let until = match (kind, self.insistence) {
             (Obstacle::Unavailable, _) => since + patience,
             (Obstacle::Full, Insistence::Usual) => self.session.room_until(self.began, since),

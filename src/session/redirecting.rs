@@ -121,6 +121,8 @@ impl Session {
             // Several keys on their way: both nodes send the request back and forth until they have arrived. The
             // pauses bound that, and the command's time.
             Why::TryAgain => past.hops = 0,
+            // It did not get to where it was sent.
+            Why::NotSent => past.hops = past.hops.saturating_sub(1),
             Why::LostRead => past.losses = Losses::One,
             _ => {}
         }

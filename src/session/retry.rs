@@ -128,7 +128,12 @@ impl Session {
                     }
                     Err(not_taken) => {
                         let was_full = refused.why.is_full();
+                        let redirected = matches!(refused.why, Why::Moved(_) | Why::Ask(_));
                         refused.why = Why::from(&not_taken);
+                        if redirected && refused.why == Why::NotSent {
+                            // It did not get there.
+                            refused.past.hops = refused.past.hops.saturating_sub(1);
+                        }
                         refused.wait_longer(now);
                         if !was_full {
                             self.count_crowded(&not_taken);
