@@ -3,7 +3,7 @@
 
 use super::{Item, Kind, Verb, word};
 use crate::resp::{Proto, encode};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// Memory that one subscription takes besides its name, in bytes: in the book and for each connection that has it.
 const ITEM_BYTES: usize = 160;
@@ -11,7 +11,7 @@ const ITEM_BYTES: usize = 160;
 /// See the module.
 #[derive(Default, Debug)]
 pub struct Book {
-    items: HashSet<Item>,
+    items: BTreeSet<Item>,
     /// Bytes of their names.
     bytes: usize,
     shards: usize,
@@ -33,7 +33,7 @@ impl Book {
         self.items.contains(item)
     }
 
-    /// All subscriptions, in no order.
+    /// All subscriptions, those of a family in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &Item> {
         self.items.iter()
     }

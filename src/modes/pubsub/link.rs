@@ -3,7 +3,7 @@
 
 use super::{Item, Kind, Message, Push, Verb, word};
 use crate::resp::encode;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Names in one command to a node.
 const NAMES_PER_COMMAND: usize = 1000;
@@ -11,7 +11,7 @@ const NAMES_PER_COMMAND: usize = 1000;
 /// See the module.
 #[derive(Default, Debug)]
 pub struct Link {
-    items: HashMap<Item, Standing>,
+    items: BTreeMap<Item, Standing>,
     /// Commands without an answer to each of their names, oldest first.
     unanswered: VecDeque<Asked>,
 }

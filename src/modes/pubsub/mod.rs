@@ -14,7 +14,7 @@ pub use restricted::{pong, refusal};
 use std::rc::Rc;
 
 /// The three families of subscriptions.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Kind {
     /// SUBSCRIBE: a channel of the whole cluster.
     Channel,
@@ -34,7 +34,7 @@ pub enum Verb {
 }
 
 /// One subscription. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Item {
     /// Its family.
     pub kind: Kind,

@@ -50,7 +50,8 @@ pub(super) fn concat(
 ) -> Result<(), Unexpected> {
     let mut all = parts.elements()?.concat();
     if duplicates == Duplicates::Dropped {
-        let mut seen = rustc_hash::FxHashSet::default();
+        // Clients choose these names: a hash that they cannot foresee.
+        let mut seen = std::collections::HashSet::new();
         all.retain(|element| seen.insert(*element));
     }
     out.reserve(parts.bytes.len());
