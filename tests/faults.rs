@@ -15,6 +15,7 @@ mod support;
     reason = "a test's own modules, shared with other tests; to fail is to panic"
 )]
 mod faults {
+    pub(crate) mod bystanders;
     pub(crate) mod counter;
     pub(crate) mod failover;
     pub(crate) mod findings;

@@ -100,6 +100,13 @@ impl Pursuit {
         self.arrived = Some(clock.now());
     }
 
+    /// A node had taken the command, for a while: it may be redirected and refused again as if for the first time.
+    pub(super) fn begin_anew(&mut self) {
+        self.hops = 0;
+        self.attempts = 0;
+        self.trouble = None;
+    }
+
     /// Where it goes next. Waits for an owner; `Err` is the reply when that takes too long.
     pub(super) async fn target(&mut self) -> Result<Target, Bytes> {
         loop {

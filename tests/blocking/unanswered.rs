@@ -4,6 +4,8 @@ use super::stage::{Stage, send};
 use crate::support::node::{Action, FakeCluster};
 use crate::support::{Proxy, RawClient, encode, servers, show};
 use slotway::cluster::Slot;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Short, so that it is up while a node is silent.
 const ARGS: [&str; 4] = ["--workers", "2", "--set", "timeouts.command=1s"];
@@ -141,4 +143,36 @@ fn a_refused_command_is_not_told_that_nothing_came() {
     assert_eq!(show(&reply), show(REFUSAL));
     assert!(cluster.count(0, "BLPOP") > 1, "it was sent again");
     client.expect("ECHO a", b"$1\r\na\r\n");
+}
+
+/// A client may be blocked for days, and its node be demoted more than once meanwhile: each time is the first.
+#[test]
+fn a_blocked_client_survives_one_hand_over_after_the_other() {
+    const DEMOTED: &[u8] =
+        b"-UNBLOCKED force unblock from blocking operation, instance state changed \
+        (master -> replica?)\r\n";
+    // Longer than a command waits for a node that does not serve.
+    const APART: Duration = Duration::from_millis(1500);
+    let cluster = FakeCluster::start(1);
+    let times = AtomicUsize::new(0);
+    cluster.on(0, move |call| {
+        let reply = match (&call.name()[..], times.load(Ordering::Relaxed)) {
+            ("BLPOP", 0..3) => DEMOTED.to_vec(),
+            ("BLPOP", _) => encode(&["{q}1", "x"]),
+            _ => return None,
+        };
+        times.fetch_add(1, Ordering::Relaxed);
+        Some(vec![
+            Action::Until(Instant::now() + APART),
+            Action::Send(reply),
+        ])
+    });
+    let args = ["--workers", "1", "--set", "timeouts.unavailable=1s"];
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut client = proxy.client();
+    assert_eq!(
+        show(&client.line("BLPOP {q}1 0")),
+        show(&encode(&["{q}1", "x"]))
+    );
+    assert_eq!(cluster.count(0, "BLPOP"), 4);
 }

@@ -110,7 +110,7 @@ fn observe_node(heir: SocketAddr, key: String, since: Instant) -> JoinHandle<Dur
 }
 
 /// The same through the proxy.
-fn observe_proxy(proxy: SocketAddr, key: String, since: Instant) -> JoinHandle<Duration> {
+pub fn observe_proxy(proxy: SocketAddr, key: String, since: Instant) -> JoinHandle<Duration> {
     std::thread::spawn(move || {
         let mut client = RawClient::connect(proxy);
         while since.elapsed() < CLUSTER_MAX {

@@ -2,6 +2,7 @@
 //! the order of the commands; a node ends a sharded subscription by itself when it gives the slot away.
 
 use super::{Item, Kind, Message, Push, Verb, word};
+use crate::cluster::Slot;
 use crate::resp::encode;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,6 +15,9 @@ pub struct Link {
     items: BTreeMap<Item, Standing>,
     /// Commands without an answer to each of their names, oldest first.
     unanswered: VecDeque<Asked>,
+    /// Ends of sharded subscriptions that may have come of themselves rather than as the answer that they were taken for:
+    /// so many more answers may come, MOVED.
+    perhaps_unasked: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,6 +151,9 @@ impl Link {
                 (Verb::Subscribe, _) => Heard::Odd,
             };
         }
+        if (verb, item.kind) == (Verb::Unsubscribe, Kind::Shard) {
+            self.perhaps_unasked += 1;
+        }
         if let Some(asked) = self.unanswered.front_mut() {
             asked.answered += 1;
             if asked.answered == asked.items.len() {
@@ -166,8 +173,38 @@ impl Link {
         Heard::Settled
     }
 
+    /// The node says that it has given a slot away, and has ended all subscriptions of it: whoever tells it to end one
+    /// too late gets MOVED. `None`: it is the answer to another command.
+    fn given_away(&mut self, slot: Slot) -> Option<Heard<'static>> {
+        let asked = self.unanswered.front();
+        let here = asked.filter(|asked| {
+            let first = asked.items.first();
+            first.is_some_and(|item| item.kind == Kind::Shard && Slot::of(&item.name) == slot)
+        });
+        match here.map(|asked| asked.verb) {
+            Some(Verb::Subscribe) => None,
+            Some(Verb::Unsubscribe) => {
+                for item in self.unanswered.pop_front()?.items {
+                    if self.items.get(&item) == Some(&Standing::Leaving) {
+                        self.items.remove(&item);
+                    }
+                }
+                Some(Heard::Settled)
+            }
+            None => {
+                self.perhaps_unasked = self.perhaps_unasked.checked_sub(1)?;
+                Some(Heard::Settled)
+            }
+        }
+    }
+
     /// An error is the answer to a whole command.
     fn refused<'a>(&mut self, reply: &'a [u8]) -> Heard<'a> {
+        if let Some(slot) = moved(reply)
+            && let Some(heard) = self.given_away(slot)
+        {
+            return heard;
+        }
         let Some(asked) = self.unanswered.pop_front() else {
             return Heard::Odd;
         };
@@ -184,6 +221,13 @@ impl Link {
             Verb::Unsubscribe => Heard::Odd,
         }
     }
+}
+
+/// The slot of a MOVED.
+fn moved(reply: &[u8]) -> Option<Slot> {
+    let mut words = reply.strip_prefix(b"-MOVED ")?.split(|byte| *byte == b' ');
+    let number = std::str::from_utf8(words.next()?).ok()?;
+    Slot::new(number.parse().ok()?)
 }
 
 #[cfg(test)]
@@ -260,5 +304,35 @@ mod tests {
         assert!(link.has(&a));
         assert!(matches!(link.hear(b"-ERR what\r\n"), Heard::Odd));
         assert!(matches!(link.hear(&push("subscribe", "b")), Heard::Odd));
+    }
+
+    /// The node gives the slot away, ends the subscription, and only then hears that it is to end.
+    #[test]
+    fn what_was_given_away_may_be_ended_late() {
+        let (a, b) = (item(Kind::Shard, "a"), item(Kind::Shard, "b"));
+        let moved = |item: &Item| {
+            let slot = Slot::of(&item.name).number();
+            format!("-MOVED {slot} 127.0.0.1:1\r\n").into_bytes()
+        };
+        let mut link = Link::default();
+        link.subscribe(std::slice::from_ref(&a), &mut Vec::new());
+        link.hear(&push("ssubscribe", "a"));
+        link.unsubscribe(std::slice::from_ref(&a), &mut Vec::new());
+        link.subscribe(std::slice::from_ref(&b), &mut Vec::new());
+        assert!(matches!(
+            link.hear(&push("sunsubscribe", "a")),
+            Heard::Settled
+        ));
+        assert!(matches!(link.hear(&moved(&a)), Heard::Settled));
+        assert!(matches!(
+            link.hear(&push("ssubscribe", "b")),
+            Heard::Settled
+        ));
+        assert!(link.lacks(&a) && link.has(&b));
+        assert!(matches!(link.hear(&moved(&a)), Heard::Odd), "once only");
+        // It had been ended before the client's command, which is all that is answered.
+        link.unsubscribe(std::slice::from_ref(&b), &mut Vec::new());
+        assert!(matches!(link.hear(&moved(&b)), Heard::Settled));
+        assert!(link.is_empty());
     }
 }

@@ -1,0 +1,143 @@
+//! Scenario 2, seen from the shards that are not hit: while a primary is dead, and clients wait for it, the others answer
+//! as much as before. Their clients send as fast as they are answered.
+
+use super::kill::observe_proxy;
+use super::stage::{CLUSTER_MAX, Stage, is_long, ms, rounds, slot_of, tags_in};
+use crate::support::{RawClient, encode, redis, valkey};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Connections to each of the others, and commands in each of their pipelines.
+const CONNECTIONS: usize = 2;
+const DEPTH: usize = 16;
+
+/// Connections to the primary that is killed, and their rest between two commands: they take little of the machine, so
+/// that the others do not gain by their waiting.
+const DOOMED: usize = 8;
+const REST: Duration = Duration::from_millis(5);
+
+/// Over which the throughput before is measured.
+const BEFORE: Duration = Duration::from_secs(2);
+
+/// What the others keep of their throughput, in percent, by median, in the long form.
+const KEPT_MIN: u64 = 95;
+
+#[test]
+fn the_others_go_on_while_a_primary_is_dead() {
+    match is_long() {
+        true => [redis(), valkey()]
+            .iter()
+            .for_each(|kind| go_on(&mut Stage::set(kind))),
+        false => go_on(&mut Stage::set(&valkey())),
+    }
+}
+
+fn go_on(stage: &mut Stage) {
+    let (second, _) = stage.cluster.booted_slots(1);
+    let (third, _) = stage.cluster.booted_slots(2);
+    let doomed = tags_in(1, |slot| slot < second).remove(0);
+    let others = [
+        tags_in(CONNECTIONS, |slot| (second..third).contains(&slot)),
+        tags_in(CONNECTIONS, |slot| slot >= third),
+    ]
+    .concat();
+    let mut kept = Vec::new();
+    for round in 0..rounds(1) {
+        let seed = stage.seed + 1000 * round as u64;
+        let mut row = stage.begin(2, "the other shards go on", seed);
+        let killed = stage.cluster.owner_of(slot_of(&doomed)).expect("served");
+        let crowd = Crowd::start(stage.proxy.addr(), &doomed, &others);
+        let before = crowd.rate(|| std::thread::sleep(BEFORE));
+        stage.cluster.kill(killed);
+        let observer = observe_proxy(stage.proxy.addr(), doomed.clone(), Instant::now());
+        let mut outage = Duration::ZERO;
+        let during = crowd.rate(|| outage = observer.join().expect("the observer"));
+        drop(crowd);
+        row.figure("served again after", ms(outage));
+        row.figure("replies of the others before", format!("{before}/s"));
+        row.figure("during the outage", format!("{during}/s"));
+        row.figure("kept", format!("{} %", 100 * during / before));
+        kept.push(100 * during / before);
+        assert!(during > 0, "they go on");
+        stage.cluster.restart(killed).unwrap();
+        row.passed();
+        stage.flush();
+    }
+    kept.sort_unstable();
+    let median = kept[kept.len() / 2];
+    stage.say(&format!("the others kept {median} % by median"));
+    if is_long() {
+        assert!(median >= KEPT_MIN, "{kept:?}");
+    }
+}
+
+/// All clients, until it is dropped.
+struct Crowd {
+    stop: Arc<AtomicBool>,
+    replies: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Crowd {
+    fn start(proxy: SocketAddr, doomed: &str, others: &[String]) -> Self {
+        let mut crowd = Self {
+            stop: Arc::default(),
+            replies: Arc::default(),
+            threads: Vec::new(),
+        };
+        for _ in 0..DOOMED {
+            let request = encode(&["SET", doomed, "1"]);
+            crowd.spawn(proxy, move |client, _| {
+                client.wait_at_most(CLUSTER_MAX);
+                client.send(&request);
+                client.reply();
+                std::thread::sleep(REST);
+            });
+        }
+        for tag in others {
+            let [set, get] = [encode(&["SET", tag, "1"]), encode(&["GET", tag])];
+            let pipeline = [set, get].concat().repeat(DEPTH / 2);
+            crowd.spawn(proxy, move |client, replies| {
+                client.send(&pipeline);
+                let got = client.replies(DEPTH);
+                let answered = got.iter().filter(|reply| reply[0] != b'-');
+                replies.fetch_add(answered.count() as u64, Ordering::Relaxed);
+            });
+        }
+        crowd
+    }
+
+    fn spawn(
+        &mut self,
+        proxy: SocketAddr,
+        act: impl Fn(&mut RawClient, &AtomicU64) + Send + 'static,
+    ) {
+        let (stop, replies) = (self.stop.clone(), self.replies.clone());
+        self.threads.push(std::thread::spawn(move || {
+            let mut client = RawClient::connect(proxy);
+            while !stop.load(Ordering::Relaxed) {
+                act(&mut client, &replies);
+            }
+        }));
+    }
+
+    /// Replies of the others per second while `wait` waits.
+    fn rate(&self, wait: impl FnOnce()) -> u64 {
+        let (count, since) = (self.replies.load(Ordering::Relaxed), Instant::now());
+        wait();
+        let count = self.replies.load(Ordering::Relaxed) - count;
+        (count as f64 / since.elapsed().as_secs_f64()) as u64
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
