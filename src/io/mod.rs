@@ -7,6 +7,7 @@ mod flusher;
 mod give_way;
 mod input;
 mod jitter;
+mod memory;
 mod network;
 mod output;
 #[cfg(feature = "simulation")]
@@ -17,6 +18,7 @@ pub use clock::{Clock, Micros, now};
 pub use flusher::{Flush, Flusher};
 pub use input::{Input, SCRATCH_BYTES, Scratch};
 pub use jitter::Jitter;
+pub use memory::{Budget, LARGE_REQUEST, Ledger};
 pub use network::{NodeStream, is_quiet, lookup_host};
 pub use output::Output;
 pub use stream::{ReadHalf, WriteHalf, split_tcp, split_unix, tune_tcp};

@@ -1,5 +1,6 @@
-//! What is to be written to a client. Small replies are copied together, large ones are kept as they came, and
-//! once everything is written no memory is held.
+//! What is to be written to a client: replies are copied together into pieces of one size, so that what one client gives
+//! back serves the next. A piece is given back as soon as it is written: a client that is always a little behind costs what
+//! it is behind.
 
 use super::WriteHalf;
 use bytes::Bytes;
@@ -8,6 +9,9 @@ use std::io::{self, IoSlice};
 
 /// From this size on, in bytes, a reply is queued as it is instead of being copied behind the others.
 const SHARED_MIN: usize = 16 * 1024;
+
+/// Replies are copied together into pieces of so many bytes.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// How many pieces one `writev` takes.
 const PIECES_MAX: usize = 16;
@@ -19,7 +23,9 @@ const KEEP_MAX: usize = 16 * 1024;
 #[derive(Default)]
 pub struct Output {
     /// Finished pieces, oldest first.
-    pieces: VecDeque<Bytes>,
+    pieces: VecDeque<Piece>,
+    /// The memory behind them.
+    pieces_held: usize,
     /// What comes after them.
     tail: Vec<u8>,
     /// How much of the oldest piece (or of the tail, if there is none) is written.
@@ -27,6 +33,12 @@ pub struct Output {
     len: usize,
     /// The largest reply that was appended since the output was last empty.
     largest: usize,
+}
+
+struct Piece {
+    bytes: Bytes,
+    /// The memory behind it, which may be more than it is long.
+    held: usize,
 }
 
 impl Output {
@@ -47,20 +59,43 @@ impl Output {
         self.len == 0
     }
 
+    /// Bytes of memory it takes: what is not written, and what is kept with it.
+    pub fn held(&self) -> usize {
+        self.pieces_held + self.tail.capacity()
+    }
+
     /// Appends a copy.
     #[inline]
     pub fn extend(&mut self, bytes: &[u8]) {
-        self.tail.extend_from_slice(bytes);
         self.len += bytes.len();
         self.largest = self.largest.max(bytes.len());
+        if self.tail.len() + bytes.len() > PIECE_BYTES {
+            return self.extend_pieces(bytes);
+        }
+        self.tail.extend_from_slice(bytes);
     }
 
-    /// Appends what `write` appends to the buffer it gets.
-    #[inline]
-    pub fn with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.tail.len();
-        write(&mut self.tail);
-        self.len += self.tail.len() - before;
+    #[cold]
+    fn extend_pieces(&mut self, mut bytes: &[u8]) {
+        loop {
+            let room = PIECE_BYTES.saturating_sub(self.tail.len());
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.tail.reserve_exact(room);
+            self.tail.extend_from_slice(now);
+            if later.is_empty() {
+                return;
+            }
+            self.finish_piece();
+            bytes = later;
+        }
+    }
+
+    fn finish_piece(&mut self) {
+        if !self.tail.is_empty() {
+            let tail = std::mem::take(&mut self.tail);
+            let held = tail.capacity();
+            self.push_piece(Bytes::from(tail), held);
+        }
     }
 
     /// Appends without copying, if that is worth it.
@@ -70,11 +105,14 @@ impl Output {
         }
         self.len += bytes.len();
         self.largest = self.largest.max(bytes.len());
-        if !self.tail.is_empty() {
-            self.pieces
-                .push_back(Bytes::from(std::mem::take(&mut self.tail)));
-        }
-        self.pieces.push_back(bytes);
+        self.finish_piece();
+        let held = bytes.len();
+        self.push_piece(bytes, held);
+    }
+
+    fn push_piece(&mut self, bytes: Bytes, held: usize) {
+        self.pieces_held += held;
+        self.pieces.push_back(Piece { bytes, held });
     }
 
     /// Writes what the socket takes. `Ok(n)`: n bytes were written, and if [`Self::is_empty`] is still false the
@@ -99,7 +137,8 @@ impl Output {
 
     fn write_pieces(&self, socket: &WriteHalf) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); PIECES_MAX];
-        let pieces = self.pieces.iter().map(|p| &p[..]).chain([&self.tail[..]]);
+        let pieces = self.pieces.iter().map(|piece| &piece.bytes[..]);
+        let pieces = pieces.chain([&self.tail[..]]);
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(pieces) {
             let skip = if count == 0 { self.written } else { 0 };
@@ -116,10 +155,11 @@ impl Output {
         }
         self.written += n;
         while let Some(first) = self.pieces.front() {
-            if self.written < first.len() {
+            if self.written < first.bytes.len() {
                 return;
             }
-            self.written -= first.len();
+            self.written -= first.bytes.len();
+            self.pieces_held -= first.held;
             self.pieces.pop_front();
         }
         if self.written == self.tail.len() {
@@ -138,5 +178,67 @@ impl Output {
             self.tail = Vec::new();
             self.pieces = VecDeque::new();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes in order, as they would be written.
+    fn content(output: &Output) -> Vec<u8> {
+        let pieces = output.pieces.iter().map(|piece| &piece.bytes[..]);
+        let all: Vec<&[u8]> = pieces.chain([&output.tail[..]]).collect();
+        all.concat()[output.written..].to_vec()
+    }
+
+    /// A client that reads as fast as replies come, and is always a little behind.
+    #[test]
+    fn what_is_written_is_not_kept() {
+        let mut output = Output::default();
+        output.extend(&[b'v'; 1000]);
+        for _ in 0..10_000 {
+            output.extend(&[b'v'; 1000]);
+            output.advance(1000);
+            assert!(output.held() <= 3 * PIECE_BYTES, "{}", output.held());
+        }
+        assert_eq!(output.len(), 1000);
+    }
+
+    /// A client that does not read costs what it does not read, whatever the replies are like.
+    #[test]
+    fn little_more_is_held_than_was_appended() {
+        for size in [10, 1000, 30_000, 70_000, 1 << 20] {
+            let mut output = Output::default();
+            while output.len() < 8 << 20 {
+                output.extend(&vec![b'v'; size]);
+                let more = output.held() - output.len();
+                assert!(more <= 2 * PIECE_BYTES, "{size}: {more}");
+            }
+            output.advance(output.len());
+            assert!(output.is_empty() && output.held() <= KEEP_MAX, "{size}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_written_in_order() {
+        let (mut output, mut expected) = (Output::default(), Vec::new());
+        for (n, size) in [10, PIECE_BYTES, 5, 200_000, 40_000, 40_000, 1]
+            .iter()
+            .enumerate()
+        {
+            let reply = vec![n as u8; *size];
+            expected.extend_from_slice(&reply);
+            match n % 3 {
+                0 => output.push(Bytes::from(reply)),
+                _ => output.extend(&reply),
+            }
+        }
+        for step in [1, 9, 100_000, 3, 150_000, 1000] {
+            assert!(content(&output) == expected);
+            output.advance(step);
+            expected.drain(..step);
+        }
+        assert!(content(&output) == expected && output.len() == expected.len());
     }
 }

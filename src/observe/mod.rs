@@ -27,6 +27,7 @@ pub use labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected
 pub use metrics::Metrics;
 pub use node::{NODES_MAX, NodeMetrics};
 pub use prefixes::PREFIXES_MAX;
+pub use process::resident_bytes;
 pub use table::{Definition, Kind, METRICS, Metric};
 pub use topology::{RefreshResult, TopologyMetrics, Trigger};
 pub use worker::WorkerMetrics;

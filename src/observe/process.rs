@@ -47,6 +47,12 @@ impl Source for Process {
     }
 }
 
+/// Resident memory of this process now, in bytes; 0 if it cannot be read.
+pub fn resident_bytes() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    field(&status, "VmRSS:").map_or(0, |kib| kib as usize * 1024)
+}
+
 struct Stat {
     cpu_seconds: f64,
     /// After boot.

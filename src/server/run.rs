@@ -2,11 +2,12 @@
 //! waits for a signal, drains.
 
 use super::listener::{Listener, Reception};
-use super::worker::{MAILBOX_MAX, MemoryBudget, WorkerHandle, WorkerSetup, work};
+use super::worker::{MAILBOX_MAX, WorkerHandle, WorkerSetup, work};
 use crate::admin::{self, AdminState};
 use crate::command::CommandTable;
 use crate::config::Config;
-use crate::observe::{Metrics, TopologyMetrics};
+use crate::io::Budget;
+use crate::observe::{Metrics, TopologyMetrics, resident_bytes};
 use crate::session::{Errands, Mailbox, Scripts, Shared};
 use crate::topology::{Topology, TopologySettings};
 use std::io;
@@ -280,10 +281,8 @@ pub(super) fn set_up_workers(
     metrics: &Metrics,
     errands: Vec<Errands>,
 ) -> impl Iterator<Item = (WorkerHandle, WorkerSetup)> {
-    let memory = Arc::new(MemoryBudget {
-        used: errands.iter().map(|_| AtomicUsize::new(0)).collect(),
-        limit: shared.config.limits.memory,
-    });
+    let program = resident_bytes();
+    let memory = Budget::new(shared.config.limits.memory, program, errands.len());
     errands
         .into_iter()
         .enumerate()

@@ -1,11 +1,12 @@
 //! A worker: one OS thread with a runtime of its own and everything its clients and lanes need, shared with nobody.
 
 use crate::config::Config;
-use crate::io::{Clock, Flusher, ReadHalf, Scratch, WriteHalf, split_tcp, split_unix, tune_tcp};
+use crate::io::{
+    Budget, Clock, Flusher, Ledger, ReadHalf, Scratch, WriteHalf, split_tcp, split_unix, tune_tcp,
+};
 use crate::local::{Address, Client};
 use crate::observe::{Limit, Rejected, WorkerMetrics};
-
-use crate::session::{Errands, SessionContext, Shared, serve};
+use crate::session::{Errands, Session, SessionContext, Shared, serve};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{
     Credentials, Gates, LaneSettings, Lanes, Leases, NodeEvent, UpstreamContext,
@@ -59,19 +60,13 @@ pub(super) struct WorkerHandle {
     pub(super) clients: Arc<AtomicUsize>,
 }
 
-/// Memory of all workers against `limits.memory`.
-pub(super) struct MemoryBudget {
-    pub(super) used: Vec<AtomicUsize>,
-    pub(super) limit: usize,
-}
-
 /// What a worker is made of.
 pub(super) struct WorkerSetup {
     pub(super) index: usize,
     pub(super) shared: Shared,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) map_changed: Arc<Notify>,
-    pub(super) memory: Arc<MemoryBudget>,
+    pub(super) memory: Arc<Budget>,
     pub(super) clients: Arc<AtomicUsize>,
     pub(super) mailbox: mpsc::Receiver<ToWorker>,
     pub(super) errands: Errands,
@@ -121,6 +116,11 @@ impl Worker {
             scratch: scratch.clone(),
             flusher: flusher.clone(),
             metrics: setup.metrics.clone(),
+            memory: Rc::new(Ledger::new(
+                setup.memory.clone(),
+                setup.index,
+                config.limits.client_in_flight,
+            )),
             on_event: Box::new(move |event| {
                 let (node, why) = match event {
                     NodeEvent::Lost(fault) => (fault.node.clone(), Trigger::ConnectionLost),
@@ -158,11 +158,13 @@ impl Worker {
         let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
         upkeep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let map_changed = self.setup.map_changed.clone();
+        let memory = self.lanes.context().memory.clone();
         loop {
             // What comes seldom first: a full mailbox must not keep it waiting.
             tokio::select! {
                 biased;
                 _ = upkeep.tick() => self.upkeep(),
+                () = memory.look() => self.keep_memory(),
                 () = map_changed.notified() => self.context.refresh(),
                 Some(errand) = self.setup.errands.recv() => errand(&self.context),
                 message = self.setup.mailbox.recv() => match message {
@@ -212,33 +214,55 @@ impl Worker {
         self.lanes.prune(&map, &map.primaries());
         self.leases.check(&map);
         let idle = self.setup.shared.config.timeouts.idle;
-        let mut used = self.lanes.retained();
-        let mut largest: Option<(usize, Rc<crate::session::Session>)> = None;
         for session in self.context.sessions() {
-            let held = session.upkeep(idle);
-            used += held;
-            if largest.as_ref().is_none_or(|(most, _)| held > *most) {
-                largest = Some((held, session));
-            }
+            session.upkeep(idle);
         }
-        let memory = &self.setup.memory;
-        memory.used[self.setup.index].store(used, Ordering::Relaxed);
-        self.setup.metrics.set_memory(used);
-        let total: usize = memory.used.iter().map(|m| m.load(Ordering::Relaxed)).sum();
-        self.context.set_scarce(total > memory.limit / 10 * 9);
-        if total > memory.limit
-            && let Some((held, session)) = largest
-        {
+        self.keep_memory();
+    }
+
+    /// Keeps `limits.memory`: closes the clients that hold most, as many as necessary, and has the others read on.
+    fn keep_memory(&self) {
+        let memory = &self.lanes.context().memory;
+        memory.lanes(self.lanes.held());
+        if memory.excess() > 0 || memory.is_halted() {
+            self.shed();
+        }
+        if memory.calm() {
+            self.context.sessions().iter().for_each(|s| s.resume());
+        }
+        self.setup.metrics.set_memory(memory.used());
+    }
+
+    #[cold]
+    fn shed(&self) {
+        let memory = &self.lanes.context().memory;
+        let sessions = self.context.sessions();
+        let mut dying: usize = sessions.iter().map(|s| s.dying()).sum();
+        let gain = |session: Rc<Session>| Some((session.shed_gain()?, session));
+        let mut largest: Vec<_> = sessions.into_iter().filter_map(gain).collect();
+        largest.sort_unstable_by_key(|(gain, _)| *gain);
+        while memory.excess() > dying {
+            let most = largest.last().map_or(0, |(gain, _)| *gain);
+            memory.largest(most);
+            if !memory.is_next(most) {
+                return;
+            }
+            let Some((gain, session)) = largest.pop() else {
+                return memory.stuck();
+            };
             tracing::warn!(
                 client = session.id(),
-                held,
-                total,
+                held = gain,
+                excess = memory.excess(),
                 "limits.memory reached: closing the largest client"
             );
             self.setup.metrics.client_rejected(Rejected::Memory);
             self.setup.metrics.limit_hit(Limit::Memory);
-            session.kill();
+            session.shed();
+            // The rest goes with its task.
+            dying += session.dying();
         }
+        memory.largest(largest.last().map_or(0, |(gain, _)| *gain));
     }
 
     fn drain(&self) {
@@ -265,6 +289,7 @@ impl Worker {
                     }
                     // What waits for a slot's owner is served as before.
                     () = map_changed.notified() => self.context.refresh(),
+                    () = self.lanes.context().memory.look() => self.keep_memory(),
                     Some(errand) = self.setup.errands.recv() => errand(&self.context),
                 }
             }

@@ -94,7 +94,8 @@ impl Session {
             .replies
             .complete(seq, reply, &mut state.output, now, metrics);
         let kept = state.output.len() + state.replies.kept();
-        if kept > self.context.config.limits.client_output_soft {
+        if kept > state.mark {
+            self.charge(state);
             self.check_output(state);
         }
         if !state.output.is_empty() {

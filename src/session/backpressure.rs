@@ -9,7 +9,7 @@ impl Session {
     #[inline]
     pub(super) fn is_at_bound(&self, state: &State) -> bool {
         let limits = &self.context.config.limits;
-        state.replies.len() >= limits.client_in_flight
+        state.replies.len() >= self.context.memory.in_flight_max()
             || state.replies.bytes() >= limits.client_in_flight_bytes
             || state.output.len() + state.replies.kept() > limits.client_output_soft
     }

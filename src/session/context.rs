@@ -7,9 +7,9 @@ use super::{Mailbox, Monitors, Session};
 use crate::cluster::{NodeAddr, SlotMap};
 use crate::command::CommandTable;
 use crate::config::Config;
-use crate::io::{Clock, Flusher, Scratch};
+use crate::io::{Clock, Flusher, Ledger, Scratch};
 use crate::local::Env;
-use crate::observe::WorkerMetrics;
+use crate::observe::{Limit, WorkerMetrics};
 use crate::resp::RequestLimits;
 use crate::route::ScanOrder;
 use crate::topology::{Report, ServerInfo, Topology, TopologyStatus};
@@ -22,9 +22,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant, SystemTime};
-
-/// From this size on, in bytes, requests are refused while memory is scarce.
-const LARGE_REQUEST: usize = 64 * 1024;
 
 /// What the whole process shares; given to each worker.
 #[derive(Clone)]
@@ -85,8 +82,8 @@ pub struct SessionContext {
     pub(super) blocked: Cell<usize>,
     /// Clients that watch keys.
     pub(super) watching: Cell<usize>,
-    /// `limits.memory` is nearly reached: no large request is taken.
-    scarce: Cell<bool>,
+    /// What this worker's clients and lanes hold, against `limits.memory`.
+    pub(super) memory: Rc<Ledger>,
 }
 
 impl SessionContext {
@@ -100,6 +97,7 @@ impl SessionContext {
         lanes: Rc<Lanes>,
         leases: Rc<Leases>,
     ) -> Rc<Self> {
+        let memory = lanes.context().memory.clone();
         let limits = &shared.config.limits;
         let request_limits = RequestLimits {
             arguments: limits.arguments as u32,
@@ -138,7 +136,7 @@ impl SessionContext {
             scouted: Cell::new(None),
             blocked: Cell::new(0),
             watching: Cell::new(0),
-            scarce: Cell::new(false),
+            memory,
             shared,
         })
     }
@@ -254,15 +252,16 @@ impl SessionContext {
         self.metrics.set_watchers(clients);
     }
 
-    /// Said by the worker: memory is scarce, or no longer so.
-    pub fn set_scarce(&self, scarce: bool) {
-        self.scarce.set(scarce);
-    }
-
     /// Whether a request of so many bytes is refused because memory is scarce.
     #[inline]
     pub(super) fn is_too_large_now(&self, bytes: usize) -> bool {
-        bytes > LARGE_REQUEST && self.scarce.get()
+        self.memory.refuses(bytes) && self.refused_for_memory()
+    }
+
+    #[cold]
+    fn refused_for_memory(&self) -> bool {
+        self.metrics.limit_hit(Limit::Memory);
+        true
     }
 
     pub(super) fn register(&self, id: u64, session: &Rc<Session>) {

@@ -95,7 +95,6 @@ impl Session {
             return taken;
         }
         if self.context.is_too_large_now(request.bytes().len()) {
-            self.context.metrics.limit_hit(Limit::Memory);
             return self.refuse(state, about, SCARCE);
         }
         if batch.monitored

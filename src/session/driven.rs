@@ -118,12 +118,12 @@ impl Session {
             return Poll::Pending;
         };
         let most = self.context.config.limits.client_in_flight_bytes;
-        while reader.input.as_slice().len() < most {
+        while reader.input.unconsumed() < most && !self.context.memory.is_halted() {
             let scratch = &self.context.scratch;
             let read = reader
                 .input
                 .poll_read(cx, &mut reader.read, scratch, 0, |_| 0);
-            self.input_held.set(reader.input.held());
+            self.charge_read(reader.input.held());
             match read {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => self.context.metrics.received(n),

@@ -2,7 +2,7 @@
 //! connection is needed for it. Fences hold and resend a block like any other request of its slot; an EXEC that was
 //! refused has executed nothing. After WATCH it goes over the client's own connection instead (`on_lease`).
 
-use super::dispatch::{Batch, Taken};
+use super::dispatch::{Batch, SCARCE, Taken};
 use super::driven::HangUp;
 use super::errors::{LATE, OUTCOME_UNKNOWN};
 use super::fan_out::{ToSend, closed_slots};
@@ -38,6 +38,11 @@ impl Session {
         if queue.is_aborted() {
             self.unwatch(state);
             return self.refuse(state, about, ABORTED);
+        }
+        // It is copied on its way.
+        if self.context.is_too_large_now(queue.held()) {
+            self.unwatch(state);
+            return self.refuse(state, about, SCARCE);
         }
         let class = match queue.is_slow() {
             true => Class::Slow,

@@ -22,6 +22,7 @@ mod fsync;
 mod healing;
 mod inspect;
 mod mailbox;
+mod memory;
 mod modal;
 mod monitor;
 mod on_lease;
@@ -87,6 +88,8 @@ pub struct Session {
     traffic: Cell<(u64, u64)>,
     /// Memory of what was read and is no whole command yet, in bytes.
     input_held: Cell<usize>,
+    /// What is entered for it in the worker's ledger, in bytes.
+    charged: Cell<usize>,
     /// Of its task.
     waker: RefCell<Option<Waker>>,
 }
@@ -135,6 +138,10 @@ struct State {
     bound_since: Option<crate::io::Micros>,
     /// Since when more than the soft limit waits to be written.
     soft_since: Option<std::time::Instant>,
+    /// With so many bytes of replies kept, they are looked at: entered in the ledger, compared with the limits.
+    mark: usize,
+    /// For how many commands in flight the ledger knows the memory.
+    queue_seen: usize,
 }
 
 /// How far a session is from its end.
@@ -181,6 +188,8 @@ impl Session {
                 paused: false,
                 bound_since: None,
                 soft_since: None,
+                mark: memory::MARK_BYTES,
+                queue_seen: 0,
             }),
             listed: Cell::new(false),
             redirecting: Cell::new(false),
@@ -188,6 +197,7 @@ impl Session {
             last_read: Cell::new(now),
             traffic: Cell::default(),
             input_held: Cell::new(0),
+            charged: Cell::new(0),
             waker: RefCell::new(None),
         })
     }
@@ -228,8 +238,7 @@ impl Session {
     }
 
     /// What the worker does for each session about ten times a second: enforces the time limits, gives memory back.
-    /// Returns the bytes of memory kept for this client.
-    pub fn upkeep(&self, idle: Option<std::time::Duration>) -> usize {
+    pub fn upkeep(&self, idle: Option<std::time::Duration>) {
         let state = &mut *self.state.borrow_mut();
         self.count_bound(state);
         let quiet = state.replies.is_empty() && state.output.is_empty();
@@ -253,21 +262,7 @@ impl Session {
             self.check_output(state);
             self.check_driven(state);
         }
-        let lines = state
-            .monitor
-            .as_ref()
-            .map_or(0, |monitor| monitor.waiting());
-        let queued = state.transaction.as_ref().map_or(0, |queue| queue.held());
-        let watched = state.watch.as_ref().map_or(0, |watch| watch.memory());
-        let listening = state.subscriptions.as_ref().map_or(0, |s| s.memory());
-        state.output.len()
-            + state.replies.bytes()
-            + state.replies.kept()
-            + self.input_held.get()
-            + lines
-            + queued
-            + watched
-            + listening
+        self.charge(state);
     }
 
     /// The client's number, as CLIENT ID says it.
@@ -342,7 +337,11 @@ impl Flush for Session {
     fn flush(&self) {
         self.listed.set(false);
         let mut state = self.state.borrow_mut();
-        if state.life == Life::Dead || state.blocked {
+        if state.life == Life::Dead {
+            return;
+        }
+        if state.blocked {
+            self.charge(&mut state);
             return;
         }
         match self.write_out(&mut state) {
@@ -350,5 +349,6 @@ impl Flush for Session {
             Ok(()) if state.blocked || state.paused || state.life == Life::Finishing => self.wake(),
             Ok(()) => {}
         }
+        self.charge_written(&mut state);
     }
 }

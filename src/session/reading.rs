@@ -95,6 +95,10 @@ impl Session {
                     continue;
                 }
             }
+            if self.context.memory.is_halted() {
+                // The worker wakes it.
+                return Poll::Pending;
+            }
             match self.poll_read(cx, reader) {
                 Poll::Ready(Ok(0)) => {
                     reader.end = End::Seen;
@@ -131,7 +135,7 @@ impl Session {
                 self.last_read.set(self.context.clock.now());
                 self.decode(bytes, decoder)
             });
-        self.input_held.set(reader.input.held());
+        self.charge_read(reader.input.held());
         read
     }
 
@@ -157,9 +161,10 @@ impl Session {
             }
         }
         decoder.shrink();
-        let state = self.state.borrow();
+        let state = &mut *self.state.borrow_mut();
+        self.charge_taken(state);
         if state.transaction.is_some() {
-            self.tell_queued(&state);
+            self.tell_queued(state);
         }
         used
     }
@@ -300,6 +305,7 @@ impl Session {
         state.watch = None;
         state.subscriptions = None;
         state.output = Default::default();
+        self.discharge();
         self.redirecting.set(false);
         self.waker.borrow_mut().take();
     }

@@ -140,6 +140,17 @@ impl Replies {
         self.kept
     }
 
+    /// How many commands there is memory for.
+    #[inline]
+    pub(super) fn capacity(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// Bytes of memory it holds, without the requests.
+    pub(super) fn held(&self) -> usize {
+        self.kept + self.queue.capacity() * size_of::<Pending>()
+    }
+
     /// Bytes of the requests that are not answered yet.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

@@ -3,7 +3,7 @@
 //!
 //! Invariant 6 is kept here for blocks: only commands with a plan for a node get into one.
 
-use super::dispatch::{Batch, Taken};
+use super::dispatch::{Batch, SCARCE, Taken};
 use super::replies::{About, Stage};
 use super::{Session, State};
 use crate::command::{Command, Flags, Keys, Local, Mode, Policy};
@@ -70,7 +70,6 @@ impl Session {
             return Some(Taken::NotYet);
         }
         about.silent = state.client.begin_command() != Replies::On;
-        let too_large = self.context.is_too_large_now(request.bytes().len());
         let queued = match plan {
             Plan::Refuse(text, RefusedBy::Arguments) => {
                 if command.policy == Policy::Mode(Mode::Exec) {
@@ -93,7 +92,7 @@ impl Session {
                 self.reply_in_turn(state, about, OK);
                 return Some(Taken::Yes);
             }
-            _ if too_large => Err(super::dispatch::SCARCE.to_owned()),
+            _ if self.context.is_too_large_now(request.bytes().len()) => Err(SCARCE.to_owned()),
             Plan::Slot(_) | Plan::AnyNode | Plan::Home => self.queue(state, command, request, plan),
             Plan::Local(local) => self.queue_local(state, command, request, local),
             other => match self.queue_rare(state, command, request, other) {

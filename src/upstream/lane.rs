@@ -45,6 +45,8 @@ pub struct Lane {
     pub(super) state: RefCell<State>,
     /// Whether it is on the flusher's list.
     listed: Cell<bool>,
+    /// Memory of what was read and is no whole reply yet, in bytes.
+    pub(super) input_held: Cell<usize>,
     /// Of its task.
     waker: RefCell<Option<Waker>>,
     /// Why its task is to end the connection.
@@ -123,6 +125,7 @@ impl Lane {
                 losses: 0,
             }),
             listed: Cell::new(false),
+            input_held: Cell::new(0),
             waker: RefCell::new(None),
             ending: RefCell::new(None),
         })
@@ -159,9 +162,11 @@ impl Lane {
         self.state.borrow().queue.len()
     }
 
-    /// Bytes it keeps for requests in flight.
-    pub fn retained(&self) -> usize {
-        self.state.borrow().outbox.retained()
+    /// Bytes of memory it holds for requests in flight and for the reply that is being read.
+    pub fn held(&self) -> usize {
+        let state = self.state.borrow();
+        let queue = state.queue.capacity() * size_of::<InFlight>();
+        state.outbox.retained() + queue + self.input_held.get()
     }
 
     /// Queues one request, or one block (`Ticket::of_block`), whole or not at all; with `asking`, ASKING goes right in

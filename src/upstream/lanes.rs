@@ -3,8 +3,8 @@
 use super::{Credentials, Fault, FaultKind, Gates, Lane, LaneId};
 use crate::cluster::{NodeAddr, NodeIndex, SlotMap};
 use crate::config::Config;
-use crate::io::Jitter;
-use crate::io::{Clock, Flusher, Scratch};
+
+use crate::io::{Clock, Flusher, Jitter, Ledger, Scratch};
 use crate::observe::WorkerMetrics;
 use crate::resp::Proto;
 use rustc_hash::FxHashMap;
@@ -131,6 +131,8 @@ pub struct UpstreamContext {
     pub flusher: Rc<Flusher>,
     /// The worker's.
     pub metrics: Arc<WorkerMetrics>,
+    /// The worker's.
+    pub memory: Rc<Ledger>,
     /// Who hears of trouble with nodes.
     pub on_event: Box<dyn Fn(NodeEvent<'_>)>,
 }
@@ -260,9 +262,9 @@ impl Lanes {
         self.context.gates.prune(map, self.context.clock.now());
     }
 
-    /// Bytes kept for requests in flight on all lanes.
-    pub fn retained(&self) -> usize {
-        self.by_node.borrow().values().map(|l| l.retained()).sum()
+    /// Bytes of memory that all lanes hold: requests in flight, and replies that have not come to their end.
+    pub fn held(&self) -> usize {
+        self.by_node.borrow().values().map(|l| l.held()).sum()
     }
 
     /// Closes all of them, at the end of the worker.

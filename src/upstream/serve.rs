@@ -80,6 +80,10 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
         }
         lane.poll_unblock(cx);
         for _ in 0..READS_PER_TURN {
+            if lane.context.memory.is_halted() {
+                // Not for long: clients are being closed for `limits.memory`.
+                break;
+            }
             match reader.poll(cx, lane) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(why)) => return Poll::Ready(why),
@@ -111,6 +115,7 @@ impl Reader {
                 lane.heard();
                 deliver(lane, scanner, bytes, &mut broken)
             });
+        lane.input_held.set(self.input.held());
         lane.offer_room();
         match (read, broken) {
             (Poll::Pending, _) => Poll::Pending,

@@ -205,6 +205,11 @@ mod tests {
             scratch: Rc::default(),
             flusher: Rc::default(),
             metrics: WorkerMetrics::detached(),
+            memory: Rc::new(crate::io::Ledger::new(
+                crate::io::Budget::new(usize::MAX, 0, 1),
+                0,
+                usize::MAX,
+            )),
             on_event: Box::new(|_: NodeEvent<'_>| {}),
         }))
     }

@@ -1,0 +1,305 @@
+//! What clients and nodes cost in memory, against `limits.memory` of the process.
+//!
+//! Each worker has a [`Ledger`]: whoever holds bytes for a client or a node enters there what changes, when it changes
+//! by more than a plain command's worth. All workers' sums make up the process's, and that decides, in this order:
+//! 1. from [`SLOW_PERCENT`] on, a client is not read while replies to it are outstanding: it is slowed, not refused;
+//! 2. from [`SCARCE_PERCENT`] on, requests of more than [`LARGE_REQUEST`] bytes are refused;
+//! 3. beyond the limit, the clients that hold most are closed, as many as necessary, at once: nobody is read before;
+//! 4. if no client is left that holds anything (requests on their way to nodes do), every command is refused.
+//!
+//! It decides; the worker (`server`) acts.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// Clients are slowed from this share of the limit on. What is left is for what each of many has sent already.
+const SLOW_PERCENT: usize = 75;
+
+/// Large requests are refused from this share of the limit on.
+const SCARCE_PERCENT: usize = 90;
+
+/// A request of more bytes is a large one.
+pub const LARGE_REQUEST: usize = 64 * 1024;
+
+/// Commands a client may have in flight while it is slowed.
+const SLOW_IN_FLIGHT: usize = 1;
+
+/// What the program itself may take at most of the limit, in percent: some is left for clients however low the limit is.
+const PROGRAM_PERCENT_MAX: usize = 50;
+
+/// The account of the process.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    workers: Box<[Share]>,
+}
+
+/// What one worker tells the others.
+#[derive(Debug, Default)]
+struct Share {
+    used: AtomicUsize,
+    /// What its largest client holds.
+    largest: AtomicUsize,
+    /// It is to look what is to be done.
+    look: Notify,
+}
+
+impl Budget {
+    /// For so many workers; `program` is what the process takes without any client.
+    pub fn new(limit: usize, program: usize, workers: usize) -> Arc<Self> {
+        let program = program.min(limit / 100 * PROGRAM_PERCENT_MAX);
+        Arc::new(Self {
+            limit: limit - program,
+            workers: (0..workers).map(|_| Share::default()).collect(),
+        })
+    }
+
+    fn used(&self) -> usize {
+        let each = self.workers.iter().map(|w| w.used.load(Ordering::Relaxed));
+        each.sum()
+    }
+}
+
+/// How much of the limit is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Level {
+    Ample,
+    Slow,
+    /// Clients are being closed; nobody is read.
+    Over,
+    /// More than the limit, and no client to close for it.
+    Stuck,
+}
+
+/// One worker's account; on its thread only.
+#[derive(Debug)]
+pub struct Ledger {
+    budget: Arc<Budget>,
+    worker: usize,
+    clients: Cell<usize>,
+    lanes: Cell<usize>,
+    level: Cell<Level>,
+    in_flight_max: usize,
+    /// Commands a client may have in flight now.
+    in_flight_now: Cell<usize>,
+    /// Requests of more bytes are looked at before they are taken.
+    look_from: Cell<usize>,
+}
+
+impl Ledger {
+    /// The account of one worker, whose clients may have so many commands in flight.
+    pub fn new(budget: Arc<Budget>, worker: usize, in_flight_max: usize) -> Self {
+        Self {
+            budget,
+            worker,
+            clients: Cell::new(0),
+            lanes: Cell::new(0),
+            level: Cell::new(Level::Ample),
+            in_flight_max,
+            in_flight_now: Cell::new(in_flight_max),
+            look_from: Cell::new(LARGE_REQUEST),
+        }
+    }
+
+    /// A client held `before` bytes and holds `after` now.
+    pub fn client(&self, before: usize, after: usize) {
+        self.clients
+            .set((self.clients.get() + after).saturating_sub(before));
+        self.weigh();
+    }
+
+    /// What the lanes hold now.
+    pub fn lanes(&self, held: usize) {
+        self.lanes.set(held);
+        self.weigh();
+    }
+
+    /// What the largest client of this worker holds.
+    pub fn largest(&self, held: usize) {
+        self.mine().largest.store(held, Ordering::Relaxed);
+    }
+
+    /// Commands that a client may have in flight now.
+    #[inline]
+    pub fn in_flight_max(&self) -> usize {
+        self.in_flight_now.get()
+    }
+
+    /// Whether a request of so many bytes is not taken now.
+    #[inline]
+    pub fn refuses(&self, bytes: usize) -> bool {
+        bytes > self.look_from.get() && self.lacks(bytes)
+    }
+
+    /// A request is copied on its way to a node.
+    #[cold]
+    fn lacks(&self, bytes: usize) -> bool {
+        let used = self.budget.used();
+        let over = |percent| used.saturating_add(bytes) > self.budget.limit / 100 * percent;
+        match bytes > LARGE_REQUEST {
+            true => over(SCARCE_PERCENT),
+            false => self.level.get() == Level::Stuck && over(100),
+        }
+    }
+
+    /// Whether nobody is read, because clients are being closed.
+    #[inline]
+    pub fn is_halted(&self) -> bool {
+        self.level.get() == Level::Over
+    }
+
+    /// More is used than is allowed, by so many bytes.
+    pub fn excess(&self) -> usize {
+        self.budget.used().saturating_sub(self.budget.limit)
+    }
+
+    /// Bytes used by this worker.
+    pub fn used(&self) -> usize {
+        self.clients.get() + self.lanes.get()
+    }
+
+    /// Whether a client of this worker that holds so much is to be closed before those of the others. If not, the worker
+    /// that has a larger one is told to look.
+    pub fn is_next(&self, held: usize) -> bool {
+        let others = self.budget.workers.iter().enumerate();
+        let others = others.filter(|(index, _)| *index != self.worker);
+        let largest = others.max_by_key(|(_, w)| w.largest.load(Ordering::Relaxed));
+        match largest {
+            Some((_, share)) if share.largest.load(Ordering::Relaxed) > held => {
+                share.look.notify_one();
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Until the worker is to look what is to be done.
+    pub async fn look(&self) {
+        self.mine().look.notified().await;
+    }
+
+    /// Nobody can be closed for what is used: it goes on as it is, and nothing more is taken.
+    pub fn stuck(&self) {
+        if self.level.get() == Level::Over {
+            self.enter(Level::Stuck);
+        }
+    }
+
+    /// Nobody is read until [`Self::calm`] if more is used than is allowed.
+    fn weigh(&self) {
+        self.mine().used.store(self.used(), Ordering::Relaxed);
+        let used = self.budget.used();
+        let level = match () {
+            () if used > self.budget.limit => Level::Over,
+            () if used > self.budget.limit / 100 * SLOW_PERCENT => Level::Slow,
+            () => Level::Ample,
+        };
+        match (self.level.get(), level) {
+            (before, now) if before == now => {}
+            // What is stuck becomes less, or a client is to be closed after all: the worker looks ten times a second.
+            (Level::Stuck, Level::Over) => {}
+            // The worker looks, and has everybody read on.
+            (Level::Over, _) => self.mine().look.notify_one(),
+            (_, Level::Over) => {
+                self.enter(Level::Over);
+                self.mine().look.notify_one();
+            }
+            (_, level) => self.enter(level),
+        }
+    }
+
+    /// Has everybody read on if that may be: says whether they are to be woken.
+    pub fn calm(&self) -> bool {
+        let was = self.level.get();
+        if was == Level::Over && self.excess() == 0 {
+            self.enter(Level::Slow);
+            self.weigh();
+        }
+        was == Level::Over && self.level.get() != was
+    }
+
+    fn enter(&self, level: Level) {
+        self.level.set(level);
+        self.in_flight_now.set(match level {
+            Level::Ample => self.in_flight_max,
+            _ => SLOW_IN_FLIGHT.min(self.in_flight_max),
+        });
+        self.look_from.set(match level {
+            Level::Stuck => 0,
+            _ => LARGE_REQUEST,
+        });
+    }
+
+    fn mine(&self) -> &Share {
+        &self.budget.workers[self.worker]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn two() -> (Ledger, Ledger) {
+        let budget = Budget::new(LIMIT, 0, 2);
+        (
+            Ledger::new(budget.clone(), 0, 100),
+            Ledger::new(budget, 1, 100),
+        )
+    }
+
+    #[test]
+    fn first_clients_are_slowed_then_closed_then_everything_is_refused() {
+        let (one, other) = two();
+        assert!(!one.refuses(LARGE_REQUEST + 1) && one.in_flight_max() == 100);
+        other.lanes(LIMIT / 2);
+        one.client(0, LIMIT / 2 - 1000);
+        assert!(!one.is_halted() && one.excess() == 0);
+        assert!(one.refuses(LARGE_REQUEST + 1) && !one.refuses(LARGE_REQUEST));
+        assert_eq!(one.in_flight_max(), SLOW_IN_FLIGHT);
+        one.client(0, 2000);
+        assert!(one.is_halted() && one.excess() == 1000 && !one.calm());
+        // Its lanes have it, and the other worker's.
+        one.stuck();
+        assert!(!one.is_halted() && one.refuses(1000));
+        one.client(LIMIT / 2, 0);
+        assert!(!one.refuses(1000) && one.in_flight_max() == 100);
+    }
+
+    #[test]
+    fn everybody_is_read_again_once_it_is_kept() {
+        let (one, _) = two();
+        one.client(0, LIMIT + 1);
+        assert!(one.is_halted());
+        one.client(LIMIT, 0);
+        assert!(one.is_halted(), "not before those that wait are woken");
+        assert!(one.calm() && !one.is_halted() && !one.calm());
+        assert_eq!(one.in_flight_max(), 100);
+    }
+
+    #[test]
+    fn the_largest_client_of_all_workers_is_the_next() {
+        let (one, other) = two();
+        other.largest(500);
+        assert!(!one.is_next(499) && one.is_next(500));
+        one.largest(500);
+        assert!(other.is_next(500), "neither waits for the other");
+    }
+
+    /// What a large request needs on its way is asked for before it is taken.
+    #[test]
+    fn a_request_that_would_not_fit_is_refused() {
+        let (one, _) = two();
+        assert!(!one.refuses(LIMIT / 100 * 90) && one.refuses(LIMIT / 100 * 90 + 1));
+    }
+
+    #[test]
+    fn the_program_itself_counts() {
+        let budget = Budget::new(1000, 100, 1);
+        assert_eq!(budget.limit, 900);
+        assert_eq!(Budget::new(1000, 5000, 1).limit, 500);
+    }
+}

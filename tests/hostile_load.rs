@@ -1,0 +1,430 @@
+//! Clients that make the proxy keep as much as they can: readers that do not read, writers that stall in the middle of a
+//! value, huge sizes that are declared, long pipelines from many. The resident memory of the process stays within
+//! `limits.memory` and a tenth, whatever they do, and others are served meanwhile (scenario 12). What is bounded is what
+//! slotway holds; the allocator keeps some of what was given back for a moment ([`Load::retained`]).
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use slotway::cluster::Slot;
+use slotway::demo::Cluster;
+use support::{
+    Proxy, RawClient, Scenario, ServerKind, StopOnDrop, boot_cluster, encode, redis, show, valkey,
+};
+
+/// How long a load may take to have its whole effect.
+const LOADED_WITHIN: Duration = Duration::from_secs(120);
+/// How long a client waits for bytes that were asked for.
+const READ_WITHIN: Duration = Duration::from_secs(60);
+/// Threads that send.
+const SENDERS: usize = 8;
+/// So many requests of others are measured while nothing else happens.
+const ALONE: usize = 2000;
+const MB: usize = 1 << 20;
+const NO_VALUE: &[u8] = b"$-1\r\n";
+/// The node with the large value, and one without.
+const BUSY: usize = 0;
+const FREE: usize = 1;
+
+/// What hostile clients do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Load {
+    /// Ask for large values, and read nothing.
+    SlowReaders,
+    /// Send the half of a large value.
+    StalledWriters,
+    /// Declare more than anybody could keep, and send nothing of it.
+    Declared,
+    /// Send long pipelines before they read.
+    Pipelines,
+}
+
+/// How many, and what they may cost.
+struct Scale {
+    memory: usize,
+    readers: usize,
+    reads: usize,
+    writers: usize,
+    commands: usize,
+    repetitions: usize,
+}
+
+const SHORT: Scale = Scale {
+    memory: 128 * MB,
+    readers: 100,
+    reads: 4,
+    writers: 1000,
+    commands: 1000,
+    repetitions: 1,
+};
+
+const LONG: Scale = Scale {
+    memory: 256 * MB,
+    readers: 100,
+    reads: 20,
+    writers: 1000,
+    commands: 10_000,
+    repetitions: 20,
+};
+
+fn is_long() -> bool {
+    std::env::var_os("SLOTWAY_LONG").is_some_and(|v| v == "1")
+}
+
+/// One load after the other, so that none is in the way of another; the short form is satisfied with one kind of server
+/// for each.
+#[test]
+fn memory_is_bounded_whatever_clients_do() {
+    allow_many_files();
+    let scale = if is_long() { &LONG } else { &SHORT };
+    let stages = [Stage::new(&redis()), Stage::new(&valkey())];
+    let loads = [
+        Load::SlowReaders,
+        Load::StalledWriters,
+        Load::Declared,
+        Load::Pipelines,
+    ];
+    for (n, load) in loads.into_iter().enumerate() {
+        for (m, stage) in stages.iter().enumerate() {
+            if is_long() || n % 2 == m {
+                (0..scale.repetitions).for_each(|_| stage.scene(load, scale));
+            }
+        }
+    }
+}
+
+struct Stage {
+    kind: &'static str,
+    cluster: Cluster,
+}
+
+impl Stage {
+    fn new(kind: &ServerKind) -> Self {
+        let cluster = boot_cluster(kind);
+        Self {
+            kind: kind.name,
+            cluster,
+        }
+    }
+
+    fn scene(&self, load: Load, scale: &Scale) {
+        let mut scenario = Scenario::begin(12, load.what(), self.kind);
+        let memory = format!("limits.memory={}MB", scale.memory / MB);
+        let mut args = vec!["--workers", "2", "--set", &memory];
+        // Others may have to wait for their turn at a node: that is measured, and no error.
+        args.extend([
+            "--set",
+            "timeouts.command=60s",
+            "--set",
+            "timeouts.queue=60s",
+        ]);
+        let proxy = Proxy::start(&self.cluster, &args);
+        let large = self.key(BUSY, "large");
+        let value = vec![b'v'; MB];
+        let set = proxy.client().command(&[b"SET", large.as_bytes(), &value]);
+        assert_eq!(set, b"+OK\r\n");
+        let keys = [self.key(BUSY, "none"), self.key(FREE, "none")];
+        let requests = load.requests(scale, &large);
+
+        let alone = others(proxy.addr(), &keys, &|served| served < ALONE);
+        let (survivors, during) = while_served(proxy.addr(), &keys, || {
+            let clients = send_all(proxy.addr(), &requests);
+            wait_settled(&proxy, load, scale);
+            clients
+        });
+        let peak = peak(&proxy);
+        let metrics = proxy.metrics();
+        let memory = [("reason", "memory")];
+        let closed = metrics.sum("slotway_client_connections_rejected_total", &memory);
+        scenario.figure("clients", requests.len());
+        scenario.figure("resident, at most", format!("{} MB", peak / MB));
+        scenario.figure("limits.memory", format!("{} MB", scale.memory / MB));
+        scenario.figure("closed for it", closed);
+        for (name, alone, during) in [
+            ("same node", &alone[0], &during[0]),
+            ("another node", &alone[1], &during[1]),
+        ] {
+            scenario.figure(
+                &format!("p99 of others, {name}"),
+                format!("{:.1} ms", p99(during)),
+            );
+            scenario.figure(&format!("alone, {name}"), format!("{:.1} ms", p99(alone)));
+        }
+        let allowed = scale.memory / 10 * 11 + load.retained();
+        assert!(
+            peak <= allowed,
+            "{load:?}: {} MB are resident, {} MB are allowed",
+            peak / MB,
+            allowed / MB
+        );
+        let counted = gauge(&proxy, "slotway_memory_bytes") as usize;
+        assert!(counted <= scale.memory, "{load:?}: {counted} B are counted");
+        let answered = load.judge(scale, survivors, &value, closed as usize);
+        scenario.figure("answered to the end", answered);
+        proxy.wait_for("they are forgotten", LOADED_WITHIN, || {
+            match gauge(&proxy, "slotway_client_connections") {
+                0.0 => Ok(()),
+                n => Err(format!("{n} clients")),
+            }
+        });
+        scenario.passed();
+    }
+
+    /// A key of a shard.
+    fn key(&self, node: usize, name: &str) -> String {
+        let (first, last) = self.cluster.booted_slots(node);
+        let mut tags = (0..).map(|n| format!("{{{n}}}"));
+        let tag = tags.find(|tag| (first..=last).contains(&Slot::of(tag.as_bytes()).number()));
+        format!("{}{name}", tag.expect("every shard has some"))
+    }
+}
+
+impl Load {
+    fn what(self) -> &'static str {
+        match self {
+            Self::SlowReaders => "slow readers of 1 MB values",
+            Self::StalledWriters => "clients stalled in the middle of 1 MB values",
+            Self::Declared => "huge sizes declared",
+            Self::Pipelines => "long pipelines from 1,000 clients",
+        }
+    }
+
+    /// Freed memory that the allocator has not given back yet (mimalloc does so after a second), in bytes: where many
+    /// clients come and are closed, or queues grow and shrink. How much that is depends on the machine: in the short form
+    /// it is only measured.
+    fn retained(self) -> usize {
+        match self {
+            Self::SlowReaders | Self::Declared => 0,
+            Self::StalledWriters | Self::Pipelines if is_long() => 64 * MB,
+            Self::StalledWriters | Self::Pipelines => 1024 * MB,
+        }
+    }
+
+    /// What each client sends.
+    fn requests(self, scale: &Scale, large: &str) -> Vec<Vec<u8>> {
+        match self {
+            Self::SlowReaders => vec![encode(&["GET", large]).repeat(scale.reads); scale.readers],
+            Self::StalledWriters => {
+                let mut half = format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${MB}\r\n").into_bytes();
+                half.resize(half.len() + MB / 2, b'v');
+                vec![half; scale.writers]
+            }
+            Self::Declared => {
+                let sizes = [
+                    "*2000000000\r\n",
+                    "*1048576\r\n",
+                    "*1048576\r\n$536870912\r\n",
+                ];
+                let sizes = sizes.iter().cycle().take(scale.writers);
+                sizes.map(|size| size.as_bytes().to_vec()).collect()
+            }
+            Self::Pipelines => {
+                let get = |n: usize| encode(&["GET", &format!("nothing:{n}")]);
+                let pipeline = |n| (0..scale.commands).flat_map(|at| get(n + at)).collect();
+                (0..scale.writers).map(pipeline).collect()
+            }
+        }
+    }
+
+    /// What became of the clients. Says how many got all they asked for.
+    fn judge(self, scale: &Scale, clients: Vec<TcpStream>, value: &[u8], closed: usize) -> usize {
+        match self {
+            Self::SlowReaders => {
+                let reply = [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat();
+                let all = reply.repeat(scale.reads);
+                let whole = clients
+                    .into_iter()
+                    .filter(|client| is_answered(client, &all));
+                let whole = whole.count();
+                assert!(
+                    whole + closed >= scale.readers,
+                    "{whole} answered, {closed} closed"
+                );
+                whole
+            }
+            // The half of a value has no answer.
+            Self::StalledWriters => {
+                assert!(closed > 0, "it had to close some");
+                0
+            }
+            Self::Declared => {
+                assert_eq!(closed, 0, "they cost nothing");
+                0
+            }
+            Self::Pipelines => {
+                let each = clients.into_iter().map(|c| answered(c, scale.commands));
+                let each: Vec<usize> = each.flatten().collect();
+                assert!(
+                    each.len() + closed >= scale.writers,
+                    "{} served",
+                    each.len()
+                );
+                each.iter().sum()
+            }
+        }
+    }
+}
+
+/// Connects as many clients, then sends each its bytes, as far as the proxy takes them.
+fn send_all(addr: SocketAddr, requests: &[Vec<u8>]) -> Vec<TcpStream> {
+    let connect = |_| {
+        let stream = TcpStream::connect(addr).expect("it accepts");
+        let set = stream.set_write_timeout(Some(LOADED_WITHIN));
+        set.and_then(|()| stream.set_read_timeout(Some(READ_WITHIN)))
+            .expect("a socket");
+        stream
+    };
+    let clients: Vec<TcpStream> = requests.iter().map(connect).collect();
+    let share = clients.len().div_ceil(SENDERS);
+    std::thread::scope(|scope| {
+        for (clients, requests) in clients.chunks(share).zip(requests.chunks(share)) {
+            scope.spawn(move || {
+                for (mut client, request) in clients.iter().zip(requests) {
+                    // It may be closed meanwhile.
+                    let _ = client.write_all(request);
+                }
+            });
+        }
+    });
+    clients
+}
+
+/// Whether a client reads exactly this.
+fn is_answered(mut client: &TcpStream, expected: &[u8]) -> bool {
+    let mut got = vec![0; expected.len()];
+    client.read_exact(&mut got).is_ok() && got == expected
+}
+
+/// How many of its requests a client got the value for; `None` if it was closed. The others were refused, because the nodes
+/// did not get to them in time: nothing else is to be seen.
+fn answered(mut client: TcpStream, commands: usize) -> Option<usize> {
+    let (mut got, mut values, mut replies) = (Vec::new(), 0, 0);
+    while replies < commands {
+        let mut part = [0; 16 * 1024];
+        let n = client.read(&mut part).ok().filter(|n| *n > 0)?;
+        got.extend_from_slice(&part[..n]);
+        let whole = got
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
+        for line in got[..whole].split_inclusive(|&byte| byte == b'\n') {
+            let known = line == NO_VALUE || line.starts_with(b"-ERR slotway: not sent");
+            assert!(known, "{}", show(line));
+            values += usize::from(line == NO_VALUE);
+            replies += 1;
+        }
+        got.drain(..whole);
+    }
+    Some(values)
+}
+
+/// All that was sent has been taken, and nothing is on its way from the nodes any more.
+fn wait_settled(proxy: &Proxy, load: Load, scale: &Scale) {
+    proxy.wait_for("it is loaded", LOADED_WITHIN, || {
+        let metrics = proxy.metrics();
+        let came = metrics.sum("slotway_client_connections_total", &[]) as usize;
+        let unanswered = metrics.sum("slotway_upstream_in_flight", &[]);
+        let (clients, bytes) = (scale.clients(load), scale.bytes(load));
+        let closed = metrics.sum("slotway_client_connections_rejected_total", &[]);
+        let received = metrics.sum("slotway_client_received_bytes_total", &[]) as usize;
+        let taken = received >= bytes || closed > 0.0;
+        match came > clients && unanswered <= 2.0 && taken {
+            true => Ok(()),
+            false => Err(format!(
+                "{came} clients, {received} B, {unanswered} in flight"
+            )),
+        }
+    });
+}
+
+impl Scale {
+    fn clients(&self, load: Load) -> usize {
+        match load {
+            Load::SlowReaders => self.readers,
+            _ => self.writers,
+        }
+    }
+
+    fn bytes(&self, load: Load) -> usize {
+        let requests = load.requests(self, "");
+        requests.iter().map(Vec::len).sum()
+    }
+}
+
+fn gauge(proxy: &Proxy, name: &str) -> f64 {
+    proxy.metrics().sum(name, &[])
+}
+
+/// The most that was ever resident, as the kernel counts it.
+fn peak(proxy: &Proxy) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kb = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<usize>().ok());
+    kb.expect("VmHWM in kB") * 1024
+}
+
+/// How long others wait for the keys of each node, while this happens.
+fn while_served<T>(
+    addr: SocketAddr,
+    keys: &[String; 2],
+    happens: impl FnOnce() -> T,
+) -> (T, [Vec<Duration>; 2]) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let over = StopOnDrop(&stop);
+        let others = scope.spawn(|| others(addr, keys, &|_| !stop.load(Ordering::Relaxed)));
+        let result = happens();
+        drop(over);
+        (result, others.join().expect("somebody else was disturbed"))
+    })
+}
+
+/// Two clients, one for each key, that go on until told.
+fn others(
+    addr: SocketAddr,
+    keys: &[String; 2],
+    go_on: &(impl Fn(usize) -> bool + Sync),
+) -> [Vec<Duration>; 2] {
+    let served = |key: &str| {
+        let mut client = RawClient::connect(addr);
+        let mut waits = Vec::new();
+        while go_on(waits.len()) {
+            let since = Instant::now();
+            let reply = client.line(&format!("GET {key}"));
+            // A node that is asked for too much cannot serve everybody in time.
+            let refused = reply.starts_with(b"-ERR slotway: not sent");
+            assert!(reply == NO_VALUE || refused, "{}", show(&reply));
+            waits.push(since.elapsed());
+        }
+        waits
+    };
+    std::thread::scope(|scope| {
+        let [one, other] = keys.each_ref().map(|key| scope.spawn(move || served(key)));
+        [one, other].map(|thread| thread.join().expect("it is served"))
+    })
+}
+
+/// In milliseconds.
+fn p99(waits: &[Duration]) -> f64 {
+    let mut sorted = waits.to_vec();
+    sorted.sort_unstable();
+    let wait = sorted.get(sorted.len() * 99 / 100);
+    wait.expect("some were served").as_secs_f64() * 1000.0
+}
+
+/// As many as the system lets this process have.
+fn allow_many_files() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: most,
+            maximum: most,
+        },
+    );
+}
