@@ -5,26 +5,17 @@
 //! Short by default. The long form repeats each fault 20 times and asserts the times of recovery:
 //! `./tests/scenarios.sh --long --only faults`. A run prints its seed; `SLOTWAY_SEED=n` repeats its random choices.
 
+mod rig;
 mod support;
 
 /// The modules of this test are in `tests/faults/`.
 #[allow(
-    dead_code,
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "a test's own modules, shared with other tests; to fail is to panic"
+    reason = "a test's own modules; to fail is to panic"
 )]
 mod faults {
     pub(crate) mod bystanders;
-    pub(crate) mod counter;
     pub(crate) mod failover;
-    pub(crate) mod findings;
     pub(crate) mod kill;
-    pub(crate) mod list;
-    pub(crate) mod load;
-    pub(crate) mod nonce;
-    pub(crate) mod order;
-    pub(crate) mod pulse;
-    pub(crate) mod reply;
-    pub(crate) mod stage;
 }

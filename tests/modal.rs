@@ -1,6 +1,7 @@
 //! Clients in a mode of their own (blocked, in transactions, watching, subscribed) across a kill and failovers, under load
 //! (`reliability.md`, scenario 15): what they are told is true, and nothing is left of any of them. As `faults`.
 
+mod rig;
 mod support;
 
 /// The modules of this test are in `tests/modes/`.
@@ -20,23 +21,4 @@ mod modes {
     pub(crate) mod queues;
     pub(crate) mod report;
     pub(crate) mod streams;
-}
-
-/// The load, as in `faults`.
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "a test's own modules, shared with other tests; to fail is to panic"
-)]
-mod faults {
-    pub(crate) mod counter;
-    pub(crate) mod findings;
-    pub(crate) mod list;
-    pub(crate) mod load;
-    pub(crate) mod nonce;
-    pub(crate) mod order;
-    pub(crate) mod pulse;
-    pub(crate) mod reply;
-    pub(crate) mod stage;
 }

@@ -5,27 +5,8 @@
 //! Each test runs in a network namespace of its own (`support::netns`). The long form repeats each fault 20 times and
 //! asserts the times: `SLOTWAY_LONG=1 cargo test --test network -- --nocapture --test-threads 1`.
 
+mod rig;
 mod support;
-
-/// The load and its checkers, shared with `tests/faults.rs`.
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "used in part; a test's own modules; to fail is to panic"
-)]
-#[path = "faults"]
-mod faults {
-    pub(crate) mod counter;
-    pub(crate) mod findings;
-    pub(crate) mod list;
-    pub(crate) mod load;
-    pub(crate) mod nonce;
-    pub(crate) mod order;
-    pub(crate) mod pulse;
-    pub(crate) mod reply;
-    pub(crate) mod stage;
-}
 
 /// The modules of this test are in `tests/network/`.
 #[allow(

@@ -1,6 +1,7 @@
 //! Clusters that are gone, late, incomplete or changed (`reliability.md`, scenarios 9, 10 and 11): all nodes go down and
 //! come back, the proxy is there first, slots have no owner, a node gets another address. As `faults`.
 
+mod rig;
 mod support;
 
 /// The modules of this test are in `tests/changes/`.
@@ -14,23 +15,4 @@ mod changes {
     pub(crate) mod late;
     pub(crate) mod replaced;
     pub(crate) mod serving;
-}
-
-/// The load, as in `faults`.
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "a test's own modules, shared with other tests; to fail is to panic"
-)]
-mod faults {
-    pub(crate) mod counter;
-    pub(crate) mod findings;
-    pub(crate) mod list;
-    pub(crate) mod load;
-    pub(crate) mod nonce;
-    pub(crate) mod order;
-    pub(crate) mod pulse;
-    pub(crate) mod reply;
-    pub(crate) mod stage;
 }

@@ -10,7 +10,30 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # The test files whose tests record rows (`tests/support/scenario.rs`).
-binaries=(splits faults hangups slot_moves redirections hostile_node forged_redirection lies fuzz fuzz_wire fuzz_direct overload signals network lines isolation outages dials modal atomic_moves hostile_load simulation)
+binaries=(
+    splits
+    faults
+    hangups
+    slot_moves
+    redirections
+    hostile_node
+    forged_redirection
+    lies
+    fuzz
+    fuzz_wire
+    fuzz_direct
+    overload
+    signals
+    network
+    lines
+    isolation
+    outages
+    dials
+    modal
+    atomic_moves
+    hostile_load
+    simulation
+)
 table=() rows=
 while (($#)); do
     case $1 in

@@ -6,27 +6,8 @@
 //! A run prints its seed; `SLOTWAY_SEED=n` repeats what its clients send, where it is cut, and how they end.
 //! `./tests/scenarios.sh --long --only splits` is the long form.
 
+mod rig;
 mod support;
-
-/// The checkers of scenarios under faults.
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "used in part; a test's own modules; to fail is to panic"
-)]
-#[path = "faults"]
-mod faults {
-    pub(crate) mod counter;
-    pub(crate) mod findings;
-    pub(crate) mod list;
-    pub(crate) mod load;
-    pub(crate) mod nonce;
-    pub(crate) mod order;
-    pub(crate) mod pulse;
-    pub(crate) mod reply;
-    pub(crate) mod stage;
-}
 
 /// Where the writes of a pipeline end, and inline requests.
 #[allow(dead_code, unreachable_pub, reason = "shared with tests/identity.rs")]

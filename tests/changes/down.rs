@@ -2,10 +2,10 @@
 //! again, on the connections they have, about as soon as the cluster serves.
 
 use super::serving::{Serving, options, tags};
-use crate::faults::findings::Wrong;
-use crate::faults::load::{Durability, Load};
-use crate::faults::pulse::Pulse;
-use crate::faults::stage::{Stage, is_long, ms, rounds};
+use crate::rig::findings::Wrong;
+use crate::rig::load::{Durability, Load};
+use crate::rig::pulse::Pulse;
+use crate::rig::stage::{Stage, is_long, ms, rounds};
 use crate::support::{ServerKind, redis, valkey};
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //! are a cluster. And slots lose their owner, and get it back: the others are served all the time.
 
 use super::serving::{Serving, options, tags};
-use crate::faults::stage::{is_long, ms, rounds};
+use crate::rig::stage::{is_long, ms, rounds};
 use crate::support::{Proxy, Scenario, ServerKind, redis, show, valkey};
 use slotway::demo::Cluster;
 use std::time::Duration;

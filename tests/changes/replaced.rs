@@ -3,7 +3,7 @@
 //! nobody dials it.
 
 use super::serving::{Serving, options, tags};
-use crate::faults::stage::{CLUSTER_MAX, is_long, ms, rounds};
+use crate::rig::stage::{CLUSTER_MAX, is_long, ms, rounds};
 use crate::support::{Proxy, RawClient, Scenario, ServerKind, redis, valkey};
 use slotway::demo::{Cluster, ClusterOptions};
 use std::net::{SocketAddr, TcpListener};

@@ -1,6 +1,6 @@
 //! When every shard takes writes: by the nodes themselves, and through the proxy.
 
-use crate::faults::stage::{CLUSTER_MAX, slot_of, tags_in};
+use crate::rig::stage::{CLUSTER_MAX, slot_of, tags_in};
 use crate::support::{RawClient, ServerKind, cluster_options, encode};
 use slotway::demo::{Client, Cluster, ClusterOptions};
 use std::net::SocketAddr;

@@ -2,7 +2,7 @@
 //! as much as before. Their clients send as fast as they are answered.
 
 use super::kill::observe_proxy;
-use super::stage::{CLUSTER_MAX, Stage, is_long, ms, rounds, slot_of, tags_in};
+use crate::rig::stage::{CLUSTER_MAX, Stage, is_long, ms, rounds, slot_of, tags_in};
 use crate::support::{RawClient, encode, redis, valkey};
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Scenario 4: CLUSTER FAILOVER under load, again and again. The cluster loses nothing by it, so nothing may be
 //! lost, executed twice or reordered behind the proxy.
 
-use super::findings::{Keys, Wrong};
-use super::load::{Durability, Load};
-use super::pulse::Pulse;
-use super::stage::{Stage, rounds, tags_in};
+use crate::rig::findings::{Keys, Wrong};
+use crate::rig::load::{Durability, Load};
+use crate::rig::pulse::Pulse;
+use crate::rig::stage::{Stage, rounds, tags_in};
 use crate::support::{redis, valkey};
 
 /// Which hand over: the first one twice, there and back, then the others.

@@ -2,10 +2,10 @@
 //! executed or not, reads are repeated, writes get an error that says so, and nothing is executed twice, lost or
 //! reordered. A node takes no connection any more (`maxclients`), and a node loads its data: commands wait for it.
 
-use super::findings::{Keys, Wrong};
-use super::load::{Durability, Load};
-use super::pulse::Pulse;
-use super::stage::{CLUSTER_MAX, Stage, is_long, ms, rounds, tags_in};
+use crate::rig::findings::{Keys, Wrong};
+use crate::rig::load::{Durability, Load};
+use crate::rig::pulse::Pulse;
+use crate::rig::stage::{CLUSTER_MAX, Stage, is_long, ms, rounds, tags_in};
 use crate::support::{encode, redis, valkey};
 use slotway::demo::{Stop, wait_until};
 use std::time::{Duration, Instant};

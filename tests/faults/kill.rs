@@ -2,10 +2,10 @@
 //! replicated are lost; nothing may cross or be executed twice, and the slots are served again about as soon as
 //! the cluster serves them.
 
-use super::findings::Wrong;
-use super::load::{Durability, Load};
-use super::pulse::Pulse;
-use super::stage::{CLUSTER_MAX, Stage, is_long, ms, rounds, slot_of, tags_in};
+use crate::rig::findings::Wrong;
+use crate::rig::load::{Durability, Load};
+use crate::rig::pulse::Pulse;
+use crate::rig::stage::{CLUSTER_MAX, Stage, is_long, ms, rounds, slot_of, tags_in};
 use crate::support::{RawClient, encode, redis, valkey};
 use slotway::demo::Client;
 use std::net::SocketAddr;

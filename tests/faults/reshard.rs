@@ -2,11 +2,11 @@
 //! slots held half-migrated. No command of a single key gets an error, nothing is lost, and the order within a
 //! slot is kept.
 
-use super::findings::{Findings, Keys, Wrong};
-use super::load::{Durability, Load};
 use super::overheard::Overheard;
-use super::pulse::Pulse;
-use super::stage::{Stage, rounds, slot_of, tags_in};
+use crate::rig::findings::{Findings, Keys, Wrong};
+use crate::rig::load::{Durability, Load};
+use crate::rig::pulse::Pulse;
+use crate::rig::stage::{Stage, rounds, slot_of, tags_in};
 use crate::support::{redis, valkey};
 use slotway::demo::mortal;
 use std::path::Path;

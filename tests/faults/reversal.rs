@@ -2,7 +2,7 @@
 //! the same connection has executed already. If it shares a key the MSET must not be repeated; if it does not,
 //! it must be.
 
-use super::stage::{Stage, slot_of};
+use crate::rig::stage::{Stage, slot_of};
 use crate::support::{RawClient, ServerKind, encode, redis, show, valkey};
 use slotway::demo::wait_until;
 use std::time::Duration;

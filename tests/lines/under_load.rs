@@ -2,9 +2,9 @@
 //! connections are kept, no command is refused or repeated, and those of other shards go on.
 
 use super::relay::{Line, Relay};
-use crate::faults::findings::{Keys, Wrong};
-use crate::faults::load::{Durability, Load, PATIENCE};
-use crate::faults::stage::{Stage, ms, rounds, tags_in};
+use crate::rig::findings::{Keys, Wrong};
+use crate::rig::load::{Durability, Load, PATIENCE};
+use crate::rig::stage::{Stage, ms, rounds, tags_in};
 use crate::support::{ServerKind, boot_cluster, redis, valkey};
 use std::time::{Duration, Instant};
 

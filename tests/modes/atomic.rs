@@ -4,10 +4,10 @@
 
 use super::cast::{Cast, Tag};
 use super::held::{Fault, Held};
-use crate::faults::findings::{Keys, Wrong};
-use crate::faults::load::{Durability, Load};
-use crate::faults::pulse::Pulse;
-use crate::faults::stage::{CLUSTER_MAX, Stage, rounds, tags_in};
+use crate::rig::findings::{Keys, Wrong};
+use crate::rig::load::{Durability, Load};
+use crate::rig::pulse::Pulse;
+use crate::rig::stage::{CLUSTER_MAX, Stage, rounds, tags_in};
 use crate::support::{valkey, wait_empty};
 
 /// As patient as its clients: a migration that takes long on this machine is waited for.

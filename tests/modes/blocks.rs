@@ -3,9 +3,9 @@
 
 use super::cast::{Actor, Book, Tag};
 use super::diary::{Diary, Done};
-use crate::faults::findings::{Findings, Outcome, Wrong};
-use crate::faults::load::Durability;
-use crate::faults::reply::Reply;
+use crate::rig::findings::{Findings, Outcome, Wrong};
+use crate::rig::load::Durability;
+use crate::rig::reply::Reply;
 use crate::support::{RawClient, encode};
 use std::collections::HashMap;
 use std::net::SocketAddr;

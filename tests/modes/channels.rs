@@ -6,9 +6,9 @@
 
 use super::cast::Actor;
 use super::diary::{Diary, Done};
-use crate::faults::findings::Wrong;
-use crate::faults::reply::Reply;
-use crate::faults::stage::{CLUSTER_MAX, Stage, slot_of};
+use crate::rig::findings::Wrong;
+use crate::rig::reply::Reply;
+use crate::rig::stage::{CLUSTER_MAX, Stage, slot_of};
 use crate::support::{RawClient, encode, show};
 use std::collections::HashSet;
 use std::net::SocketAddr;

@@ -1,9 +1,9 @@
 //! What one client has seen: how often it got what it wanted, its longest wait for that, the errors it was told of, and
 //! what must not be.
 
-use crate::faults::findings::{Findings, Keys, Outcome, Wrong};
-use crate::faults::load::PATIENCE;
-use crate::faults::reply::Reply;
+use crate::rig::findings::{Findings, Keys, Outcome, Wrong};
+use crate::rig::load::PATIENCE;
+use crate::rig::reply::Reply;
 use crate::support::{RawClient, encode, show};
 use std::time::{Duration, Instant};
 

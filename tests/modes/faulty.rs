@@ -2,10 +2,10 @@
 
 use super::cast::{Cast, Tag};
 use super::held::{Fault, Held};
-use crate::faults::findings::Wrong;
-use crate::faults::load::{Durability, Load};
-use crate::faults::pulse::Pulse;
-use crate::faults::stage::{Stage, rounds, slot_of, tags_in};
+use crate::rig::findings::Wrong;
+use crate::rig::load::{Durability, Load};
+use crate::rig::pulse::Pulse;
+use crate::rig::stage::{Stage, rounds, slot_of, tags_in};
 use crate::support::{redis, valkey, wait_empty};
 
 /// Longer than a client waits here: what is not executed waits for the cluster, however long that takes on this machine.

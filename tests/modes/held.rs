@@ -2,7 +2,7 @@
 //! a command that blocks for as long as it takes, at one node or over all.
 
 use super::cast::Tag;
-use crate::faults::stage::{CLUSTER_MAX, Stage};
+use crate::rig::stage::{CLUSTER_MAX, Stage};
 use crate::support::{RawClient, encode, show};
 
 /// What becomes of what a client has at the node that the fault is about.
@@ -60,7 +60,7 @@ impl Held {
 
     /// The node itself has the client that waits: nothing else looks for this key.
     fn wait_parked(&self, stage: &Stage) {
-        let slot = crate::faults::stage::slot_of(&self.tag);
+        let slot = crate::rig::stage::slot_of(&self.tag);
         stage
             .proxy
             .wait_for("a client is blocked", CLUSTER_MAX, || {

@@ -1,8 +1,8 @@
 //! What the clients of a cast have to say, as figures of the table, and what may not be in it.
 
 use super::cast::Report;
-use crate::faults::findings::Wrong;
-use crate::faults::stage::{Stage, ms};
+use crate::rig::findings::Wrong;
+use crate::rig::stage::{Stage, ms};
 use crate::support::Scenario;
 
 /// All that must not be.
@@ -40,7 +40,7 @@ impl Report {
 
     /// Errors that clients were told of.
     pub fn errors(&self) -> u64 {
-        use crate::faults::findings::Keys;
+        use crate::rig::findings::Keys;
         let told = self.acts.values();
         told.map(|acts| acts.told.errors(&[Keys::One])).sum()
     }

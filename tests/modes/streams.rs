@@ -2,9 +2,9 @@
 
 use super::cast::{Actor, Book, Tag};
 use super::diary::{Diary, Done};
-use crate::faults::findings::{Findings, Outcome, Wrong};
-use crate::faults::load::Durability;
-use crate::faults::reply::Reply;
+use crate::rig::findings::{Findings, Outcome, Wrong};
+use crate::rig::load::Durability;
+use crate::rig::reply::Reply;
 use crate::support::RawClient;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

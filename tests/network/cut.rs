@@ -4,9 +4,9 @@
 
 use super::direct::Direct;
 use super::scene::{NOTICED_MAX, Scene, ms, observe};
-use crate::faults::findings::Wrong;
-use crate::faults::load::{Durability, Load};
-use crate::faults::stage::{is_long, rounds};
+use crate::rig::findings::Wrong;
+use crate::rig::load::{Durability, Load};
+use crate::rig::stage::{is_long, rounds};
 use crate::support::netns::{Fault, within};
 use crate::support::{Scenario, ServerKind, redis, valkey};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! A stage in a network of its own: a cluster under load, one primary of which a fault hits.
 
-use crate::faults::load::PATIENCE;
-use crate::faults::stage::{CLUSTER_MAX, Stage, slot_of, tags_in};
+use crate::rig::load::PATIENCE;
+use crate::rig::stage::{CLUSTER_MAX, Stage, slot_of, tags_in};
 use crate::support::netns::Net;
 use crate::support::{Proxy, RawClient, ServerKind, cluster_options, encode};
 use slotway::demo::Cluster;

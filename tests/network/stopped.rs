@@ -4,9 +4,9 @@
 
 use super::direct::Direct;
 use super::scene::{Scene, ms, observe};
-use crate::faults::findings::Wrong;
-use crate::faults::load::{Durability, Load};
-use crate::faults::stage::rounds;
+use crate::rig::findings::Wrong;
+use crate::rig::load::{Durability, Load};
+use crate::rig::stage::rounds;
 use crate::support::netns::within;
 use crate::support::{Scenario, redis, valkey};
 use std::time::{Duration, Instant};

@@ -1,10 +1,10 @@
 //! The clients: so many at once, one life after the other, and what must be true when the last one is gone.
 
 use super::life::{Life, Lived};
-use crate::faults::counter::Ledger;
-use crate::faults::findings::{Findings, Wrong};
-use crate::faults::load::Durability;
-use crate::faults::stage::{Stage, rounds, tags_in};
+use crate::rig::counter::Ledger;
+use crate::rig::findings::{Findings, Wrong};
+use crate::rig::load::Durability;
+use crate::rig::stage::{Stage, rounds, tags_in};
 use crate::support::{Proxy, StopOnDrop, redis, valkey};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

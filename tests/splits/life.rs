@@ -2,7 +2,7 @@
 
 use super::crowd::Town;
 use super::script::{List, Op, Script};
-use crate::faults::findings::Findings;
+use crate::rig::findings::Findings;
 use crate::support::{RawClient, show};
 use crate::wire;
 use rand::rngs::StdRng;

@@ -2,10 +2,10 @@
 //! beforehand, but for those of the counters, which all clients share.
 
 use super::crowd::Town;
-use crate::faults::counter::Counter;
-use crate::faults::findings::{Findings, Keys, Outcome, Wrong};
-use crate::faults::load::Checker;
-use crate::faults::reply::Reply;
+use crate::rig::counter::Counter;
+use crate::rig::findings::{Findings, Keys, Outcome, Wrong};
+use crate::rig::load::Checker;
+use crate::rig::reply::Reply;
 use crate::support::{encode, show};
 use crate::wire;
 use rand::Rng;
