@@ -260,9 +260,12 @@ fn a_client_must_authenticate_first() {
     let option = format!("auth.password_file={}", file.display());
     let proxy = Proxy::start(&cluster, &["--set", &option]);
     let mut client = proxy.client();
-    for line in ["MULTI", "EXEC", "DISCARD"] {
-        client.expect(line, b"-NOAUTH Authentication required.\r\n");
+    let refused = "NOAUTH Authentication required.";
+    for line in ["MULTI", "DISCARD"] {
+        client.expect(line, format!("-{refused}\r\n").as_bytes());
     }
+    let aborted = format!("-EXECABORT Transaction discarded because of: {refused}\r\n");
+    client.expect("EXEC", aborted.as_bytes());
     client.expect("AUTH secret", b"+OK\r\n");
     client.expect("MULTI", b"+OK\r\n");
     client.expect("AUTH wrong", b"+QUEUED\r\n");
