@@ -165,7 +165,7 @@ impl Lane {
     /// Bytes of memory it holds for requests in flight and for the reply that is being read.
     pub fn held(&self) -> usize {
         let state = self.state.borrow();
-        let queue = state.queue.capacity() * size_of::<InFlight>();
+        let queue = state.queue.len() * size_of::<InFlight>();
         state.outbox.retained() + queue + self.input_held.get()
     }
 

@@ -31,6 +31,7 @@ struct Life {
 
 impl Drop for Life {
     fn drop(&mut self) {
+        self.lane.input_held.set(0);
         if let Some(why) = self.why.take() {
             self.lane.lost(why);
         } else if std::thread::panicking() {
