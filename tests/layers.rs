@@ -14,7 +14,7 @@ const FILE_LINES_MAX: usize = 400;
 const TEST_LINES_MAX: usize = 600;
 
 /// Files that are longer, and how long they may be. Splitting one is better than raising its figure.
-const TOO_LONG: &[(&str, usize)] = &[("cluster/believe.rs", 520), ("topology/task.rs", 500)];
+const TOO_LONG: &[(&str, usize)] = &[("topology/task.rs", 500)];
 
 /// Each module of the crate, from the bottom up, and the modules it may import.
 const LAYERS: &[(&str, &[&str])] = &[

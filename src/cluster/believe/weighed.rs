@@ -1,0 +1,297 @@
+//! The answers of one round, laid side by side: who claims a slot, who denies it, and whether that outweighs what is
+//! believed already.
+
+use super::super::view::{ClusterState, Health, View};
+use super::super::{NodeAddr, SLOTS};
+use super::{FORGET_AFTER, KnownNode, NOBODY, Owner, Told};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Answers that must agree before a slot is given up.
+const AGREEING_MIN: usize = 2;
+
+/// The answers that are heard: if one node says the cluster serves, only those that do not say it is failed.
+pub(super) fn trusted(views: &[View]) -> Vec<&View> {
+    let serving = views.iter().any(|v| v.state == ClusterState::Ok);
+    views
+        .iter()
+        .filter(|v| !serving || v.state != ClusterState::Fail)
+        .collect()
+}
+
+/// One answer, with its nodes numbered as in [`Belief::known`].
+pub(super) struct Claims {
+    pub(super) owners: Vec<u16>,
+    epochs: Vec<u64>,
+    failed: Vec<bool>,
+}
+
+/// The answers of one round, laid side by side.
+pub(super) struct Weighed {
+    pub(super) claims: Vec<Claims>,
+    /// Per node: the index in `claims` of its own answer.
+    own: Vec<Option<usize>>,
+    pub(super) named: Vec<bool>,
+    failed: Vec<bool>,
+    asked: usize,
+    /// Whether more than half of those asked were heard.
+    pub(super) majority: bool,
+    began: Instant,
+    now: Instant,
+}
+
+/// The best claim to a slot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    working: bool,
+    epoch: u64,
+    votes: usize,
+    /// Only so that equal claims are always decided alike.
+    node: std::cmp::Reverse<u16>,
+}
+
+impl Weighed {
+    /// Numbers the nodes of all answers, and brings `known` up to date with them.
+    pub(super) fn new(
+        known: &mut Vec<KnownNode>,
+        views: &[&View],
+        asked: usize,
+        began: Instant,
+        now: Instant,
+    ) -> Self {
+        let mut numbers: HashMap<Arc<str>, u16> = HashMap::new();
+        for (at, node) in known.iter().enumerate() {
+            numbers.insert(Arc::clone(&node.id), at as u16);
+        }
+        for node in views.iter().flat_map(|v| &v.nodes) {
+            if known.len() < usize::from(NOBODY) && !numbers.contains_key(&node.id) {
+                numbers.insert(Arc::clone(&node.id), known.len() as u16);
+                known.push(KnownNode {
+                    id: Arc::clone(&node.id),
+                    addr: node.addr.clone(),
+                    role: node.role.clone(),
+                    epoch: 0,
+                    health: Health::Online,
+                    named_at: now,
+                });
+            }
+        }
+        let mut weighed = Self {
+            claims: Vec::with_capacity(views.len()),
+            own: vec![None; known.len()],
+            named: vec![false; known.len()],
+            failed: vec![false; known.len()],
+            asked,
+            majority: views.len() * 2 > asked,
+            began,
+            now,
+        };
+        for (at, view) in views.iter().enumerate() {
+            weighed
+                .claims
+                .push(Claims::new(view, &numbers, known.len()));
+            let myself = view.myself.and_then(|i| numbers.get(&view.nodes[i].id));
+            if let Some(&node) = myself {
+                weighed.own[usize::from(node)] = Some(at);
+            }
+        }
+        weighed.learn(known, views, &numbers);
+        weighed
+    }
+
+    /// Address, role, epoch and health of each node that was named.
+    fn learn(
+        &mut self,
+        known: &mut [KnownNode],
+        views: &[&View],
+        numbers: &HashMap<Arc<str>, u16>,
+    ) {
+        let mut said = vec![Vec::new(); known.len()];
+        for (at, view) in views.iter().enumerate() {
+            for node in &view.nodes {
+                if let Some(&number) = numbers.get(&node.id) {
+                    said[usize::from(number)].push((at, node));
+                }
+            }
+        }
+        for (number, said) in said.iter().enumerate() {
+            let newest = said
+                .iter()
+                .max_by_key(|(at, node)| (node.epoch, self.own[number] == Some(*at)));
+            let Some((_, newest)) = newest else {
+                continue;
+            };
+            let votes = |addr: &NodeAddr| said.iter().filter(|(_, n)| n.addr == *addr).count();
+            let addr = said.iter().rev().max_by_key(|(_, n)| votes(&n.addr));
+            let failed = said
+                .iter()
+                .filter(|(_, n)| n.health == Health::Failed)
+                .count();
+            let worst = said
+                .iter()
+                .map(|(_, n)| n.health)
+                .max()
+                .unwrap_or(Health::Online);
+            self.named[number] = true;
+            self.failed[number] = failed * 2 > said.len();
+            let node = &mut known[number];
+            node.addr = addr.map_or(&newest.addr, |(_, n)| &n.addr).clone();
+            node.role = newest.role.clone();
+            node.epoch = newest.epoch;
+            node.named_at = self.now;
+            node.health = match self.failed[number] {
+                true => Health::Failed,
+                false => worst.min(Health::Suspected),
+            };
+        }
+    }
+
+    /// Who owns `slot`, of those who claim it and the one who was believed to.
+    pub(super) fn decide(
+        &self,
+        slot: usize,
+        standing: Option<Owner>,
+        known: &[KnownNode],
+    ) -> Option<Owner> {
+        let Some(standing) = standing else {
+            return self.best(slot, None).map(Claim::owner);
+        };
+        let Some(best) = self.best(slot, Some(standing)) else {
+            return self.unclaimed(slot, standing, known);
+        };
+        if best.node.0 == standing.node {
+            return Some(Owner {
+                epoch: best.epoch.max(standing.epoch),
+                ..best.owner()
+            });
+        }
+        let node = &known[usize::from(standing.node)];
+        let wins = match standing.told {
+            _ if self.gone(standing, known) => true,
+            // Asked before: the next round decides, which is due soon.
+            Told::Moved { at, .. } if at >= self.began => false,
+            Told::Moved { .. } if self.refuted(standing.node, slot, node.epoch, None) => true,
+            Told::Answer if self.refuted(standing.node, slot, standing.epoch, None) => true,
+            _ if best.working && self.failed[usize::from(standing.node)] => true,
+            _ if !best.working && !self.failed[usize::from(standing.node)] => false,
+            _ if best.epoch > standing.epoch => true,
+            Told::Moved { .. } => false,
+            // No epochs, or two nodes that took the same one: the clearer majority.
+            Told::Answer => {
+                best.epoch == standing.epoch && best.votes > self.votes(slot, standing.node)
+            }
+        };
+        Some(if wins { best.owner() } else { standing })
+    }
+
+    /// Nobody claims the slot, unless for an owner that denies it: the owner keeps it until enough of those asked list
+    /// nobody. One that denies its own slots is one answer like any other here.
+    fn unclaimed(&self, slot: usize, standing: Owner, known: &[KnownNode]) -> Option<Owner> {
+        let nobody = self.votes(slot, NOBODY);
+        let agreed = nobody >= AGREEING_MIN && nobody * 2 > self.asked;
+        let node = usize::from(standing.node);
+        let patched = matches!(standing.told, Told::Moved { .. }) && self.named[node];
+        let keep = patched || (!agreed && !self.expired(node, known));
+        keep.then_some(standing)
+    }
+
+    /// Nobody names that owner any more.
+    fn gone(&self, standing: Owner, known: &[KnownNode]) -> bool {
+        let node = usize::from(standing.node);
+        !self.named[node] && (self.majority || self.expired(node, known))
+    }
+
+    fn expired(&self, node: usize, known: &[KnownNode]) -> bool {
+        self.now.saturating_duration_since(known[node].named_at) >= FORGET_AFTER
+    }
+
+    fn votes(&self, slot: usize, node: u16) -> usize {
+        self.claims
+            .iter()
+            .filter(|c| c.owners[slot] == node)
+            .count()
+    }
+
+    /// The best claim. Of a slot that was patched, nobody but the two nodes concerned is heard who says that it is still
+    /// where it was: that node's epoch may have risen, for other slots, before it gave this one up.
+    fn best(&self, slot: usize, standing: Option<Owner>) -> Option<Claim> {
+        let (gave_up, heard) = match standing {
+            Some(Owner {
+                node,
+                told: Told::Moved { by, .. },
+                ..
+            }) => (by, self.own[node as usize]),
+            _ => (NOBODY, None),
+        };
+        let mut best: Option<Claim> = None;
+        for (at, claims) in self.claims.iter().enumerate() {
+            let node = claims.owners[slot];
+            if node == NOBODY {
+                continue;
+            }
+            let number = usize::from(node);
+            let claim = Claim {
+                working: !self.failed[number] && !claims.failed[number],
+                epoch: claims.epochs[number],
+                votes: self.votes(slot, node),
+                node: std::cmp::Reverse(node),
+            };
+            let is_past = node == gave_up && ![self.own[number], heard].contains(&Some(at));
+            if !is_past && !self.refuted(node, slot, claim.epoch, Some(at)) {
+                best = best.max(Some(claim));
+            }
+        }
+        best
+    }
+
+    /// Whether `node` itself says, under `epoch` or a higher one, that the slot is not its own.
+    fn refuted(&self, node: u16, slot: usize, epoch: u64, claimed_in: Option<usize>) -> bool {
+        let number = usize::from(node);
+        self.own[number].is_some_and(|own| {
+            let claims = &self.claims[own];
+            claimed_in != Some(own) && claims.owners[slot] != node && claims.epochs[number] >= epoch
+        })
+    }
+}
+
+impl Claim {
+    fn owner(self) -> Owner {
+        Owner {
+            node: self.node.0,
+            epoch: self.epoch,
+            told: Told::Answer,
+        }
+    }
+}
+
+impl Claims {
+    fn new(view: &View, numbers: &HashMap<Arc<str>, u16>, known: usize) -> Self {
+        let mut claims = Self {
+            owners: vec![NOBODY; SLOTS],
+            epochs: vec![0; known],
+            failed: vec![false; known],
+        };
+        for node in &view.nodes {
+            let Some(&number) = numbers.get(&node.id) else {
+                continue;
+            };
+            claims.epochs[usize::from(number)] = node.epoch;
+            claims.failed[usize::from(number)] = node.health == Health::Failed;
+            for slot in node.slots.iter().flat_map(|r| r.indexes()) {
+                // One answer that gives a slot to two nodes: the same rule as between answers.
+                let rank = |n: u16| {
+                    (
+                        !claims.failed[usize::from(n)],
+                        claims.epochs[usize::from(n)],
+                    )
+                };
+                let held = claims.owners[slot];
+                if held == NOBODY || rank(number) > rank(held) {
+                    claims.owners[slot] = number;
+                }
+            }
+        }
+        claims
+    }
+}
