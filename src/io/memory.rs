@@ -116,6 +116,12 @@ impl Ledger {
         self.weigh();
     }
 
+    /// The lanes hold so much more than when [`Self::lanes`] was last called.
+    pub fn lanes_grew(&self, by: usize) {
+        self.lanes.set(self.lanes.get() + by);
+        self.weigh();
+    }
+
     /// What the largest client of this worker holds.
     pub fn largest(&self, held: usize) {
         self.mine().largest.store(held, Ordering::Relaxed);
@@ -180,6 +186,11 @@ impl Ledger {
         self.mine().look.notified().await;
     }
 
+    /// All workers are to look: what they waited for may be there.
+    pub fn tell_all(&self) {
+        self.budget.workers.iter().for_each(|w| w.look.notify_one());
+    }
+
     /// Nobody can be closed for what is used: it goes on as it is, and nothing more is taken.
     pub fn stuck(&self) {
         if self.level.get() == Level::Over {
@@ -210,14 +221,12 @@ impl Ledger {
         }
     }
 
-    /// Has everybody read on if that may be: says whether they are to be woken.
-    pub fn calm(&self) -> bool {
-        let was = self.level.get();
-        if was == Level::Over && self.excess() == 0 {
+    /// Has everybody read on if that may be.
+    pub fn calm(&self) {
+        if self.level.get() == Level::Over && self.excess() == 0 {
             self.enter(Level::Slow);
             self.weigh();
         }
-        was == Level::Over && self.level.get() != was
     }
 
     fn enter(&self, level: Level) {
@@ -261,7 +270,9 @@ mod tests {
         assert!(one.refuses(LARGE_REQUEST + 1) && !one.refuses(LARGE_REQUEST));
         assert_eq!(one.in_flight_max(), SLOW_IN_FLIGHT);
         one.client(0, 2000);
-        assert!(one.is_halted() && one.excess() == 1000 && !one.calm());
+        assert!(one.is_halted() && one.excess() == 1000);
+        one.calm();
+        assert!(one.is_halted());
         // Its lanes have it, and the other worker's.
         one.stuck();
         assert!(!one.is_halted() && one.refuses(1000));
@@ -276,7 +287,8 @@ mod tests {
         assert!(one.is_halted());
         one.client(LIMIT, 0);
         assert!(one.is_halted(), "not before those that wait are woken");
-        assert!(one.calm() && !one.is_halted() && !one.calm());
+        one.calm();
+        assert!(!one.is_halted());
         assert_eq!(one.in_flight_max(), 100);
     }
 

@@ -140,8 +140,8 @@ impl RequestDecoder {
     }
 
     /// How much heap memory it holds.
-    #[cfg(test)]
-    pub(super) fn heap_bytes(&self) -> usize {
+    #[inline]
+    pub fn heap_bytes(&self) -> usize {
         let spans = if self.spans.spilled() {
             self.spans.capacity() * size_of::<Span>()
         } else {

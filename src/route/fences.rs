@@ -173,6 +173,12 @@ impl Fences {
         self.note_executed(ticket, slot, request);
     }
 
+    /// Whether a request of `slot` that was refused for that reason has just executed.
+    pub fn flows(&self, slot: Slot, why: &Why) -> bool {
+        let fence = self.slots.get(&slot);
+        fence.is_some_and(|f| f.flows.as_ref() == Some(why))
+    }
+
     /// What is refused waits again until nothing is in flight.
     pub fn stop_flow(&mut self, slot: Slot) {
         if let Some(fence) = self.slots.get_mut(&slot) {

@@ -214,9 +214,13 @@ impl Worker {
         self.lanes.prune(&map, &map.primaries());
         self.leases.check(&map);
         let idle = self.setup.shared.config.timeouts.idle;
-        for session in self.context.sessions() {
+        let sessions = self.context.sessions();
+        let held = sessions.iter().filter_map(|session| {
             session.upkeep(idle);
-        }
+            session.shed_gain()
+        });
+        let largest = held.max().unwrap_or(0);
+        self.lanes.context().memory.largest(largest);
         self.keep_memory();
     }
 
@@ -224,11 +228,14 @@ impl Worker {
     fn keep_memory(&self) {
         let memory = &self.lanes.context().memory;
         memory.lanes(self.lanes.held());
-        if memory.excess() > 0 || memory.is_halted() {
+        let halted = memory.is_halted();
+        if halted || memory.excess() > 0 {
             self.shed();
         }
-        if memory.calm() {
+        memory.calm();
+        if halted && !memory.is_halted() {
             self.context.sessions().iter().for_each(|s| s.resume());
+            self.lanes.resume();
         }
         self.setup.metrics.set_memory(memory.used());
     }
@@ -241,6 +248,7 @@ impl Worker {
         let gain = |session: Rc<Session>| Some((session.shed_gain()?, session));
         let mut largest: Vec<_> = sessions.into_iter().filter_map(gain).collect();
         largest.sort_unstable_by_key(|(gain, _)| *gain);
+        let mut closed = false;
         while memory.excess() > dying {
             let most = largest.last().map_or(0, |(gain, _)| *gain);
             memory.largest(most);
@@ -261,6 +269,10 @@ impl Worker {
             session.shed();
             // The rest goes with its task.
             dying += session.dying();
+            closed = true;
+        }
+        if closed {
+            memory.tell_all();
         }
         memory.largest(largest.last().map_or(0, |(gain, _)| *gain));
     }
@@ -304,6 +316,8 @@ impl Worker {
                 tracing::warn!(left, "timeouts.drain is over: closing the clients that are left");
             }
         }
+        // Nobody waits for this worker to close one of its clients.
+        self.lanes.context().memory.largest(0);
         self.lanes.close();
     }
 }

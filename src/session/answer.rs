@@ -76,7 +76,13 @@ impl Session {
                 let part = &mut fanout.parts[usize::from(ticket.part)];
                 part.lane = None;
                 count_lookups(metrics, &pending.about, part.keys, reply);
-                if fanout.gathering.put(usize::from(ticket.part), reply) {
+                let before = fanout.gathering.held();
+                let complete = fanout.gathering.put(usize::from(ticket.part), reply);
+                let more = fanout.gathering.held() - before;
+                if state.replies.gather(more) {
+                    self.charge(state);
+                }
+                if complete {
                     self.complete_fanout(state, ticket.seq);
                 }
             }
@@ -136,6 +142,7 @@ impl Session {
         if let Stage::Fanout(fanout) = std::mem::replace(&mut pending.stage, Stage::Held) {
             let mut reply = Vec::new();
             let partial = fanout.gathering.partial();
+            state.replies.gathered(fanout.gathering.held());
             fanout.gathering.finish(&facts, &mut reply);
             if let Some((part, done)) = partial
                 && reply[0] == b'-'

@@ -3,9 +3,6 @@
 
 use super::{Life, Output, Session, State};
 
-/// What a connection takes that does nothing: session, task, socket, in bytes.
-const SESSION_BYTES: usize = 4 * 1024;
-
 /// A client that holds less than so many bytes is not closed for `limits.memory`: that would help nobody.
 const SHED_MIN: usize = 16 * 1024;
 
@@ -23,7 +20,7 @@ impl Session {
         let kept = state.output.len() + state.replies.kept();
         state.mark = kept.saturating_add(MARK_BYTES).min(soft.max(kept));
         state.queue_seen = state.replies.capacity();
-        let now = SESSION_BYTES + self.input_held.get() + held(state);
+        let now = self.input_held.get() + held(state);
         let before = self.charged.replace(now);
         if now != before {
             self.context.memory.client(before, now);
@@ -34,7 +31,7 @@ impl Session {
     /// The same after a write: a client that takes what it gets is none of the ledger's business.
     #[inline]
     pub(super) fn charge_written(&self, state: &mut State) {
-        if state.blocked || self.charged.get() > SESSION_BYTES {
+        if state.blocked || self.charged.get() > 0 {
             self.charge(state);
         }
     }
@@ -65,7 +62,7 @@ impl Session {
     /// What closing this client would give back, if it is worth it.
     pub fn shed_gain(&self) -> Option<usize> {
         let state = &mut *self.state.borrow_mut();
-        let gain = self.charge(state) - SESSION_BYTES;
+        let gain = self.charge(state);
         (state.life != Life::Dead && gain >= SHED_MIN).then_some(gain)
     }
 
@@ -106,5 +103,6 @@ fn held(state: &State) -> usize {
         true => state.replies.bytes() + state.replies.len() * WAITING_BYTES,
         false => 0,
     };
-    state.output.held() + state.replies.held() + lines + queued + watched + listening + waiting
+    let replies = state.replies.held();
+    state.output.held() + replies + lines + queued + watched + listening + waiting
 }

@@ -262,7 +262,6 @@ impl Session {
             self.check_output(state);
             self.check_driven(state);
         }
-        self.charge(state);
     }
 
     /// The client's number, as CLIENT ID says it.

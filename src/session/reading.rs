@@ -34,6 +34,9 @@ pub async fn serve(context: Rc<SessionContext>, read: ReadHalf, write: WriteHalf
     };
     poll_fn(|cx| session.poll(cx, &mut reader)).await;
     if session.life() == Life::Finishing && reader.end == End::NotSeen {
+        // Nothing of it will be looked at.
+        reader.input = Input::default();
+        session.charge_read(0);
         session.linger(&mut reader.read).await;
     }
 }
@@ -135,7 +138,7 @@ impl Session {
                 self.last_read.set(self.context.clock.now());
                 self.decode(bytes, decoder)
             });
-        self.charge_read(reader.input.held());
+        self.charge_read(reader.input.held() + reader.decoder.heap_bytes());
         read
     }
 

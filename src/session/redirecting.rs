@@ -232,11 +232,15 @@ impl Session {
         let Some(pending) = state.replies.get_mut(ticket.seq) else {
             return;
         };
-        let in_flight = match &pending.stage {
-            Stage::Fanout(fanout) => fanout.parts.iter().filter(|p| p.lane.is_some()).count(),
-            _ => 1,
+        let (in_flight, gathered) = match &pending.stage {
+            Stage::Fanout(fanout) => {
+                let in_flight = fanout.parts.iter().filter(|p| p.lane.is_some());
+                (in_flight.count(), fanout.gathering.held())
+            }
+            _ => (1, 0),
         };
         pending.stage = Stage::Held;
+        state.replies.gathered(gathered);
         if let Some(fences) = &mut state.fences {
             (0..in_flight).for_each(|_| fences.expire());
         }

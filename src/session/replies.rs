@@ -18,6 +18,9 @@ use std::time::Instant;
 /// each has a buffer of its own.
 const EARLY_BYTES_MAX: usize = 64 * 1024;
 
+/// By so many bytes the replies to parts of commands grow before they are entered in the ledger.
+const GATHERED_BYTES: usize = 256 * 1024;
+
 /// A queue longer than this gives its memory back once it is empty.
 const KEEP_MAX: usize = 64;
 
@@ -121,6 +124,8 @@ pub(super) struct Replies {
     early_count: usize,
     /// Bytes of replies that came before their turn.
     kept: usize,
+    /// Bytes of replies to parts of commands, until all parts are answered.
+    gathered: usize,
     /// Bytes of the requests in the queue.
     bytes: usize,
 }
@@ -148,7 +153,7 @@ impl Replies {
 
     /// Bytes of memory it holds, without the requests.
     pub(super) fn held(&self) -> usize {
-        self.kept + self.queue.capacity() * size_of::<Pending>()
+        self.kept + self.gathered + self.queue.capacity() * size_of::<Pending>()
     }
 
     /// Bytes of the requests that are not answered yet.
@@ -297,5 +302,18 @@ impl Replies {
         self.early_count = 0;
         self.bytes = 0;
         self.kept = 0;
+        self.gathered = 0;
+    }
+
+    /// A reply of so many bytes to a part of a command is kept. Whether there are so many now that somebody should know.
+    pub(super) fn gather(&mut self, bytes: usize) -> bool {
+        let before = self.gathered;
+        self.gathered += bytes;
+        before / GATHERED_BYTES != self.gathered / GATHERED_BYTES
+    }
+
+    /// So many of them are kept no longer.
+    pub(super) fn gathered(&mut self, bytes: usize) {
+        self.gathered = self.gathered.saturating_sub(bytes);
     }
 }

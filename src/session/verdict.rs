@@ -146,9 +146,13 @@ impl Session {
             return Verdict::Send(heir, Asking::No);
         }
         if self.lane_to(state, map, owner).is_reachable() {
+            let flows = || {
+                let fences = state.fences.as_ref().zip(refused.held.ticket.slot());
+                fences.is_some_and(|(fences, slot)| fences.flows(slot, &refused.why))
+            };
             return match refused.not_before {
-                None => Verdict::Wait(now + pause(refused.past.attempts)),
-                Some(_) => Verdict::Send(owner, Asking::No),
+                None if !flows() => Verdict::Wait(now + pause(refused.past.attempts)),
+                _ => Verdict::Send(owner, Asking::No),
             };
         }
         // Not with a script: the MOVED of a replica that is promoted right after could not be told from a forged one.

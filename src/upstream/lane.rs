@@ -25,6 +25,9 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+/// By so many bytes a lane grows before the worker's ledger hears of it.
+const CHARGED_BYTES: usize = 64 * 1024;
+
 /// Tells lanes of a worker apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct LaneId(pub(super) u32);
@@ -47,6 +50,8 @@ pub struct Lane {
     listed: Cell<bool>,
     /// Memory of what was read and is no whole reply yet, in bytes.
     pub(super) input_held: Cell<usize>,
+    /// What the worker's ledger knows of, in bytes.
+    charged: Cell<usize>,
     /// Of its task.
     waker: RefCell<Option<Waker>>,
     /// Why its task is to end the connection.
@@ -126,6 +131,7 @@ impl Lane {
             }),
             listed: Cell::new(false),
             input_held: Cell::new(0),
+            charged: Cell::new(0),
             waker: RefCell::new(None),
             ending: RefCell::new(None),
         })
@@ -164,9 +170,24 @@ impl Lane {
 
     /// Bytes of memory it holds for requests in flight and for the reply that is being read.
     pub fn held(&self) -> usize {
-        let state = self.state.borrow();
+        let held = self.holds(&self.state.borrow());
+        self.charged.set(held);
+        held
+    }
+
+    fn holds(&self, state: &State) -> usize {
         let queue = state.queue.len() * size_of::<InFlight>();
         state.outbox.retained() + queue + self.input_held.get()
+    }
+
+    /// Enters in the ledger what it has grown by, if that is much. The worker enters the rest ten times a second.
+    #[inline]
+    pub(super) fn charge(&self, state: &State) {
+        let held = self.holds(state);
+        if held > self.charged.get() + CHARGED_BYTES {
+            let before = self.charged.replace(held);
+            self.context.memory.lanes_grew(held - before);
+        }
     }
 
     /// Queues one request, or one block (`Ticket::of_block`), whole or not at all; with `asking`, ASKING goes right in
@@ -354,6 +375,7 @@ impl Flush for Lane {
         self.listed.set(false);
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
+        self.charge(state);
         let Link::Up(write) = &state.link else {
             return;
         };

@@ -267,6 +267,11 @@ impl Lanes {
         self.by_node.borrow().values().map(|l| l.held()).sum()
     }
 
+    /// Has all of them read on.
+    pub fn resume(&self) {
+        self.by_node.borrow().values().for_each(|lane| lane.wake());
+    }
+
     /// Closes all of them, at the end of the worker.
     pub fn close(&self) {
         for lane in self.by_node.borrow().values() {

@@ -82,8 +82,8 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
         lane.poll_unblock(cx);
         for _ in 0..READS_PER_TURN {
             if lane.context.memory.is_halted() {
-                // Not for long: clients are being closed for `limits.memory`.
-                break;
+                // Not for long: clients are being closed for `limits.memory`, and then it is woken.
+                return Poll::Pending;
             }
             match reader.poll(cx, lane) {
                 Poll::Pending => return Poll::Pending,
@@ -117,6 +117,7 @@ impl Reader {
                 deliver(lane, scanner, bytes, &mut broken)
             });
         lane.input_held.set(self.input.held());
+        lane.charge(&lane.state.borrow());
         lane.offer_room();
         match (read, broken) {
             (Poll::Pending, _) => Poll::Pending,
