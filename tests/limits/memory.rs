@@ -2,6 +2,7 @@
 
 use super::{SHOWN_WITHIN, hits, others_are_served, start};
 use crate::support::{Proxy, RawClient, encode, show};
+use rustix::process::Signal;
 use std::cell::Cell;
 
 /// A client that sends the beginning of a SET with a large value, and later more of it.
@@ -89,5 +90,27 @@ fn what_is_large_is_refused_then_the_largest_client_is_closed() {
     small.send(1);
     others_are_served(&proxy);
     assert_eq!(closed(&proxy), 1.0);
+    cluster.finish();
+}
+
+/// More clients than there is memory for, none of which holds so much that closing it would help. All come at once, so that
+/// some are read after the limit was passed.
+#[test]
+fn nobody_is_forgotten_when_nobody_can_be_closed() {
+    let (cluster, proxy, _gate) = start(&["limits.memory=16MB"]);
+    let mset = encode(&["MSET", "k", &"v".repeat(8_000)]);
+    let (begin, end) = mset.split_at(mset.len() - 1);
+    let mut clients: Vec<_> = (0..1_500).map(|_| proxy.client()).collect();
+    proxy.signal(Signal::STOP);
+    clients.iter_mut().for_each(|client| client.send(begin));
+    proxy.signal(Signal::CONT);
+    for client in &mut clients {
+        client.send(end);
+        let got = client.reply();
+        let refused = got.starts_with(b"-OOM slotway: limits.memory is nearly reached");
+        assert!(refused || got == b"+taken\r\n", "{}", show(&got));
+    }
+    assert_eq!(closed(&proxy), 0.0);
+    others_are_served(&proxy);
     cluster.finish();
 }
