@@ -20,7 +20,7 @@ pub(super) fn trusted(views: &[View]) -> Vec<&View> {
         .collect()
 }
 
-/// One answer, with its nodes numbered as in [`Belief::known`].
+/// One answer, with its nodes numbered as in `Belief::known`.
 pub(super) struct Claims {
     pub(super) owners: Vec<u16>,
     epochs: Vec<u64>,
