@@ -182,14 +182,7 @@ fn an_ask_to_a_node_that_is_away_is_no_hop() {
     /// More than `limits.redirections`.
     const ASKED: usize = 10;
     let cluster = FakeCluster::start(2);
-    let slot = Slot::of(b"a").number();
-    let from = cluster.owner(slot);
-    let to = 1 - from;
-    cluster.begin_migration(slot, to);
-    let ask = format!("-ASK {slot} {}\r\n", cluster.addr(to)).into_bytes();
-    cluster.on(from, move |call| {
-        (call.name() == "SET").then(|| vec![Action::Send(ask.clone())])
-    });
+    let (from, to) = cluster.ask_for(Slot::of(b"a").number(), "SET");
     let away = Arc::new(AtomicBool::new(true));
     let is_away = away.clone();
     cluster.on(to, move |call| match call.name().as_str() {

@@ -15,14 +15,7 @@ const ROOM: usize = 4;
 #[test]
 fn what_ask_has_sent_to_a_full_lane_waits_there() {
     let cluster = FakeCluster::start(2);
-    let slot = Slot::of(b"{moving}").number();
-    let from = cluster.owner(slot);
-    let to = 1 - from;
-    cluster.begin_migration(slot, to);
-    let ask = format!("-ASK {slot} {}\r\n", cluster.addr(to)).into_bytes();
-    cluster.on(from, move |call| {
-        (call.name() == "SET").then(|| vec![Action::Send(ask.clone())])
-    });
+    let (from, to) = cluster.ask_for(Slot::of(b"{moving}").number(), "SET");
     let gate = Gate::default();
     let held = gate.clone();
     cluster.on(to, move |call| match call.name().as_str() {

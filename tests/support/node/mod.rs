@@ -255,6 +255,19 @@ impl FakeCluster {
         state.marks.insert((to, slot), Mark::Importing);
     }
 
+    /// Marks a slot as moving to the next node; all keys of this command are there already, so its owner answers it with
+    /// ASK. Gives the owner and the next node.
+    pub fn ask_for(&self, slot: u16, command: &'static str) -> (usize, usize) {
+        let from = self.owner(slot);
+        let to = (from + 1) % self.addrs().len();
+        self.begin_migration(slot, to);
+        let ask = format!("-ASK {slot} {}\r\n", self.addr(to)).into_bytes();
+        self.on(from, move |call| {
+            (call.name() == command).then(|| vec![Action::Send(ask.clone())])
+        });
+        (from, to)
+    }
+
     /// Gives a slot to a node, with a higher config epoch. Nobody is told: whoever sends a command for it to
     /// the old owner gets `-MOVED`.
     pub fn give_slot(&self, slot: u16, to: usize) {

@@ -1,0 +1,249 @@
+//! The order in which refused, resent and held requests of one slot go out, step by step.
+
+use super::*;
+use crate::cluster::NodeAddr;
+use crate::upstream::Class;
+
+const A: LaneId = LaneId::NONE;
+
+fn slot() -> Slot {
+    Slot::of(b"k")
+}
+
+fn ticket(seq: u64) -> Ticket {
+    Ticket::new(seq, 0, Some(slot()))
+}
+
+fn held(seq: u64) -> Held {
+    Held {
+        ticket: ticket(seq),
+        request: Bytes::from(format!("request {seq}")),
+        class: Class::Normal,
+    }
+}
+
+fn refused(seq: u64) -> Refused {
+    Refused {
+        held: held(seq),
+        why: Why::TryAgain,
+        reply: Bytes::from_static(b"-TRYAGAIN\r\n"),
+        past: Past {
+            attempts: 1,
+            ..Past::default()
+        },
+        not_before: None,
+    }
+}
+
+/// Three requests are in flight when the first is refused.
+fn three_in_flight() -> Fences {
+    Fences::enter([(slot(), A); 3].into_iter(), 3)
+}
+
+fn next(fences: &mut Fences, conflict: bool) -> Next {
+    fences.next(slot(), Instant::now(), |_, _| conflict)
+}
+
+#[test]
+fn nothing_is_resent_while_others_are_in_flight() {
+    let mut fences = three_in_flight();
+    fences.refused(slot(), refused(0));
+    assert!(matches!(next(&mut fences, false), Next::Idle));
+    assert!(!fences.admits(slot(), A), "later requests are held");
+    fences.refused(slot(), refused(1));
+    assert!(matches!(next(&mut fences, false), Next::Idle));
+    fences.executed(ticket(2), slot(), Bytes::new());
+    assert!(matches!(next(&mut fences, false), Next::Resend(r) if r.held.ticket == ticket(0)));
+}
+
+/// Requests that have all been refused, for these reasons.
+fn all_refused(reasons: &[Why]) -> Fences {
+    let count = reasons.len();
+    let mut fences = Fences::enter(std::iter::repeat_n((slot(), A), count), count as u64);
+    for (seq, why) in reasons.iter().enumerate() {
+        let why = why.clone();
+        let refused = refused(seq as u64);
+        fences.refused(slot(), Refused { why, ..refused });
+    }
+    fences
+}
+
+/// The next one is resent. Gives its number.
+#[track_caller]
+fn resend(fences: &mut Fences) -> u64 {
+    let Next::Resend(refused) = next(fences, false) else {
+        panic!("one is resent");
+    };
+    fences.resend(slot(), A, &refused);
+    refused.held.ticket.seq
+}
+
+fn moved() -> Why {
+    Why::Moved(NodeAddr::new("127.0.0.1", 1))
+}
+
+#[test]
+fn once_one_has_executed_where_the_slot_has_moved_the_others_follow_together() {
+    let mut fences = all_refused(&[moved(), moved(), moved()]);
+    fences.hold(slot(), A, held(3));
+    assert_eq!(resend(&mut fences), 0);
+    assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
+    fences.executed(ticket(0), slot(), Bytes::new());
+    assert_eq!(resend(&mut fences), 1);
+    assert_eq!(resend(&mut fences), 2);
+    assert!(matches!(next(&mut fences, false), Next::Idle));
+    for seq in 1..3 {
+        fences.executed(ticket(seq), slot(), Bytes::new());
+    }
+    assert!(matches!(next(&mut fences, false), Next::Release(h) if h.ticket == ticket(3)));
+    assert!(matches!(next(&mut fences, false), Next::Idle));
+    assert!(fences.is_over(3));
+}
+
+#[test]
+fn nothing_follows_one_that_is_refused_again_or_lost() {
+    for is_lost in [false, true] {
+        let mut fences = all_refused(&[moved(), moved(), moved(), moved()]);
+        assert_eq!(resend(&mut fences), 0);
+        fences.executed(ticket(0), slot(), Bytes::new());
+        assert_eq!([resend(&mut fences), resend(&mut fences)], [1, 2]);
+        match is_lost {
+            true => fences.lost(ticket(1), slot(), Bytes::new()),
+            false => fences.refused(
+                slot(),
+                Refused {
+                    why: moved(),
+                    ..refused(1)
+                },
+            ),
+        }
+        assert!(
+            matches!(next(&mut fences, false), Next::Idle),
+            "one is in flight"
+        );
+        fences.executed(ticket(2), slot(), Bytes::new());
+        let first = if is_lost { 3 } else { 1 };
+        assert_eq!(resend(&mut fences), first);
+    }
+}
+
+#[test]
+fn nothing_follows_one_that_was_refused_for_another_reason() {
+    let mut fences = all_refused(&[moved(), Why::NotSent, moved()]);
+    assert_eq!(resend(&mut fences), 0);
+    fences.executed(ticket(0), slot(), Bytes::new());
+    assert_eq!(resend(&mut fences), 1);
+    assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
+}
+
+#[test]
+fn what_is_refused_for_single_keys_is_resent_alone_and_in_order_then_what_is_held() {
+    let mut fences = three_in_flight();
+    fences.hold(slot(), A, held(3));
+    for seq in [1, 0, 2] {
+        fences.refused(slot(), refused(seq));
+    }
+    for seq in 0..3 {
+        let Next::Resend(refused) = next(&mut fences, false) else {
+            panic!("{seq} is next");
+        };
+        assert_eq!(refused.held.ticket, ticket(seq));
+        fences.resend(slot(), A, &refused);
+        assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
+        fences.executed(ticket(seq), slot(), Bytes::new());
+    }
+    assert!(matches!(next(&mut fences, false), Next::Release(h) if h.ticket == ticket(3)));
+    assert!(matches!(next(&mut fences, false), Next::Idle));
+    assert!(fences.is_over(3));
+}
+
+/// MSET a b is refused with TRYAGAIN, SET a behind it executes: resending MSET would reverse them.
+#[test]
+fn a_refused_request_is_not_resent_behind_a_later_one_that_conflicts() {
+    let mut fences = three_in_flight();
+    fences.refused(slot(), refused(0));
+    fences.executed(ticket(1), slot(), Bytes::from_static(b"SET a"));
+    fences.executed(ticket(2), slot(), Bytes::from_static(b"SET a"));
+    assert!(matches!(next(&mut fences, true), Next::Conflict(r) if r.held.ticket == ticket(0)));
+    assert!(matches!(next(&mut fences, true), Next::Idle));
+}
+
+#[test]
+fn an_earlier_request_that_executed_is_no_conflict() {
+    let mut fences = Fences::enter([(slot(), A); 2].into_iter(), 2);
+    fences.executed(ticket(0), slot(), Bytes::new());
+    fences.refused(slot(), refused(1));
+    assert!(matches!(next(&mut fences, true), Next::Resend(_)));
+}
+
+#[test]
+fn a_resent_request_keeps_its_history_and_its_conflicts() {
+    let mut fences = Fences::enter([(slot(), A); 2].into_iter(), 2);
+    fences.refused(slot(), refused(0));
+    fences.executed(ticket(1), slot(), Bytes::new());
+    fences.executed(ticket(2), slot(), Bytes::new());
+    let Next::Resend(mut first) = next(&mut fences, false) else {
+        panic!("it is resent");
+    };
+    first.past.hops = 2;
+    fences.resend(slot(), A, &first);
+    assert_eq!(fences.past(ticket(0)), first.past);
+    fences.refused(slot(), refused(0));
+    assert!(
+        matches!(next(&mut fences, true), Next::Conflict(_)),
+        "still behind later ones"
+    );
+}
+
+#[test]
+fn a_new_lane_waits_until_the_old_one_is_quiet() {
+    let mut fences = three_in_flight();
+    let other = LaneId::NONE;
+    assert!(fences.admits(slot(), other));
+    fences.hold(slot(), A, held(3));
+    assert!(!fences.admits(slot(), A), "order among the held ones");
+    assert!(!fences.is_over(3));
+}
+
+#[test]
+fn the_wait_for_room_is_counted_from_its_own_begin() {
+    let begin = Instant::now();
+    let after = |s| begin + std::time::Duration::from_secs(s);
+    let full = |seq| Refused {
+        why: Why::Full { to: None },
+        ..refused(seq)
+    };
+    let mut fences = three_in_flight();
+    assert_eq!(fences.full_since(slot(), begin), begin);
+    fences.put_back(slot(), A, full(3));
+    // What comes behind it waits for the same.
+    assert_eq!(fences.full_since(slot(), after(1)), begin);
+    fences.put_back(slot(), A, full(4));
+    assert_eq!(fences.full_since(slot(), after(2)), begin);
+    // What was refused waited for something else, and so did all behind it.
+    fences.refused(slot(), refused(0));
+    assert_eq!(fences.full_since(slot(), after(3)), after(3));
+    fences.put_back(slot(), A, refused(1));
+    assert_eq!(fences.full_since(slot(), after(4)), after(4));
+    fences.unhold(slot(), held(5));
+    assert_eq!(fences.full_since(slot(), after(5)), after(5));
+}
+
+#[test]
+fn waiting_is_waited_for() {
+    let now = Instant::now();
+    let later = now + std::time::Duration::from_secs(9);
+    let mut fences = three_in_flight();
+    for seq in 0..2 {
+        fences.executed(ticket(seq), slot(), Bytes::new());
+    }
+    let mut last = refused(2);
+    last.not_before = Some(later);
+    fences.refused(slot(), last);
+    assert!(matches!(fences.next(slot(), now, |_, _| false), Next::Wait(t) if t == later));
+    fences.hurry(now);
+    assert!(matches!(
+        fences.next(slot(), now, |_, _| false),
+        Next::Resend(_)
+    ));
+}
