@@ -1,7 +1,11 @@
 //! The topology task: takes reports, starts refreshes when `pace` allows, gathers answers, publishes. Single flight: one
 //! round of questions at a time, though a node that is slow may still be busy with an earlier one.
 
-use super::ask::{Answer, AskError, ask};
+mod choice;
+mod flight;
+
+use self::flight::Flight;
+use super::ask::{Answer, ask};
 use super::backoff::Backoff;
 use super::commands::{Commands, Listed};
 use super::journal::Journal;
@@ -9,29 +13,14 @@ use super::link::Link;
 use super::pace::{Mood, Pace};
 use super::profile::{Profile, ServerInfo};
 use super::{LastError, Report, Rounds, Shared, TopologySettings, TopologyStatus};
-use crate::cluster::{AddressMap, Belief, Health, NodeAddr, Patched, Round, SLOTS, Shard, View};
+use crate::cluster::{AddressMap, Belief, Health, NodeAddr, Patched, Round, SLOTS, Shard};
 use crate::io::{Jitter, now};
 use crate::observe::{RefreshResult, TopologyMetrics, Trigger};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-
-/// Nodes asked in one refresh.
-const ASKED_MAX: usize = 5;
-
-/// Seeds among them while there is anybody else to ask.
-const SEEDS_ASKED: usize = 2;
-
-/// Longest time a refresh waits for the first answer.
-const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
-
-/// How much longer it waits for more once there is one.
-const MORE_ANSWERS_WITHIN: Duration = Duration::from_millis(500);
-
-/// How much longer it waits once more than half have answered.
-const LAST_ANSWERS_WITHIN: Duration = Duration::from_millis(100);
 
 /// Control connections kept open between refreshes.
 const LINKS_MAX: usize = 32;
@@ -48,17 +37,6 @@ struct Peer {
     error: Option<String>,
     /// A question is under way.
     busy: bool,
-}
-
-/// A refresh in flight.
-struct Flight {
-    trigger: Trigger,
-    began: Instant,
-    until: Instant,
-    asked: usize,
-    pending: FxHashSet<NodeAddr>,
-    views: Vec<View>,
-    error: Option<LastError>,
 }
 
 /// What happened next.
@@ -197,15 +175,7 @@ impl Task {
         let trigger = self.pace.start(now, random);
         let asked = self.choose(now);
         self.rounds.send_modify(|r| r.started += 1);
-        self.flight = Some(Flight {
-            trigger,
-            began: now,
-            until: now + FIRST_ANSWER_WITHIN,
-            asked: asked.len(),
-            pending: asked.iter().cloned().collect(),
-            views: Vec::new(),
-            error: None,
-        });
+        self.flight = Some(Flight::new(trigger, &asked, now));
         for addr in asked {
             let peer = self.peers.entry(addr.clone()).or_default();
             peer.busy = true;
@@ -215,54 +185,6 @@ impl Task {
             self.questions
                 .spawn(async move { ask(addr, link, &settings, &map).await });
         }
-    }
-
-    /// Whom to ask: who told us something first, then owners of slots, then others, each time others of them; one
-    /// suspect, to see whether it is back; seeds while nobody else has answered.
-    fn choose(&mut self, now: Instant) -> Vec<NodeAddr> {
-        self.turn = self.turn.wrapping_add(1);
-        let map = self.shared.map.load();
-        let known = |addr: &NodeAddr| self.belief.nodes().iter().any(|n| n.addr == *addr);
-        let mut wanted: Vec<NodeAddr> = Vec::new();
-        if let Some(informer) = self.informer.take().filter(|i| known(i)) {
-            wanted.push(informer);
-        }
-        let lost = map.nodes().is_empty() || self.status.last_error.is_some();
-        if lost && !self.settings.seeds.is_empty() {
-            let few = if map.nodes().is_empty() {
-                ASKED_MAX
-            } else {
-                SEEDS_ASKED
-            };
-            wanted.extend(turned(&self.settings.seeds, self.turn).take(few).cloned());
-        }
-        let suspects: Vec<NodeAddr> = self.suspects.keys().cloned().collect();
-        wanted.extend(turned(&suspects, self.turn).take(1).cloned());
-        let owners: Vec<NodeAddr> = map
-            .primaries()
-            .into_iter()
-            .map(|i| map.node(i).addr.clone())
-            .collect();
-        let nodes = self.belief.nodes().iter();
-        let mut others: Vec<NodeAddr> = nodes.clone().map(|n| n.addr.clone()).collect();
-        others.sort();
-        let failed: FxHashSet<&NodeAddr> = nodes
-            .filter(|n| n.health == Health::Failed)
-            .map(|n| &n.addr)
-            .collect();
-        let doubtful = |addr: &NodeAddr| failed.contains(addr) || self.suspects.contains_key(addr);
-        let in_turn = || turned(&owners, self.turn).chain(turned(&others, self.turn));
-        wanted.extend(in_turn().filter(|&a| !doubtful(a)).cloned());
-        wanted.extend(in_turn().filter(|&a| doubtful(a)).cloned());
-
-        let mut seen = FxHashSet::default();
-        let ready = |addr: &NodeAddr| match self.peers.get(addr) {
-            Some(peer) => !peer.busy && peer.backoff.is_over(now),
-            None => true,
-        };
-        wanted.retain(|addr| ready(addr) && seen.insert(addr.clone()));
-        wanted.truncate(ASKED_MAX);
-        wanted
     }
 
     /// A question has ended, perhaps one of an earlier refresh.
@@ -459,35 +381,4 @@ impl Task {
     fn random(&self) -> f64 {
         self.jitter.between(0.0, 1.0)
     }
-}
-
-impl Flight {
-    /// One of the nodes asked has answered, or will not.
-    fn take(&mut self, addr: NodeAddr, view: Result<View, AskError>, now: Instant) {
-        if !self.pending.remove(&addr) {
-            return;
-        }
-        match view {
-            Ok(view) => self.views.push(view),
-            Err(error) => {
-                self.error = Some(LastError {
-                    error: format!("{addr}: {error}"),
-                    hint: error.hint(),
-                    at: Some(now),
-                });
-            }
-        }
-        let more = match self.views.len() {
-            0 => return,
-            n if n * 2 > self.asked => LAST_ANSWERS_WITHIN,
-            _ => MORE_ANSWERS_WITHIN,
-        };
-        self.until = self.until.min(now + more);
-    }
-}
-
-/// `items`, beginning with another one every turn.
-fn turned<T>(items: &[T], turn: usize) -> impl Iterator<Item = &T> {
-    let start = turn % items.len().max(1);
-    items[start..].iter().chain(&items[..start])
 }

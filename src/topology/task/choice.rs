@@ -1,0 +1,68 @@
+//! Whom a refresh asks.
+
+use super::Task;
+use crate::cluster::{Health, NodeAddr};
+use rustc_hash::FxHashSet;
+use std::time::Instant;
+
+impl Task {
+    /// Whom to ask: who told us something first, then owners of slots, then others, each time others of them; one
+    /// suspect, to see whether it is back; seeds while nobody else has answered.
+    pub(super) fn choose(&mut self, now: Instant) -> Vec<NodeAddr> {
+        self.turn = self.turn.wrapping_add(1);
+        let map = self.shared.map.load();
+        let known = |addr: &NodeAddr| self.belief.nodes().iter().any(|n| n.addr == *addr);
+        let mut wanted: Vec<NodeAddr> = Vec::new();
+        if let Some(informer) = self.informer.take().filter(|i| known(i)) {
+            wanted.push(informer);
+        }
+        let lost = map.nodes().is_empty() || self.status.last_error.is_some();
+        if lost && !self.settings.seeds.is_empty() {
+            let few = if map.nodes().is_empty() {
+                ASKED_MAX
+            } else {
+                SEEDS_ASKED
+            };
+            wanted.extend(turned(&self.settings.seeds, self.turn).take(few).cloned());
+        }
+        let suspects: Vec<NodeAddr> = self.suspects.keys().cloned().collect();
+        wanted.extend(turned(&suspects, self.turn).take(1).cloned());
+        let owners: Vec<NodeAddr> = map
+            .primaries()
+            .into_iter()
+            .map(|i| map.node(i).addr.clone())
+            .collect();
+        let nodes = self.belief.nodes().iter();
+        let mut others: Vec<NodeAddr> = nodes.clone().map(|n| n.addr.clone()).collect();
+        others.sort();
+        let failed: FxHashSet<&NodeAddr> = nodes
+            .filter(|n| n.health == Health::Failed)
+            .map(|n| &n.addr)
+            .collect();
+        let doubtful = |addr: &NodeAddr| failed.contains(addr) || self.suspects.contains_key(addr);
+        let in_turn = || turned(&owners, self.turn).chain(turned(&others, self.turn));
+        wanted.extend(in_turn().filter(|&a| !doubtful(a)).cloned());
+        wanted.extend(in_turn().filter(|&a| doubtful(a)).cloned());
+
+        let mut seen = FxHashSet::default();
+        let ready = |addr: &NodeAddr| match self.peers.get(addr) {
+            Some(peer) => !peer.busy && peer.backoff.is_over(now),
+            None => true,
+        };
+        wanted.retain(|addr| ready(addr) && seen.insert(addr.clone()));
+        wanted.truncate(ASKED_MAX);
+        wanted
+    }
+}
+
+/// `items`, beginning with another one every turn.
+fn turned<T>(items: &[T], turn: usize) -> impl Iterator<Item = &T> {
+    let start = turn % items.len().max(1);
+    items[start..].iter().chain(&items[..start])
+}
+
+/// Nodes asked in one refresh.
+const ASKED_MAX: usize = 5;
+
+/// Seeds among them while there is anybody else to ask.
+const SEEDS_ASKED: usize = 2;

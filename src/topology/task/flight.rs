@@ -1,0 +1,66 @@
+//! A refresh in flight: who was asked, who has answered, and how long the rest is waited for.
+
+use crate::cluster::{NodeAddr, View};
+use crate::observe::Trigger;
+use crate::topology::LastError;
+use crate::topology::ask::AskError;
+use rustc_hash::FxHashSet;
+use std::time::{Duration, Instant};
+
+/// A refresh in flight.
+pub(super) struct Flight {
+    pub(super) trigger: Trigger,
+    pub(super) began: Instant,
+    pub(super) until: Instant,
+    pub(super) asked: usize,
+    pub(super) pending: FxHashSet<NodeAddr>,
+    pub(super) views: Vec<View>,
+    pub(super) error: Option<LastError>,
+}
+
+impl Flight {
+    /// `asked` are being asked now.
+    pub(super) fn new(trigger: Trigger, asked: &[NodeAddr], now: Instant) -> Self {
+        Self {
+            trigger,
+            began: now,
+            until: now + FIRST_ANSWER_WITHIN,
+            asked: asked.len(),
+            pending: asked.iter().cloned().collect(),
+            views: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// One of the nodes asked has answered, or will not.
+    pub(super) fn take(&mut self, addr: NodeAddr, view: Result<View, AskError>, now: Instant) {
+        if !self.pending.remove(&addr) {
+            return;
+        }
+        match view {
+            Ok(view) => self.views.push(view),
+            Err(error) => {
+                self.error = Some(LastError {
+                    error: format!("{addr}: {error}"),
+                    hint: error.hint(),
+                    at: Some(now),
+                });
+            }
+        }
+        let more = match self.views.len() {
+            0 => return,
+            n if n * 2 > self.asked => LAST_ANSWERS_WITHIN,
+            _ => MORE_ANSWERS_WITHIN,
+        };
+        self.until = self.until.min(now + more);
+    }
+}
+
+/// Longest time a refresh waits for the first answer.
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How much longer it waits for more once there is one.
+const MORE_ANSWERS_WITHIN: Duration = Duration::from_millis(500);
+
+/// How much longer it waits once more than half have answered.
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_millis(100);
