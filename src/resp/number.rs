@@ -32,10 +32,22 @@ pub fn strict_integer(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// Reads `digits CRLF` at the beginning of `tail`: the value, and the bytes it took with its CRLF.
+/// Reads `digits CRLF` at the beginning of `tail`: the value, and the bytes it took with its CRLF. Most lengths have one
+/// digit or two.
 /// `None` says nothing about why: cut off, negative, too long or wrong. The caller then looks slowly.
 #[inline]
 pub(super) fn fast_length(tail: &[u8]) -> Option<(u64, usize)> {
+    match *tail {
+        [one @ b'0'..=b'9', b'\r', b'\n', ..] => Some((u64::from(one - b'0'), 3)),
+        [ten @ b'1'..=b'9', one @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some((u64::from(ten - b'0') * 10 + u64::from(one - b'0'), 4))
+        }
+        _ => longer_length(tail),
+    }
+}
+
+/// [`fast_length`] of any number of digits.
+fn longer_length(tail: &[u8]) -> Option<(u64, usize)> {
     let mut value = 0u64;
     for (at, &byte) in tail.iter().enumerate().take(FAST_DIGITS_MAX + 1) {
         let digit = byte.wrapping_sub(b'0');
