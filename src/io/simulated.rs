@@ -246,20 +246,6 @@ impl Hold {
         self.0.wire()
     }
 
-    fn poll_read(&self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut wire = self.wire();
-        if wire.phase == Phase::Reset {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        if wire.incoming.is_empty() && !wire.ended {
-            wire.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let count = wire.incoming.len().min(into.remaining());
-        into.put_slice(&wire.incoming.split_to(count));
-        Poll::Ready(Ok(()))
-    }
-
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut wire = self.wire();
         if wire.room == 0 && wire.phase == Phase::Open {
@@ -318,7 +304,7 @@ impl NodeStream {
     /// As for TCP.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let write = OwnedWriteHalf(Hold::new(self.0.0.clone()));
-        (OwnedReadHalf(self.0), write)
+        (self, write)
     }
 }
 
@@ -366,7 +352,17 @@ impl AsyncRead for NodeStream {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.poll_read(cx, into)
+        let mut wire = self.0.wire();
+        if wire.phase == Phase::Reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if wire.incoming.is_empty() && !wire.ended {
+            wire.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let count = wire.incoming.len().min(into.remaining());
+        into.put_slice(&wire.incoming.split_to(count));
+        Poll::Ready(Ok(()))
     }
 }
 

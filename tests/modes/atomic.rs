@@ -2,13 +2,13 @@
 //! all of them belong to the new primary from one moment on. There and back, again and again, under load and with
 //! clients in every mode: nothing is lost, and no client sees anything of it. Redis 7.0 has no such command.
 
-use super::cast::{Cast, Tag};
-use super::held::{Fault, Held};
+use crate::modes::cast::{Cast, Tag};
+use crate::modes::held::{Fault, Held};
 use crate::rig::findings::{Keys, Wrong};
 use crate::rig::load::{Durability, Load};
 use crate::rig::pulse::Pulse;
-use crate::rig::stage::{CLUSTER_MAX, Stage, rounds, tags_in};
-use crate::support::{valkey, wait_empty};
+use crate::rig::stage::{CLUSTER_MAX, Stage, tags_in};
+use crate::support::{rounds, valkey, wait_empty};
 
 /// As patient as its clients: a migration that takes long on this machine is waited for.
 const PATIENT: &[&str] = &[
@@ -39,7 +39,7 @@ fn slots_move_atomically_under_load_on_valkey() {
         .collect();
     let all = [&moved[..], &stays].concat();
     let mut at = 0;
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(6, "CLUSTER MIGRATESLOTS there and back", seed);
         let held = Held::start(&stage, &tags, round);

@@ -234,15 +234,12 @@ impl Actor for Optimist {
 
     fn act(&mut self, diary: &mut Diary) -> Done {
         let book = self.book.clone();
-        let mut sent = Instant::now();
+        let sent = Instant::now();
         // WATCH may find nobody to ask: nothing has begun then.
-        match Reply::parse(&self.client.command(&["WATCH", &book.key])) {
-            Reply::Ok => {}
-            Reply::Error(text) => {
-                diary.error(&text, sent, &mut self.client);
-                return Done::No;
-            }
-            other => return diary.strange("WATCH", &other),
+        match diary.ask(&mut self.client, &encode(&["WATCH", &book.key])) {
+            Ok(Reply::Ok) => {}
+            Ok(other) => return diary.strange("WATCH", &other),
+            Err(_) => return Done::No,
         }
         let read = Reply::parse(&self.client.command(&["GET", &book.key]));
         let Some(before) = number(&read) else {
@@ -257,28 +254,26 @@ impl Actor for Optimist {
         self.client.expect("MULTI", b"+OK\r\n");
         let set = format!("SET {} {next}", book.key);
         self.client.expect(&set, b"+QUEUED\r\n");
-        sent = Instant::now();
-        let reply = Reply::parse(&self.client.command(&["EXEC"]));
+        let reply = diary.ask(&mut self.client, &encode(&["EXEC"]));
         let told = || book.told.lock().expect("nobody panics with it");
         match reply {
-            Reply::Array(done) if done == [Reply::Ok] => {
+            Ok(Reply::Array(done)) if done == [Reply::Ok] => {
                 let mut told = told();
                 told.acknowledged += 1;
                 *told.values.entry(next).or_default() += 1;
                 Done::Yes
             }
-            Reply::Nil => {
+            Ok(Reply::Nil) => {
                 diary.nils += 1;
                 diary.no_block_is_left(&mut self.client);
                 Done::No
             }
-            Reply::Error(text) => {
-                if let Outcome::Unknown = diary.error(&text, sent, &mut self.client) {
-                    told().unknown += 1;
-                }
+            Ok(other) => diary.strange("EXEC", &other),
+            Err(Outcome::Unknown) => {
+                told().unknown += 1;
                 Done::No
             }
-            other => diary.strange("EXEC", &other),
+            Err(_) => Done::No,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Whoever owns this slot is the home of ordinary channels.
 const HOME_SLOT: u16 = 8191;
@@ -161,19 +161,15 @@ impl Actor for Publisher {
 
     fn act(&mut self, diary: &mut Diary) -> Done {
         self.turn += 1;
-        let sent = Instant::now();
         let words = [
             self.channel.publish,
             &self.channel.name,
             &self.turn.to_string(),
         ];
-        match Reply::parse(&self.client.command(&words)) {
-            Reply::Int(_) => Done::Yes,
-            Reply::Error(text) => {
-                diary.error(&text, sent, &mut self.client);
-                Done::No
-            }
-            other => diary.strange("PUBLISH", &other),
+        match diary.ask(&mut self.client, &encode(&words)) {
+            Ok(Reply::Int(_)) => Done::Yes,
+            Ok(other) => diary.strange("PUBLISH", &other),
+            Err(_) => Done::No,
         }
     }
 }

@@ -49,6 +49,16 @@ impl Diary {
         self.last = Instant::now();
     }
 
+    /// A request and its reply, or what an error tells about it.
+    pub fn ask(&mut self, client: &mut RawClient, request: &[u8]) -> Result<Reply, Outcome> {
+        let sent = Instant::now();
+        client.send(request);
+        match Reply::parse(&client.reply()) {
+            Reply::Error(text) => Err(self.error(&text, sent, client)),
+            reply => Ok(reply),
+        }
+    }
+
     /// It was told of an error. What comes next is answered as if nothing had been.
     pub fn error(&mut self, text: &str, sent: Instant, client: &mut RawClient) -> Outcome {
         if ["MOVED ", "ASK ", "UNBLOCKED"]

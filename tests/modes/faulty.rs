@@ -1,12 +1,12 @@
 //! Scenario 15: a primary is killed and comes back as a replica; primaries hand over again and again.
 
-use super::cast::{Cast, Tag};
-use super::held::{Fault, Held};
+use crate::modes::cast::{Cast, Tag};
+use crate::modes::held::{Fault, Held};
 use crate::rig::findings::Wrong;
 use crate::rig::load::{Durability, Load};
 use crate::rig::pulse::Pulse;
-use crate::rig::stage::{Stage, rounds, slot_of, tags_in};
-use crate::support::{redis, valkey, wait_empty};
+use crate::rig::stage::{Stage, slot_of, tags_in};
+use crate::support::{redis, rounds, valkey, wait_empty};
 
 /// Longer than a client waits here: what is not executed waits for the cluster, however long that takes on this machine.
 const PATIENT: &[&str] = &[
@@ -58,7 +58,7 @@ fn names(tags: &[Tag]) -> Vec<String> {
 
 fn a_primary_is_killed(stage: &mut Stage) {
     let tags = some_tags(stage, Durability::MayLose);
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(15, "a primary is killed", seed);
         let held = Held::start(stage, &tags, round);
@@ -97,7 +97,7 @@ fn a_primary_is_killed(stage: &mut Stage) {
 fn primaries_hand_over(stage: &Stage) {
     let tags = some_tags(stage, Durability::Kept);
     let mut primary = stage.cluster.owner_of(slot_of(&tags[0].0)).expect("served");
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(15, "CLUSTER FAILOVER", seed);
         let held = Held::start(stage, &tags, round);

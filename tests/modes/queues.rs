@@ -10,7 +10,6 @@ use crate::support::{RawClient, encode};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 /// Lists that are waited for together, and what is known of their elements.
 pub struct Queue {
@@ -161,19 +160,17 @@ impl Actor for Pusher {
         let element = format!("{list}/{}", self.turn);
         // It may be popped before its push is acknowledged.
         queue.pushed(&element, Pushed::Unknown);
-        let sent = Instant::now();
-        match Reply::parse(&self.client.command(&["RPUSH", list, &element])) {
-            Reply::Int(_) => {
+        match diary.ask(&mut self.client, &encode(&["RPUSH", list, &element])) {
+            Ok(Reply::Int(_)) => {
                 queue.pushed(&element, Pushed::Acknowledged);
                 Done::Yes
             }
-            Reply::Error(text) => {
-                if let Outcome::Refused = diary.error(&text, sent, &mut self.client) {
-                    queue.pushed(&element, Pushed::Refused);
-                }
+            Ok(other) => diary.strange("RPUSH", &other),
+            Err(Outcome::Refused) => {
+                queue.pushed(&element, Pushed::Refused);
                 Done::No
             }
-            other => diary.strange("RPUSH", &other),
+            Err(_) => Done::No,
         }
     }
 }
@@ -228,25 +225,21 @@ impl Actor for Popper {
     const KIND: &'static str = "pops";
 
     fn act(&mut self, diary: &mut Diary) -> Done {
-        let sent = Instant::now();
-        self.client.send(&self.request);
-        let reply = Reply::parse(&self.client.reply());
-        match &reply {
-            Reply::Nil => Done::No,
-            Reply::Error(text) => {
-                if let Outcome::Unknown = diary.error(text, sent, &mut self.client) {
-                    let mut ledger = self.queue.ledger.lock().expect("nobody panics with it");
-                    ledger.unknown += 1;
-                }
-                Done::No
-            }
-            reply => match element(reply) {
+        match diary.ask(&mut self.client, &self.request) {
+            Ok(Reply::Nil) => Done::No,
+            Ok(reply) => match element(&reply) {
                 Some(element) => {
                     self.popped(element);
                     Done::Yes
                 }
-                None => diary.strange(self.way, reply),
+                None => diary.strange(self.way, &reply),
             },
+            Err(Outcome::Unknown) => {
+                let mut ledger = self.queue.ledger.lock().expect("nobody panics with it");
+                ledger.unknown += 1;
+                Done::No
+            }
+            Err(_) => Done::No,
         }
     }
 }

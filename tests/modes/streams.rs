@@ -5,10 +5,9 @@ use super::diary::{Diary, Done};
 use crate::rig::findings::{Findings, Outcome, Wrong};
 use crate::rig::load::Durability;
 use crate::rig::reply::Reply;
-use crate::support::RawClient;
+use crate::support::{RawClient, encode};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 /// Milliseconds that a reader waits.
 const BLOCK: &str = "300";
@@ -109,21 +108,19 @@ impl Actor for Adder {
     fn act(&mut self, diary: &mut Diary) -> Done {
         self.turn += 1;
         let (key, value) = (&self.stream.key, self.turn.to_string());
-        let sent = Instant::now();
-        let reply = self.client.command(&["XADD", key, "*", "n", &value]);
+        let reply = diary.ask(&mut self.client, &encode(&["XADD", key, "*", "n", &value]));
         let book = || self.stream.book.lock().expect("nobody panics with it");
-        match Reply::parse(&reply) {
-            Reply::Text(_) => {
+        match reply {
+            Ok(Reply::Text(_)) => {
                 book().acknowledged.push(value);
                 Done::Yes
             }
-            Reply::Error(text) => {
-                if let Outcome::Refused = diary.error(&text, sent, &mut self.client) {
-                    book().refused.push(value);
-                }
+            Ok(other) => diary.strange("XADD", &other),
+            Err(Outcome::Refused) => {
+                book().refused.push(value);
                 Done::No
             }
-            other => diary.strange("XADD", &other),
+            Err(_) => Done::No,
         }
     }
 }
@@ -152,15 +149,12 @@ impl Actor for Reader {
 
     fn act(&mut self, diary: &mut Diary) -> Done {
         let key = &self.stream.key;
-        let sent = Instant::now();
         let words = ["XREAD", "BLOCK", BLOCK, "STREAMS", key, &self.last];
-        let reply = Reply::parse(&self.client.command(&words));
+        let Ok(reply) = diary.ask(&mut self.client, &encode(&words)) else {
+            return Done::No;
+        };
         let streams = match &reply {
             Reply::Nil => return Done::No,
-            Reply::Error(text) => {
-                diary.error(text, sent, &mut self.client);
-                return Done::No;
-            }
             Reply::Array(streams) => &streams[..],
             other => return diary.strange("XREAD", other),
         };

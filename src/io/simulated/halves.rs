@@ -1,30 +1,18 @@
 //! The halves of a connection in memory, with the names and ways of tokio's.
 
-use super::{Hold, Phase, ProxyEnd};
+use super::{Hold, NodeStream, Phase, ProxyEnd};
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, ReadBuf};
 
-/// The half that is read.
-pub struct OwnedReadHalf(pub(super) Hold);
+/// The half that is read: the whole, which nobody writes to.
+pub type OwnedReadHalf = NodeStream;
 
 impl OwnedReadHalf {
     /// Whether the other side is known to send no more.
     pub(in crate::io) fn is_closed(&self) -> bool {
         let wire = self.0.wire();
         wire.ended || wire.phase == Phase::Reset
-    }
-}
-
-impl AsyncRead for OwnedReadHalf {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.0.poll_read(cx, into)
     }
 }
 

@@ -2,6 +2,7 @@
 //! no bytes make them panic or stand still.
 
 mod replies;
+mod reply_properties;
 mod request_costs;
 mod request_properties;
 mod requests;
