@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use support::node::{Action, FakeCluster};
-use support::{Proxy, RawClient, Scenario, encode};
+use support::{Proxy, RawClient, Scenario, encode, rounds};
 
 /// Clients, each of which has a connection to the node to itself.
 const CLIENTS: usize = 300;
@@ -88,12 +88,12 @@ impl Stage {
 
 #[test]
 fn the_loss_of_many_leases_is_no_storm_of_dials() {
-    storm(&["XREAD", "BLOCK", "0", "STREAMS", "s", "0-0"]);
+    (0..rounds()).for_each(|_| storm(&["XREAD", "BLOCK", "0", "STREAMS", "s", "0-0"]));
 }
 
 #[test]
 fn the_loss_of_many_subscriptions_is_no_storm_of_dials() {
-    storm(&["SUBSCRIBE", "c"]);
+    (0..rounds()).for_each(|_| storm(&["SUBSCRIBE", "c"]));
 }
 
 fn storm(command: &[&str]) {

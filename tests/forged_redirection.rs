@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, ClusterOptions};
 use support::{
-    Proxy, RawClient, Scenario, ServerKind, StopOnDrop, cluster_options, encode, redis, show,
-    valkey,
+    Proxy, RawClient, Scenario, ServerKind, StopOnDrop, cluster_options, encode, redis, rounds,
+    show, valkey,
 };
 
 /// Lies that one client tells, one after the other: some of them take until `timeouts.command`.
@@ -24,12 +24,12 @@ const TAG: &str = "key";
 
 #[test]
 fn scripts_of_redis_cannot_forge() {
-    forge(&redis());
+    (0..rounds()).for_each(|_| forge(&redis()));
 }
 
 #[test]
 fn scripts_of_valkey_cannot_forge() {
-    forge(&valkey());
+    (0..rounds()).for_each(|_| forge(&valkey()));
 }
 
 fn forge(kind: &ServerKind) {

@@ -26,19 +26,4 @@ mod overload {
     /// How a request is refused that found no room.
     pub(crate) const NO_ROOM: &[u8] = b"-ERR slotway: not sent, too many requests in flight for \
         this node for longer than timeouts.queue (limits.lane_in_flight, limits.lane_in_flight_bytes); try again later\r\n";
-
-    /// Whether this is the long form.
-    pub(crate) fn is_long() -> bool {
-        std::env::var_os("SLOTWAY_LONG").is_some_and(|v| v == "1")
-    }
-
-    /// Of the random choices of a run.
-    pub(crate) fn seed() -> u64 {
-        let seed = match std::env::var("SLOTWAY_SEED") {
-            Ok(seed) => seed.parse().expect("SLOTWAY_SEED is a number"),
-            Err(_) => rand::random_range(0..1_000_000_000),
-        };
-        eprintln!("seed {seed}");
-        seed
-    }
 }

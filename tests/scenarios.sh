@@ -2,6 +2,7 @@
 # Every fault scenario, one after the other, and the table of them with their figures.
 #   ./tests/scenarios.sh                 the short form, as in tests/run.sh
 #   ./tests/scenarios.sh --long          20 repetitions of each, with the times of recovery asserted (hours)
+#   … --repetitions N                    so many of them, in either form (SLOTWAY_REPETITIONS)
 #   ./tests/scenarios.sh --only NAME     one test file, such as `faults`
 #   ./tests/scenarios.sh --table FILE    only prints the table of rows that were recorded
 #   … --markdown FILE                    the table for the README as well
@@ -38,11 +39,12 @@ table=() rows=
 while (($#)); do
     case $1 in
     --long) export SLOTWAY_LONG=1 ;;
+    --repetitions) export SLOTWAY_REPETITIONS=$2; shift ;;
     --only) binaries=("$2"); table+=(--partial); shift ;;
     --table) rows=$2; shift ;;
     --markdown) table+=(--markdown "$2"); shift ;;
     --operations) table+=(--into deploy/operations.md) ;;
-    *) sed -n '2,9p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,10p' "$0" >&2; exit 2 ;;
     esac
     shift
 done

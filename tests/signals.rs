@@ -13,7 +13,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::{Proxy, Scenario, ServerKind, boot_cluster, encode, redis, reply_end, show, valkey};
+use support::{
+    Proxy, Scenario, ServerKind, boot_cluster, encode, is_long, redis, reply_end, rounds, show,
+    valkey,
+};
 
 /// How long the proxy may take to show what it has done.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -41,14 +44,6 @@ fn signals_under_load_lose_nothing_redis() {
 #[test]
 fn signals_under_load_lose_nothing_valkey() {
     (0..rounds()).for_each(|_| round(&valkey()));
-}
-
-fn rounds() -> usize {
-    if is_long() { 20 } else { 1 }
-}
-
-fn is_long() -> bool {
-    std::env::var_os("SLOTWAY_LONG").is_some_and(|v| v == "1")
 }
 
 fn round(kind: &ServerKind) {

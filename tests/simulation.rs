@@ -14,6 +14,13 @@
 mod channels;
 #[path = "simulation/cluster.rs"]
 mod cluster;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "its seeds are drawn by the clock"
+)]
+#[path = "support/form.rs"]
+mod form;
 #[path = "simulation/gauges.rs"]
 mod gauges;
 #[path = "simulation/history.rs"]
@@ -41,6 +48,7 @@ mod wire;
 #[path = "simulation/world.rs"]
 mod world;
 
+use form::{is_long, rounds};
 use run::{Kept, Lab, many};
 use scenario::Scenario;
 use std::time::{Duration, Instant, SystemTime};
@@ -96,6 +104,7 @@ fn many_seeds() {
     let fresh = || number("SLOTWAY_FIRST_SEED").unwrap_or(now.as_secs() * 1_000_000);
     let (first, seeds, within) = match number("SLOTWAY_SEEDS") {
         Some(seeds) => (fresh(), seeds, Duration::MAX),
+        None if is_long() => (fresh(), SHORT.1 * rounds() as u64, Duration::MAX),
         None => SHORT,
     };
     let mut scenario = Scenario::begin(0, "simulation", "-");

@@ -1,13 +1,13 @@
 //! What happens to the cluster while clients are blocked: slots move, primaries hand over, nodes die.
 
 use super::stage::Stage;
-use crate::support::{servers, show};
+use crate::support::{on_each, show};
 use slotway::cluster::Slot;
 
 #[test]
 fn a_client_stays_blocked_while_its_slot_moves_and_its_primary_hands_over() {
-    for kind in servers() {
-        let stage = Stage::set(&kind, &[]);
+    on_each(|kind| {
+        let stage = Stage::set(kind, &[]);
         let cluster = &stage.cluster;
         let mut other = stage.proxy.client();
         let slot = Slot::of(b"{q}").number();
@@ -30,14 +30,14 @@ fn a_client_stays_blocked_while_its_slot_moves_and_its_primary_hands_over() {
         other.expect("RPUSH {q}4 d", b":1\r\n");
         assert_eq!(several.reply(), b"*2\r\n$4\r\n{q}4\r\n$1\r\nd\r\n");
         stage.wait_clean();
-    }
+    });
 }
 
 /// Half-way through a migration the key that a client waits for comes into being at the new place.
 #[test]
 fn a_client_blocks_where_its_key_will_be() {
-    for kind in servers() {
-        let stage = Stage::set(&kind, &[]);
+    on_each(|kind| {
+        let stage = Stage::set(kind, &[]);
         let cluster = &stage.cluster;
         let slot = Slot::of(b"{q}").number();
         let from = cluster.owner_of(slot).unwrap();
@@ -48,13 +48,13 @@ fn a_client_blocks_where_its_key_will_be() {
         assert_eq!(client.reply(), b"*2\r\n$4\r\n{q}1\r\n$1\r\na\r\n");
         cluster.finish_migration(slot, from, to).unwrap();
         stage.wait_clean();
-    }
+    });
 }
 
 #[test]
 fn a_client_whose_node_dies_is_told_that_nobody_knows() {
-    for kind in servers() {
-        let mut stage = Stage::set(&kind, &["--set", "timeouts.unavailable=60s"]);
+    on_each(|kind| {
+        let mut stage = Stage::set(kind, &["--set", "timeouts.unavailable=60s"]);
         let slot = Slot::of(b"{q}").number();
         let owner = stage.cluster.owner_of(slot).unwrap();
         let mut other = stage.proxy.client();
@@ -77,5 +77,5 @@ fn a_client_whose_node_dies_is_told_that_nobody_knows() {
             show(&reply)
         );
         stage.wait_clean();
-    }
+    });
 }

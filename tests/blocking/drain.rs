@@ -1,7 +1,7 @@
 //! SIGTERM while clients are blocked, or listen: they are not waited for, and nothing popped is lost.
 
 use super::stage::{Stage, send};
-use crate::support::{RawClient, encode, servers, show};
+use crate::support::{RawClient, encode, on_each, show};
 use rustix::process::Signal;
 use slotway::cluster::Slot;
 
@@ -20,8 +20,8 @@ const CLIENTS: usize = 40;
 
 #[test]
 fn clients_that_wait_for_something_are_not_waited_for() {
-    for kind in servers() {
-        let mut stage = Stage::set(&kind, &ARGS);
+    on_each(|kind| {
+        let mut stage = Stage::set(kind, &ARGS);
         let mut clients = vec![
             stage.parked("BLPOP {q}1 {q}2 0"),
             stage.parked("XREAD BLOCK 3600000 STREAMS {q}3 $"),
@@ -76,13 +76,13 @@ fn clients_that_wait_for_something_are_not_waited_for() {
         waits.expect_close();
         assert!(stage.proxy.wait_exit().success());
         stage.wait_at_nodes(0);
-    }
+    });
 }
 
 #[test]
 fn what_is_popped_meanwhile_is_delivered() {
-    for kind in servers() {
-        let mut stage = Stage::set(&kind, &ARGS);
+    on_each(|kind| {
+        let mut stage = Stage::set(kind, &ARGS);
         let mut clients: Vec<RawClient> = (0..CLIENTS)
             .map(|n| match n % 2 {
                 0 => stage.blocked("BLPOP {q}1 {q}2 0"),
@@ -112,5 +112,5 @@ fn what_is_popped_meanwhile_is_delivered() {
         assert!(stage.proxy.wait_exit().success());
         let left = format!(":{}\r\n", CLIENTS / 2 - delivered);
         direct.expect("LLEN {q}1", left.as_bytes());
-    }
+    });
 }

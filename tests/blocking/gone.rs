@@ -1,12 +1,12 @@
 //! Clients that hang up while they are blocked: the node sees it, and what is pushed afterwards stays.
 
 use super::stage::{AT_MOST, Stage, send};
-use crate::support::servers;
+use crate::support::on_each;
 
 #[test]
 fn a_client_that_hangs_up_takes_nothing_with_it() {
-    for kind in servers() {
-        let stage = Stage::set(&kind, &[]);
+    on_each(|kind| {
+        let stage = Stage::set(kind, &[]);
         let mut other = stage.proxy.client();
         drop(stage.parked("BLPOP {q}1 {q}2 0"));
         stage.wait_clean();
@@ -29,7 +29,7 @@ fn a_client_that_hangs_up_takes_nothing_with_it() {
         }
         other.expect("EXISTS k", b":0\r\n");
         assert_eq!(stage.gauge("slotway_blocked_pushed_back_total"), 0.0);
-    }
+    });
 }
 
 /// The pop is on its way to a node that does not answer when the client hangs up.
@@ -44,8 +44,8 @@ fn what_was_popped_for_nobody_is_put_back_where_it_was() {
         ("BZPOPMIN q1 q2 0",           "ZADD q1 1.25 x inf y", "ZRANGE q1 0 -1 WITHSCORES"),
         ("BZMPOP 0 2 q1 q2 MAX COUNT 2", "ZADD q1 1.25 x 2 y 3 z", "ZRANGE q1 0 -1 WITHSCORES"),
     ];
-    for kind in servers() {
-        let stage = Stage::set(&kind, &[]);
+    on_each(|kind| {
+        let stage = Stage::set(kind, &[]);
         let slot = slotway::cluster::Slot::of(b"q1").number();
         let owner = stage.cluster.owner_of(slot).unwrap();
         let mut other = stage.proxy.client();
@@ -79,5 +79,5 @@ fn what_was_popped_for_nobody_is_put_back_where_it_was() {
                 });
         }
         stage.wait_clean();
-    }
+    });
 }

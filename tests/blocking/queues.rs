@@ -1,7 +1,7 @@
 //! Several consumers over queues in several slots, several producers: every element arrives exactly once.
 
 use super::stage::Stage;
-use crate::support::{servers, show};
+use crate::support::{on_each, show};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -12,8 +12,8 @@ const EACH: usize = 200;
 
 #[test]
 fn nothing_is_popped_twice_or_lost() {
-    for kind in servers() {
-        let stage = Stage::set(&kind, &["--workers", "2"]);
+    on_each(|kind| {
+        let stage = Stage::set(kind, &["--workers", "2"]);
         let seen = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for consumer in 0..CONSUMERS {
@@ -75,5 +75,5 @@ fn nothing_is_popped_twice_or_lost() {
             kind.name
         );
         stage.wait_clean();
-    }
+    });
 }

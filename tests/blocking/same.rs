@@ -2,7 +2,7 @@
 //! later, and when the time is over; keys in one slot and in several; RESP2 and RESP3.
 
 use super::stage::{AT_MOST, Stage, send};
-use crate::support::{RawClient, ServerKind, redis, show, valkey};
+use crate::support::{RawClient, ServerKind, on_each, redis, show, valkey};
 use slotway::demo::{Server, Stop, wait_until};
 
 /// `command` with `T` for the time it waits; what makes it find something; how its state is compared afterwards.
@@ -206,8 +206,8 @@ impl Case {
 
 #[test]
 fn what_comes_from_now_on_is_settled_once() {
-    for kind in [redis(), valkey()] {
-        let stage = Stage::set(&kind, &[]);
+    on_each(|kind| {
+        let stage = Stage::set(kind, &[]);
         let mut other = stage.proxy.client();
         other.line("XADD k1 1-1 f old");
         for command in [
@@ -243,5 +243,5 @@ fn what_comes_from_now_on_is_settled_once() {
         // A destination elsewhere would not be atomic.
         let refused = client.line("BLMOVE q1 q2 LEFT RIGHT 0");
         assert!(refused.starts_with(b"-CROSSSLOT "), "{}", show(&refused));
-    }
+    });
 }

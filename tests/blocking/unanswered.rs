@@ -2,7 +2,7 @@
 
 use super::stage::{Stage, send};
 use crate::support::node::{Action, FakeCluster};
-use crate::support::{Proxy, RawClient, encode, servers, show};
+use crate::support::{Proxy, RawClient, encode, on_each, show};
 use slotway::cluster::Slot;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -43,8 +43,8 @@ fn expect_failure(asker: &mut RawClient, id: &str, says: &str) {
 
 #[test]
 fn a_node_that_refuses_to_unblock_is_told_of() {
-    for kind in servers() {
-        let stage = Stage::set(&kind, &ARGS);
+    on_each(|kind| {
+        let stage = Stage::set(kind, &ARGS);
         let mut asker = stage.proxy.client();
         let allow = |rule: &str| {
             for node in 0..stage.cluster.len() {
@@ -71,13 +71,13 @@ fn a_node_that_refuses_to_unblock_is_told_of() {
             asker.expect(&format!("CLIENT UNBLOCK {id}"), b":0\r\n");
         }
         stage.wait_clean();
-    }
+    });
 }
 
 #[test]
 fn who_unblocks_a_client_of_a_silent_node_is_answered() {
-    for kind in servers() {
-        let stage = Stage::set(&kind, &ARGS);
+    on_each(|kind| {
+        let stage = Stage::set(kind, &ARGS);
         let mut asker = stage.proxy.client();
         let (mut client, id) = parked(&stage);
         let node = owner(&stage);
@@ -98,13 +98,13 @@ fn who_unblocks_a_client_of_a_silent_node_is_answered() {
         };
         asker.expect("LLEN {q}1", left);
         stage.wait_clean();
-    }
+    });
 }
 
 #[test]
 fn a_command_whose_time_is_up_does_not_wait_for_a_silent_node() {
-    for kind in servers() {
-        let stage = Stage::set(&kind, &ARGS);
+    on_each(|kind| {
+        let stage = Stage::set(kind, &ARGS);
         let mut clients = [parked(&stage).0, parked(&stage).0];
         stage.proxy.client().expect("RPUSH {q}1 x y", b":2\r\n");
         for client in &mut clients {
@@ -124,7 +124,7 @@ fn a_command_whose_time_is_up_does_not_wait_for_a_silent_node() {
         );
         stage.cluster.resume(node).unwrap();
         stage.wait_clean();
-    }
+    });
 }
 
 /// A node that refuses the command has not waited for anything: nil would say that nothing has come.

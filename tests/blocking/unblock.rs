@@ -1,7 +1,7 @@
 //! CLIENT UNBLOCK, from another client on another worker: as a server does it, and without loss of what was popped.
 
 use super::stage::{Stage, send};
-use crate::support::{RawClient, ServerKind, redis, servers, show, valkey};
+use crate::support::{RawClient, ServerKind, on_each, redis, show, valkey};
 use slotway::demo::{Server, Stop, wait_until};
 
 const AT_MOST: std::time::Duration = super::stage::AT_MOST;
@@ -90,8 +90,8 @@ fn unblock(
 /// The client gets the element or is unblocked, never both, and whoever unblocks it is told which.
 #[test]
 fn what_is_popped_meanwhile_is_not_lost() {
-    for kind in servers() {
-        let stage = Stage::set(&kind, &["--workers", "2"]);
+    on_each(|kind| {
+        let stage = Stage::set(kind, &["--workers", "2"]);
         let (mut pushes, mut unblocks) = (stage.proxy.client(), stage.proxy.client());
         for command in ["BLPOP {q}1 {q}2 0", "BLPOP q1 {q}2 0"] {
             let mut client = stage.proxy.client();
@@ -122,5 +122,5 @@ fn what_is_popped_meanwhile_is_not_lost() {
             }
         }
         stage.wait_clean();
-    }
+    });
 }

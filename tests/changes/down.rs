@@ -5,8 +5,8 @@ use super::serving::{Serving, options, tags};
 use crate::rig::findings::Wrong;
 use crate::rig::load::{Durability, Load};
 use crate::rig::pulse::Pulse;
-use crate::rig::stage::{Stage, is_long, ms, rounds};
-use crate::support::{ServerKind, redis, valkey};
+use crate::rig::stage::{Stage, ms};
+use crate::support::{ServerKind, is_long, one_or_all, redis, rounds};
 use std::time::Duration;
 
 /// Replies that each connection hears when all is well again.
@@ -16,19 +16,14 @@ const AFTER: u64 = 100;
 const ADDED_MAX: Duration = Duration::from_secs(2);
 
 #[test]
-fn all_nodes_go_down_and_come_back_on_redis() {
-    all_nodes_go_down(&redis());
-}
-
-#[test]
-fn all_nodes_go_down_and_come_back_on_valkey() {
-    all_nodes_go_down(&valkey());
+fn all_nodes_go_down_and_come_back() {
+    one_or_all(redis()).iter().for_each(all_nodes_go_down);
 }
 
 fn all_nodes_go_down(kind: &ServerKind) {
     let mut stage = Stage::set_on(kind, &options(kind), &["--set", "timeouts.unavailable=1s"]);
     let tags = tags(&stage.cluster);
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(9, "all nodes killed and started", seed);
         let load = Load::start(&stage.proxy, &tags, Durability::MayLose, seed);

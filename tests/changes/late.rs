@@ -2,8 +2,10 @@
 //! are a cluster. And slots lose their owner, and get it back: the others are served all the time.
 
 use super::serving::{Serving, options, tags};
-use crate::rig::stage::{is_long, ms, rounds};
-use crate::support::{Proxy, Scenario, ServerKind, redis, show, valkey};
+use crate::rig::stage::ms;
+use crate::support::{
+    Proxy, Scenario, ServerKind, is_long, one_or_all, redis, rounds, show, valkey,
+};
 use slotway::demo::Cluster;
 use std::time::Duration;
 
@@ -14,17 +16,14 @@ const ADDED_MAX: Duration = Duration::from_secs(1);
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 #[test]
-fn the_proxy_is_there_before_redis() {
-    the_proxy_is_there_first(&redis());
-}
-
-#[test]
-fn the_proxy_is_there_before_valkey() {
-    the_proxy_is_there_first(&valkey());
+fn the_proxy_is_there_before_the_cluster() {
+    one_or_all(valkey())
+        .iter()
+        .for_each(the_proxy_is_there_first);
 }
 
 fn the_proxy_is_there_first(kind: &ServerKind) {
-    for _ in 0..rounds(1) {
+    for _ in 0..rounds() {
         let mut row = Scenario::begin(10, "proxy before the cluster", kind.name);
         let mut cluster = Cluster::start(&options(kind)).unwrap();
         (0..cluster.len()).for_each(|node| cluster.kill(node));
@@ -60,13 +59,8 @@ fn the_proxy_is_there_first(kind: &ServerKind) {
 }
 
 #[test]
-fn slots_have_no_owner_on_redis() {
-    slots_have_no_owner(&redis());
-}
-
-#[test]
-fn slots_have_no_owner_on_valkey() {
-    slots_have_no_owner(&valkey());
+fn slots_may_have_no_owner() {
+    one_or_all(redis()).iter().for_each(slots_have_no_owner);
 }
 
 fn slots_have_no_owner(kind: &ServerKind) {
@@ -75,7 +69,7 @@ fn slots_have_no_owner(kind: &ServerKind) {
     let tags = tags(&cluster);
     let (first, last) = cluster.booted_slots(0);
     let slots = [first.to_string(), last.to_string()];
-    for _ in 0..rounds(1) {
+    for _ in 0..rounds() {
         let mut row = Scenario::begin(10, "slots without an owner", kind.name);
         let mut client = proxy.client();
         for node in 0..cluster.len() {

@@ -3,8 +3,10 @@
 //! nobody dials it.
 
 use super::serving::{Serving, options, tags};
-use crate::rig::stage::{CLUSTER_MAX, is_long, ms, rounds};
-use crate::support::{Proxy, RawClient, Scenario, ServerKind, redis, valkey};
+use crate::rig::stage::{CLUSTER_MAX, ms};
+use crate::support::{
+    Proxy, RawClient, Scenario, ServerKind, is_long, one_or_all, redis, rounds, valkey,
+};
 use slotway::demo::{Cluster, ClusterOptions};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -16,19 +18,16 @@ const FORGOTTEN_WITHIN: Duration = Duration::from_secs(30);
 const REFRESHES: f64 = 3.0;
 
 #[test]
-fn a_node_gets_another_address_on_redis() {
-    a_node_gets_another_address(&redis());
-}
-
-#[test]
-fn a_node_gets_another_address_on_valkey() {
-    a_node_gets_another_address(&valkey());
+fn a_node_may_get_another_address() {
+    one_or_all(valkey())
+        .iter()
+        .for_each(a_node_gets_another_address);
 }
 
 fn a_node_gets_another_address(kind: &ServerKind) {
     let mut cluster = Cluster::boot(&options(kind)).unwrap();
     let proxy = start(&cluster);
-    for _ in 0..rounds(1) {
+    for _ in 0..rounds() {
         let mut row = Scenario::begin(11, "a node with a new address", kind.name);
         let _clients = use_all(&cluster, &proxy);
         let old = cluster.addr(0);
@@ -45,17 +44,12 @@ fn a_node_gets_another_address(kind: &ServerKind) {
 }
 
 #[test]
-fn a_node_is_replaced_by_another_on_redis() {
-    a_node_is_replaced(&redis());
-}
-
-#[test]
-fn a_node_is_replaced_by_another_on_valkey() {
-    a_node_is_replaced(&valkey());
+fn a_node_is_replaced_by_another() {
+    one_or_all(redis()).iter().for_each(a_node_is_replaced);
 }
 
 fn a_node_is_replaced(kind: &ServerKind) {
-    for _ in 0..rounds(1) {
+    for _ in 0..rounds() {
         let mut row = Scenario::begin(11, "another node in its place", kind.name);
         let options = ClusterOptions {
             replicas: 1,

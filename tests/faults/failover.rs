@@ -4,8 +4,8 @@
 use crate::rig::findings::{Keys, Wrong};
 use crate::rig::load::{Durability, Load};
 use crate::rig::pulse::Pulse;
-use crate::rig::stage::{Stage, rounds, tags_in};
-use crate::support::{redis, valkey};
+use crate::rig::stage::{Stage, tags_in};
+use crate::support::{redis, rounds, valkey};
 
 /// Which hand over: the first one twice, there and back, then the others.
 const SHARDS: [usize; 4] = [0, 0, 1, 2];
@@ -33,7 +33,7 @@ fn primaries_hand_over(stage: &Stage) {
     ]
     .concat();
     let mut primaries = [0, 1, 2];
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(4, "CLUSTER FAILOVER", seed);
         let load = Load::start(&stage.proxy, &tags, Durability::Kept, seed);

@@ -5,8 +5,8 @@
 use crate::rig::findings::{Keys, Wrong};
 use crate::rig::load::{Durability, Load};
 use crate::rig::pulse::Pulse;
-use crate::rig::stage::{CLUSTER_MAX, Stage, is_long, ms, rounds, tags_in};
-use crate::support::{encode, redis, valkey};
+use crate::rig::stage::{CLUSTER_MAX, Stage, ms, tags_in};
+use crate::support::{encode, is_long, redis, rounds, valkey};
 use slotway::demo::{Stop, wait_until};
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ fn a_node_loads_its_data_under_load_on_valkey() {
 
 fn nodes_hang_up(stage: &Stage) {
     let tags = some_tags(stage);
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(13, "CLIENT KILL", seed);
         let unknown = || unknown_outcomes(stage);
@@ -135,7 +135,7 @@ fn hang_up_on_a_write(stage: &Stage, node: usize) {
 /// The node's connections are closed, and it refuses new ones for a while. What the proxy had sent may have executed.
 fn a_node_has_no_room(stage: &Stage) {
     let tags = some_tags(stage);
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(13, "maxclients", seed);
         let load = Load::start(&stage.proxy, &tags, Durability::Kept, seed);
@@ -195,7 +195,7 @@ fn refused_connections(stage: &Stage) -> f64 {
 /// written before it says LOADING in words of its own, so that is passed on.
 fn a_node_loads(stage: &Stage) {
     let tags = some_tags(stage);
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(13, "LOADING", seed);
         fill(stage, &tags[0]);

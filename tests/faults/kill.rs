@@ -5,8 +5,8 @@
 use crate::rig::findings::Wrong;
 use crate::rig::load::{Durability, Load};
 use crate::rig::pulse::Pulse;
-use crate::rig::stage::{CLUSTER_MAX, Stage, is_long, ms, rounds, slot_of, tags_in};
-use crate::support::{RawClient, encode, redis, valkey};
+use crate::rig::stage::{CLUSTER_MAX, Stage, ms, slot_of, tags_in};
+use crate::support::{RawClient, encode, is_long, redis, rounds, valkey};
 use slotway::demo::Client;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -39,7 +39,7 @@ fn a_primary_is_killed(stage: &mut Stage) {
     ]
     .concat();
     let mut added = Vec::new();
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(2, "a primary is killed", seed);
         let load = Load::start(&stage.proxy, &tags, Durability::MayLose, seed);

@@ -6,8 +6,8 @@ use super::overheard::Overheard;
 use crate::rig::findings::{Findings, Keys, Wrong};
 use crate::rig::load::{Durability, Load};
 use crate::rig::pulse::Pulse;
-use crate::rig::stage::{Stage, rounds, slot_of, tags_in};
-use crate::support::{redis, valkey};
+use crate::rig::stage::{Stage, slot_of, tags_in};
+use crate::support::{redis, rounds, valkey};
 use slotway::demo::mortal;
 use std::path::Path;
 
@@ -50,7 +50,7 @@ fn slots_move(stage: &Stage) {
     let stays = tags_in(1, |slot| slot >= 2 * first);
     let tags = [&stepwise[..], &resharded, &stays].concat();
 
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(5, "slots move", seed);
         let load = Load::start(&stage.proxy, &tags, Durability::Kept, seed);
@@ -88,7 +88,7 @@ fn a_slot_is_held(stage: &Stage) {
     let held = tags_in(1, |slot| slot < first);
     let tags = [&held[..], &tags_in(1, |slot| slot >= first)].concat();
     let slot = slot_of(&held[0]);
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(5, "a slot stays half moved", seed);
         let begun = counted(stage);

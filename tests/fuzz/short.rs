@@ -9,9 +9,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::mutate::Mutator;
-use crate::support::{Scenario, show};
+use crate::support::{Scenario, is_long, rounds, show};
 
-/// Seed of the short run, so that it is the same every time. `SLOTWAY_SEED` is another.
+/// Seed of the short form, so that it is the same every time. `SLOTWAY_SEED` is another.
 const SEED: u64 = 1;
 /// How often the clock is looked at in a run that ends by time, in inputs.
 const CLOCK_EVERY: usize = 64;
@@ -19,28 +19,28 @@ const CLOCK_EVERY: usize = 64;
 /// How long a run is.
 #[derive(Clone, Copy)]
 pub enum Length {
-    /// So many mutated inputs: the same ones every time.
+    /// So many inputs: the same ones every time, unless this is the long form.
     Inputs(usize),
     /// For so long, from a new seed.
     Time(Duration),
 }
 
 impl Length {
-    /// So many inputs, unless `SLOTWAY_FUZZ_SECONDS` says how long.
+    /// So many inputs for each repetition, unless `SLOTWAY_FUZZ_SECONDS` says how long.
     pub fn of(inputs: usize) -> Self {
         match std::env::var("SLOTWAY_FUZZ_SECONDS") {
             Ok(seconds) => Self::Time(Duration::from_secs(
                 seconds.parse().expect("SLOTWAY_FUZZ_SECONDS is a number"),
             )),
-            Err(_) => Self::Inputs(inputs),
+            Err(_) => Self::Inputs(inputs * rounds()),
         }
     }
 
     fn seed(self) -> u64 {
         match (std::env::var("SLOTWAY_SEED"), self) {
             (Ok(seed), _) => seed.parse().expect("SLOTWAY_SEED is a number"),
-            (Err(_), Self::Inputs(_)) => SEED,
-            (Err(_), Self::Time(_)) => rand::random(),
+            (Err(_), Self::Inputs(_)) if !is_long() => SEED,
+            (Err(_), _) => rand::random(),
         }
     }
 }

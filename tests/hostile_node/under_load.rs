@@ -4,7 +4,7 @@
 //! wait for the other node notice nothing, not even a new connection.
 
 use crate::support::node::{Action, Call, FakeCluster};
-use crate::support::{Proxy, RawClient, Scenario, StopOnDrop, encode, show};
+use crate::support::{Proxy, RawClient, Scenario, StopOnDrop, encode, rounds, seed, show};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use slotway::cluster::Slot;
@@ -23,8 +23,6 @@ const VICTIMS: usize = 4;
 const PIPELINE_MAX: usize = 6;
 /// A run that does not come to an end has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Repetitions in the long form.
-const LONG_ROUNDS: usize = 20;
 
 /// The node that lies, and the one that does not.
 const LIAR: usize = 0;
@@ -97,17 +95,7 @@ impl Liar {
 
 #[test]
 fn a_node_that_lies_hurts_only_those_who_wait_for_it() {
-    let rounds = match std::env::var_os("SLOTWAY_LONG") {
-        Some(_) => LONG_ROUNDS,
-        None => 1,
-    };
-    for _ in 0..rounds {
-        let seed = match std::env::var("SLOTWAY_SEED") {
-            Ok(seed) => seed.parse().expect("SLOTWAY_SEED is a number"),
-            Err(_) => rand::random_range(0..1_000_000_000),
-        };
-        lies_under_load(seed);
-    }
+    (0..rounds()).for_each(|_| lies_under_load(seed("lies")));
 }
 
 fn lies_under_load(seed: u64) {

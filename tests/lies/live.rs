@@ -1,7 +1,9 @@
 //! Real clusters that change: nodes that come and go, slots that nobody owns, and how often the servers are asked.
 
 use super::cast::{PATIENCE, key_in, topology};
-use crate::support::{Proxy, RawClient, Scenario, ServerKind, cluster_options, encode, servers};
+use crate::support::{
+    Proxy, RawClient, Scenario, ServerKind, cluster_options, encode, on_each, rounds, servers,
+};
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, ClusterOptions, Reply, Server, wait_until};
 use std::net::TcpListener;
@@ -64,8 +66,8 @@ fn count(client: &mut RawClient, counted: &mut i64) {
 
 #[test]
 fn nodes_come_and_go() {
-    for kind in servers() {
-        let cluster = boot(&kind);
+    on_each(|kind| {
+        let cluster = boot(kind);
         let args = ["--workers", "1", "--set", "cluster.refresh_interval=200ms"];
         let proxy = Proxy::start(&cluster, &args);
         let (mut client, mut counted) = (proxy.client(), 0);
@@ -139,13 +141,13 @@ fn nodes_come_and_go() {
         until_taken("reset", || newcomer.command(&["CLUSTER", "RESET", "SOFT"]));
         wait_nodes(&proxy, NODES);
         count(&mut client, &mut counted);
-    }
+    });
 }
 
 #[test]
 fn a_slot_that_is_deleted_everywhere_is_an_error_for_itself_alone() {
-    for kind in servers() {
-        let cluster = boot(&kind);
+    on_each(|kind| {
+        let cluster = boot(kind);
         let args = [
             "cluster.refresh_interval=200ms",
             "timeouts.unavailable=300ms",
@@ -176,13 +178,13 @@ fn a_slot_that_is_deleted_everywhere_is_an_error_for_itself_alone() {
                 false => Err(String::from_utf8_lossy(&got).into_owned()),
             }
         });
-    }
+    });
 }
 
 /// Every forged MOVED wants to be confirmed or refuted by a refresh.
 #[test]
 fn servers_are_asked_no_more_often_than_promised() {
-    for kind in servers() {
+    for kind in (0..rounds()).flat_map(|_| servers()) {
         let what = "a storm of forged MOVED: CLUSTER SHARDS, by commandstats";
         let mut scenario = Scenario::begin(0, what, kind.name);
         let cluster = boot(&kind);

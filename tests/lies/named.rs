@@ -3,7 +3,7 @@
 //! nowhere is never dialled.
 
 use super::cast::{PATIENCE, key_in, topology};
-use crate::support::{Proxy, RawClient, ServerKind, cluster_options, servers};
+use crate::support::{Proxy, RawClient, ServerKind, cluster_options, on_each};
 use slotway::demo::{Cluster, ClusterOptions, wait_until};
 use std::net::TcpListener;
 
@@ -90,8 +90,8 @@ fn addresses(proxy: &Proxy) -> Vec<String> {
 
 #[test]
 fn behind_nat_the_address_map_is_followed() {
-    for kind in servers() {
-        let cluster = boot(&kind, &[]);
+    on_each(|kind| {
+        let cluster = boot(kind, &[]);
         // What nodes announce would answer, but is somebody else.
         let traps: Vec<TcpListener> = (0..NODES)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
@@ -127,13 +127,13 @@ fn behind_nat_the_address_map_is_followed() {
                 kind.name
             );
         }
-    }
+    });
 }
 
 #[test]
 fn host_names_are_followed_when_they_change() {
-    for kind in servers() {
-        let cluster = boot(&kind, &[("cluster-preferred-endpoint-type", "hostname")]);
+    on_each(|kind| {
+        let cluster = boot(kind, &[("cluster-preferred-endpoint-type", "hostname")]);
         for node in 0..NODES {
             set(&cluster, node, "cluster-announce-hostname", "localhost");
         }
@@ -167,29 +167,29 @@ fn host_names_are_followed_when_they_change() {
         client.expect(&format!("INCR {}", key_in(6_000)), b":2\r\n");
         let unknown = proxy.metrics().sum("slotway_unknown_outcomes_total", &[]);
         assert_eq!(unknown, 0.0, "{}", kind.name);
-    }
+    });
 }
 
 /// Then the host is the one that was asked: all are on one here.
 #[test]
 fn nodes_may_keep_their_endpoints_to_themselves() {
-    for kind in servers() {
+    on_each(|kind| {
         let cluster = boot(
-            &kind,
+            kind,
             &[("cluster-preferred-endpoint-type", "unknown-endpoint")],
         );
         let proxy = Proxy::start(&cluster, &["--workers", "1"]);
         let mut client = proxy.client();
         count_everywhere(&mut client, 1);
         move_under(&cluster, &mut client, 1);
-    }
+    });
 }
 
 #[test]
 fn nodes_may_be_on_ipv6() {
-    for kind in servers() {
+    on_each(|kind| {
         let cluster = boot(
-            &kind,
+            kind,
             &[("bind", "127.0.0.1 ::1"), ("cluster-announce-ip", "::1")],
         );
         (0..NODES).for_each(|node| wait_announced(&cluster, node, " ::1:"));
@@ -203,5 +203,5 @@ fn nodes_may_be_on_ipv6() {
             "{}: {addrs:?}",
             kind.name
         );
-    }
+    });
 }

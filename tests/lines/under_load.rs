@@ -4,8 +4,8 @@
 use super::relay::{Line, Relay};
 use crate::rig::findings::{Keys, Wrong};
 use crate::rig::load::{Durability, Load, PATIENCE};
-use crate::rig::stage::{Stage, ms, rounds, tags_in};
-use crate::support::{ServerKind, boot_cluster, redis, valkey};
+use crate::rig::stage::{Stage, ms, tags_in};
+use crate::support::{ServerKind, boot_cluster, redis, rounds, valkey};
 use std::time::{Duration, Instant};
 
 /// The primary behind the line, and its replica.
@@ -47,7 +47,7 @@ fn bad_lines(kind: &ServerKind) {
     let patience = format!("timeouts.command={}s", PATIENCE.as_secs());
     let stage = Stage::of(kind, cluster, &["--set", &map, "--set", &patience]);
     let mut primary = FAR;
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         for (what, line) in [
             ("a primary 50 ms away", DISTANT),
             ("a line that loses 3 % of all segments", LOSSY),

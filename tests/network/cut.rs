@@ -3,12 +3,11 @@
 //! takes over.
 
 use super::direct::Direct;
-use super::scene::{NOTICED_MAX, Scene, ms, observe};
+use super::scene::{NOTICED_MAX, Scene, again, ms, observe};
 use crate::rig::findings::Wrong;
 use crate::rig::load::{Durability, Load};
-use crate::rig::stage::{is_long, rounds};
-use crate::support::netns::{Fault, within};
-use crate::support::{Scenario, ServerKind, redis, valkey};
+use crate::support::netns::{self, Fault, Net, within};
+use crate::support::{Scenario, ServerKind, is_long, redis, valkey};
 use std::time::{Duration, Instant};
 
 /// Replies that each connection hears after a recovery.
@@ -23,35 +22,33 @@ const DIALS_PER_SECOND: f64 = 10.0;
 /// What the proxy may take longer than the cluster, by promise.
 const ADDED_MAX: Duration = Duration::from_millis(500);
 
+/// Each of the faults on a cluster of its own.
 #[test]
-fn silence_and_reset_on_redis() {
-    within("network::cut::silence_and_reset_on_redis", |net| {
-        let scene = Scene::set(net, &redis());
-        for round in 0..rounds(1) {
-            cut(&scene, Fault::Silence, round);
-            cut(&scene, Fault::Reset, round);
-            if is_long() {
-                cut(&scene, Fault::Unreachable, round);
-                cut(&scene, Fault::Mute, round);
-                host_gone(&scene, round);
-            }
-        }
-    });
-}
-
-#[test]
-fn connections_and_host_on_valkey() {
-    within("network::cut::connections_and_host_on_valkey", |net| {
-        let scene = Scene::set(net, &valkey());
-        for round in 0..rounds(1) {
-            connections_cut(&scene, round);
-            host_gone(&scene, round);
-            if is_long() {
-                cut(&scene, Fault::Silence, round);
-                cut(&scene, Fault::Reset, round);
-            }
-        }
-    });
+fn a_node_is_cut_off() {
+    let silence = |net: &Net| again(net, &redis(), |scene, n| cut(scene, Fault::Silence, n));
+    let reset = |net: &Net| again(net, &redis(), |scene, n| cut(scene, Fault::Reset, n));
+    let connections = |net: &Net| again(net, &valkey(), connections_cut);
+    let host = |net: &Net| again(net, &valkey(), host_gone);
+    let others = |net: &Net| {
+        again(net, &redis(), |scene, round| {
+            cut(scene, Fault::Unreachable, round);
+            cut(scene, Fault::Mute, round);
+            host_gone(scene, round);
+        });
+        again(net, &valkey(), |scene, round| {
+            cut(scene, Fault::Silence, round);
+            cut(scene, Fault::Reset, round);
+        });
+    };
+    let all: [netns::Scene<'_>; 5] = [
+        ("silence", &silence),
+        ("reset", &reset),
+        ("connections", &connections),
+        ("host", &host),
+        ("others", &others),
+    ];
+    let scenes = if is_long() { &all[..] } else { &all[..4] };
+    within("network::cut::a_node_is_cut_off", scenes);
 }
 
 fn begin(scene: &Scene<'_>, what: &str, round: usize) -> (Scenario, Load) {

@@ -17,7 +17,7 @@ const WRITE: &str = "return redis.call('SET', KEYS[1], ARGV[1])";
 fn a_write_that_was_given_up_is_not_delivered_later() {
     within(
         "network::late::a_write_that_was_given_up_is_not_delivered_later",
-        |net| {
+        &[("late", &|net| {
             let scene = Scene::set(net, &redis());
             let node = scene.stage.cluster.addr(scene.victim());
             let key = format!("{}:late", scene.tags[0]);
@@ -56,6 +56,6 @@ fn a_write_that_was_given_up_is_not_delivered_later() {
                 show(&client.command(&["GET", &key])),
                 show(b"$6\r\nsecond\r\n")
             );
-        },
+        })],
     );
 }

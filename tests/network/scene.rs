@@ -3,7 +3,7 @@
 use crate::rig::load::PATIENCE;
 use crate::rig::stage::{CLUSTER_MAX, Stage, slot_of, tags_in};
 use crate::support::netns::Net;
-use crate::support::{Proxy, RawClient, ServerKind, cluster_options, encode};
+use crate::support::{RawClient, ServerKind, cluster_options, encode, rounds};
 use slotway::demo::Cluster;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -32,26 +32,14 @@ impl<'a> Scene<'a> {
         let options = net.options(cluster_options(kind));
         let cluster = Cluster::boot(&options).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
         let patience = format!("timeouts.command={}s", PATIENCE.as_secs());
-        let proxy = Proxy::start(&cluster, &["--workers", "2", "--set", &patience]);
-        let seed = match std::env::var("SLOTWAY_SEED") {
-            Ok(seed) => seed.parse().expect("SLOTWAY_SEED is a number"),
-            Err(_) => rand::random_range(0..1_000_000_000),
-        };
-        eprintln!("{}: seed {seed}", kind.name);
-        let (first, last) = cluster.booted_slots(VICTIM);
+        let stage = Stage::of(kind, cluster, &["--set", &patience]);
+        let (first, last) = stage.cluster.booted_slots(VICTIM);
         let tags = [
             tags_in(2, |slot| (first..=last).contains(&slot)),
             tags_in(1, |slot| slot < first),
             tags_in(1, |slot| slot > last),
         ]
         .concat();
-        let kind = kind.clone();
-        let stage = Stage {
-            kind,
-            cluster,
-            proxy,
-            seed,
-        };
         Self { net, stage, tags }
     }
 
@@ -109,6 +97,12 @@ impl<'a> Scene<'a> {
         let key = format!("{}:proxied", self.tags[0]);
         observe(self.stage.proxy.addr(), key, since)
     }
+}
+
+/// A scene, and what happens in it as often as it is to be repeated.
+pub fn again(net: &Net, kind: &ServerKind, act: impl Fn(&Scene<'_>, usize)) {
+    let scene = Scene::set(net, kind);
+    (0..rounds()).for_each(|round| act(&scene, round));
 }
 
 /// Waits for the next write there that works.

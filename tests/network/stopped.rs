@@ -3,10 +3,9 @@
 //! more: nothing is sent to it from 1 s after the failover on.
 
 use super::direct::Direct;
-use super::scene::{Scene, ms, observe};
+use super::scene::{Scene, again, ms, observe};
 use crate::rig::findings::Wrong;
 use crate::rig::load::{Durability, Load};
-use crate::rig::stage::rounds;
 use crate::support::netns::within;
 use crate::support::{Scenario, redis, valkey};
 use std::time::{Duration, Instant};
@@ -26,24 +25,13 @@ const QUESTIONS_PER_SECOND: f64 = 2.0;
 const DIALS_PER_SECOND: f64 = 10.0;
 
 #[test]
-fn a_primary_stops_for_a_second_on_redis() {
+fn a_primary_stops() {
     within(
-        "network::stopped::a_primary_stops_for_a_second_on_redis",
-        |net| {
-            let scene = Scene::set(net, &redis());
-            (0..rounds(1)).for_each(|round| briefly(&scene, round));
-        },
-    );
-}
-
-#[test]
-fn a_primary_stops_for_ten_seconds_on_valkey() {
-    within(
-        "network::stopped::a_primary_stops_for_ten_seconds_on_valkey",
-        |net| {
-            let scene = Scene::set(net, &valkey());
-            (0..rounds(1)).for_each(|round| for_long(&scene, round));
-        },
+        "network::stopped::a_primary_stops",
+        &[
+            ("a second", &|net| again(net, &redis(), briefly)),
+            ("ten seconds", &|net| again(net, &valkey(), for_long)),
+        ],
     );
 }
 

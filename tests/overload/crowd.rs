@@ -2,9 +2,9 @@
 //! plain, split and MULTI commands, each client in its own keys. Nothing is lost or crossed, order is kept, and waiting
 //! for room costs no throughput to speak of.
 
-use super::{is_long, seed};
 use crate::support::{
-    Proxy, RawClient, Scenario, ServerKind, boot_cluster, encode, redis, show, valkey,
+    Proxy, RawClient, Scenario, ServerKind, boot_cluster, encode, is_long, redis, rounds, seed,
+    show, valkey,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -22,16 +22,16 @@ const STEP: Duration = Duration::from_millis(1_000);
 
 #[test]
 fn waiting_for_room_loses_nothing_redis() {
-    (0..if is_long() { 20 } else { 1 }).for_each(|_| round(&redis()));
+    (0..rounds()).for_each(|_| round(&redis()));
 }
 
 #[test]
 fn waiting_for_room_loses_nothing_valkey() {
-    (0..if is_long() { 20 } else { 1 }).for_each(|_| round(&valkey()));
+    (0..rounds()).for_each(|_| round(&valkey()));
 }
 
 fn round(kind: &ServerKind) {
-    let seed = seed();
+    let seed = seed(kind.name);
     let mut scenario = Scenario::begin(17, "lanes with little room", kind.name);
     scenario.seeded(seed);
     let cluster = boot_cluster(kind);

@@ -1,9 +1,8 @@
 //! A node that serves so many requests a second and no more, and clients that want three times that.
 
 use super::open_loop::{Offer, Outcome};
-use super::{is_long, seed};
 use crate::support::node::{Action, FakeCluster};
-use crate::support::{Proxy, Scenario};
+use crate::support::{Proxy, Scenario, is_long, rounds, seed};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -49,9 +48,7 @@ fn node() -> FakeCluster {
 
 #[test]
 fn goodput_stays_at_three_times_the_load() {
-    for _ in 0..if is_long() { 20 } else { 1 } {
-        round(seed());
-    }
+    (0..rounds()).for_each(|_| round(seed("paced")));
 }
 
 fn round(seed: u64) {

@@ -1,9 +1,9 @@
 //! A lane that is full and stays full: every kind of command that needs room in it is refused after `timeouts.queue`,
 //! counted, and never sent.
 
-use super::{NO_ROOM, is_long};
+use super::NO_ROOM;
 use crate::support::node::{Action, FakeCluster, Gate};
-use crate::support::{Proxy, RawClient, encode, show};
+use crate::support::{Proxy, RawClient, encode, is_long, show};
 use std::time::{Duration, Instant};
 
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);

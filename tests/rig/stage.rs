@@ -1,10 +1,9 @@
-//! Where the faults play: a cluster, the proxy in front of it, tags whose slots the test knows, seeds, and how often
-//! each fault is repeated.
+//! Where the faults play: a cluster, the proxy in front of it, and tags whose slots the test knows.
 
 use super::findings::Findings;
 use super::load::PATIENCE;
 use super::pulse::Pauses;
-use crate::support::{Metrics, Proxy, Scenario, ServerKind, cluster_options};
+use crate::support::{Metrics, Proxy, Scenario, ServerKind, cluster_options, seed};
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, ClusterOptions, Stop, wait_until};
 use std::collections::HashSet;
@@ -15,9 +14,6 @@ pub const CLUSTER_MAX: Duration = Duration::from_secs(90);
 
 /// How long one attempt of a handover may take.
 const HANDOVER_MAX: Duration = Duration::from_secs(8);
-
-/// Repetitions of each fault in the long form.
-const LONG_ROUNDS: usize = 20;
 
 /// See the module.
 pub struct Stage {
@@ -53,11 +49,7 @@ impl Stage {
     /// The same with a cluster that is there.
     pub fn of(kind: &ServerKind, cluster: Cluster, args: &[&str]) -> Self {
         let proxy = Proxy::start(&cluster, &[&["--workers", "2"], args].concat());
-        let seed = match std::env::var("SLOTWAY_SEED") {
-            Ok(seed) => seed.parse().expect("SLOTWAY_SEED is a number"),
-            Err(_) => rand::random_range(0..1_000_000_000),
-        };
-        eprintln!("{}: seed {seed}", kind.name);
+        let seed = seed(kind.name);
         Self {
             kind: kind.clone(),
             cluster,
@@ -163,16 +155,6 @@ pub struct Handover {
 /// As a figure of the table.
 pub fn ms(time: Duration) -> String {
     format!("{} ms", time.as_millis())
-}
-
-/// Whether this is the long form (`SLOTWAY_LONG=1`).
-pub fn is_long() -> bool {
-    std::env::var_os("SLOTWAY_LONG").is_some_and(|v| v == "1")
-}
-
-/// How often a fault is repeated.
-pub fn rounds(short: usize) -> usize {
-    if is_long() { LONG_ROUNDS } else { short }
 }
 
 /// So many tags like `{12}` with different slots, all of which are among these.

@@ -4,7 +4,7 @@ use super::life::live;
 use super::plain::SCRIPT;
 use super::queues::Queues;
 use super::visitor::Town;
-use crate::support::{Kept, Proxy, ServerKind, StopOnDrop, boot_cluster, wait_empty};
+use crate::support::{Kept, Proxy, ServerKind, StopOnDrop, boot_cluster, seed, wait_empty};
 use slotway::demo::Cluster;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,11 +39,7 @@ impl Stage {
     pub fn set(kind: &ServerKind) -> Self {
         let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &["--workers", "2"]);
-        let seed = match std::env::var("SLOTWAY_SEED") {
-            Ok(seed) => seed.parse().expect("SLOTWAY_SEED is a number"),
-            Err(_) => rand::random_range(0..1_000_000_000),
-        };
-        eprintln!("{}: seed {seed}", kind.name);
+        let seed = seed(kind.name);
         let sha = proxy.client().command(&["SCRIPT", "LOAD", SCRIPT]);
         let town = Town {
             addr: proxy.addr(),

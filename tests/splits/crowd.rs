@@ -4,8 +4,8 @@ use super::life::{Life, Lived};
 use crate::rig::counter::Ledger;
 use crate::rig::findings::{Findings, Wrong};
 use crate::rig::load::Durability;
-use crate::rig::stage::{Stage, rounds, tags_in};
-use crate::support::{Proxy, StopOnDrop, redis, valkey};
+use crate::rig::stage::{Stage, tags_in};
+use crate::support::{Proxy, StopOnDrop, redis, rounds, valkey};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -65,7 +65,7 @@ pub struct Town {
 }
 
 fn split_and_go(stage: &Stage, what: &str) {
-    for round in 0..rounds(1) {
+    for round in 0..rounds() {
         let seed = stage.seed + 1000 * round as u64;
         let mut row = stage.begin(1, what, seed);
         let lost_before = lost(&stage.proxy);

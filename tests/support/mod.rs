@@ -14,6 +14,7 @@
     reason = "in the harness, too, to fail is to panic"
 )]
 
+mod form;
 mod left;
 mod metrics;
 pub mod netns;
@@ -23,12 +24,13 @@ mod raw;
 mod scenario;
 mod servers;
 
+pub use form::{is_long, rounds, seed};
 pub use left::{Kept, wait_empty};
 pub use metrics::{Metrics, Sample};
 pub use proxy::Proxy;
 pub use raw::{RawClient, encode, reply_end, show};
 pub use scenario::Scenario;
-pub use servers::{ServerKind, redis, servers, valkey};
+pub use servers::{ServerKind, on_each, one_or_all, redis, servers, valkey};
 
 use slotway::demo::{Cluster, ClusterOptions};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,6 +5,7 @@
 //! Servers connect from 127.0.0.2, everybody else from 127.0.0.1: rules can tell the cluster's own traffic from that of
 //! its clients. A packet is dropped where it arrives, so that its sender notices nothing.
 
+use super::form::is_long;
 use slotway::demo::{ClusterOptions, Process, mortal};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -13,6 +14,9 @@ use std::process::{Command, Stdio};
 
 /// Names a file that the test says in that it ran; set for the test within the namespace.
 const WITHIN: &str = "SLOTWAY_TEST_NETNS";
+
+/// Which of its scenes runs there.
+const SCENE: &str = "SLOTWAY_TEST_SCENE";
 
 /// Where clients of the nodes connect from, the proxy among them.
 const CLIENTS: &str = "127.0.0.1";
@@ -38,14 +42,35 @@ pub struct Net {
     _private: (),
 }
 
-/// Runs `body` in a network of its own. `test` is the name of the calling test, as `--exact` takes it.
-#[track_caller]
-pub fn within(test: &str, body: impl FnOnce(&Net)) {
+/// What is done in a network, and its name.
+pub type Scene<'a> = (&'a str, &'a (dyn Fn(&Net) + Sync));
+
+/// Runs scenes, each of them in a network of its own: one after the other in the long form, which measures times, and
+/// all at the same time in the short one. `test` is the name of the calling test, as `--exact` takes it.
+pub fn within(test: &str, scenes: &[Scene<'_>]) {
     if let Some(said) = std::env::var_os(WITHIN) {
-        std::fs::write(said, test).unwrap();
+        let name = std::env::var(SCENE).unwrap();
+        let (_, body) = scenes.iter().find(|(one, _)| *one == name).unwrap();
+        std::fs::write(said, ran(test, &name)).unwrap();
         return body(&Net::set_up());
     }
-    let said = Said::new(test);
+    if is_long() {
+        return scenes.iter().for_each(|(name, _)| run(test, name));
+    }
+    std::thread::scope(|scope| {
+        for (name, _) in scenes {
+            scope.spawn(|| run(test, name));
+        }
+    });
+}
+
+fn ran(test: &str, scene: &str) -> String {
+    format!("{test}: {scene}")
+}
+
+/// Runs the test again, in a namespace, for one of its scenes.
+fn run(test: &str, scene: &str) {
+    let said = Said::new(&ran(test, scene));
     let way = WAYS.iter().find(|way| allows(way));
     let way = way.expect("no way into a network namespace (unshare, ip and nft are needed)");
     let exe = std::env::current_exe().unwrap();
@@ -56,12 +81,14 @@ pub fn within(test: &str, body: impl FnOnce(&Net)) {
         .args(["setpriv", "--pdeathsig", "KILL", "--"])
         .arg(exe)
         .args([test, "--exact", "--nocapture", "--test-threads", "1"])
-        .env(WITHIN, &said.0);
+        .env(WITHIN, &said.0)
+        .env(SCENE, scene);
     let mut process = Process::start(command).unwrap();
     let status = process.child().wait().unwrap();
-    assert!(status.success(), "{test} failed in its network namespace");
-    let ran = std::fs::read_to_string(&said.0).unwrap_or_default();
-    assert_eq!(ran, test, "there is no test of this name");
+    let what = ran(test, scene);
+    assert!(status.success(), "{what} failed in its network namespace");
+    let said = std::fs::read_to_string(&said.0).unwrap_or_default();
+    assert_eq!(said, what, "there is no test of this name");
 }
 
 /// A program for administrators, on the PATH of users or not.
@@ -83,7 +110,8 @@ struct Said(PathBuf);
 
 impl Said {
     fn new(test: &str) -> Self {
-        let name = format!("slotway-{}-{}", std::process::id(), test.replace(':', "-"));
+        let test = test.replace([':', ' '], "-");
+        let name = format!("slotway-{}-{test}", std::process::id());
         Self(std::env::temp_dir().join(name))
     }
 }

@@ -1,5 +1,6 @@
 //! Which server programs the tests run against: Redis 7.0 and Valkey 9.1, both, always.
 
+use super::form::is_long;
 use std::path::PathBuf;
 
 use slotway::demo::find_on_path;
@@ -16,6 +17,21 @@ pub struct ServerKind {
 /// Every kind of server the tests run against. A missing one fails the test: skipping it would look green.
 pub fn servers() -> Vec<ServerKind> {
     vec![redis(), valkey()]
+}
+
+/// Runs a test on every kind at the same time: most of it is waiting.
+pub fn on_each(test: impl Fn(&ServerKind) + Sync) {
+    let test = &test;
+    std::thread::scope(|scope| {
+        for kind in servers() {
+            scope.spawn(move || test(&kind));
+        }
+    });
+}
+
+/// The kinds of one scenario: all of them in the long form, this one in the short.
+pub fn one_or_all(one: ServerKind) -> Vec<ServerKind> {
+    if is_long() { servers() } else { vec![one] }
 }
 
 /// Redis 7.0: `SLOTWAY_TEST_REDIS`, else `redis-server` on PATH.
