@@ -1,9 +1,9 @@
 //! Answers that are none, MOVED that leads nowhere, and how often the nodes are asked because of it.
 
-use super::cast::{Cast, Manner, ask, expect_served, key_in, topology, wait_refreshes};
+use super::cast::{Cast, Manner, PATIENCE, ask, expect_served, key_in, topology, wait_refreshes};
 use super::tale::Tale;
 use crate::support::node::Gate;
-use crate::support::{Scenario, StopOnDrop};
+use crate::support::{Scenario, StopOnDrop, rounds};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -29,18 +29,27 @@ fn a_node_that_answers_nothing_of_use_holds_up_nobody() {
     let gate = Gate::default();
     let mut endless = b"*2000000000\r\n".to_vec();
     endless.extend(b":1\r\n".repeat(ENDLESS_BYTES / 4));
+    let says = |bytes: &[u8]| Manner::Says(bytes.to_vec());
+    // And what the proxy makes of it.
     let manners = [
-        Manner::Says(b"\xff\xfe\x00".to_vec()),
-        Manner::Says(b"$-1\r\n".to_vec()),
-        Manner::Says(b"*1\r\n*1\r\n*0\r\n".to_vec()),
-        Manner::Says(b"$9\r\nnonsense\n\r\n".to_vec()),
-        Manner::Says(b"-LOADING the dataset\r\n".to_vec()),
-        Manner::Says(endless),
-        Manner::Hangs(gate.clone()),
+        (says(b"\xff\xfe\x00"), "it sent something that is no reply"),
+        (says(b"$-1\r\n"), "CLUSTER NODES has no valid text"),
+        (
+            says(b"*1\r\n*1\r\n*0\r\n"),
+            "CLUSTER NODES has no valid text",
+        ),
+        (
+            says(b"$9\r\nnonsense\n\r\n"),
+            "CLUSTER NODES has no valid line",
+        ),
+        (says(b"-LOADING the dataset\r\n"), "refused: LOADING"),
+        (Manner::Says(endless), "longer than 16777216 bytes"),
+        (Manner::Hangs(gate.clone()), "did not answer within"),
     ];
     // The others tell that slot 100 has moved from node 0 to node 1, and back: that is followed.
     let (mut here, mut epoch) = (0, 10);
-    for manner in manners {
+    for (manner, error) in manners {
+        let before = cast.cluster.count(2, "CLUSTER");
         cast.set(2, manner);
         here = 1 - here;
         epoch += 1;
@@ -52,6 +61,12 @@ fn a_node_that_answers_nothing_of_use_holds_up_nobody() {
         tale.nodes[here].epoch = epoch;
         cast.set(0, Manner::Tells(tale.clone()));
         cast.set(1, Manner::Tells(tale));
+        proxy.wait_for("it was heard", PATIENCE, || {
+            let nodes = &topology(&proxy)["nodes"];
+            let asked = cast.cluster.count(2, "CLUSTER") > before;
+            let heard = asked && nodes.to_string().contains(error);
+            heard.then_some(()).ok_or(format!("not {error:?}: {nodes}"))
+        });
         wait_refreshes(&proxy, 2.0);
         expect_served(&proxy, &[(99, 0), (100, here), (6_000, 1), (12_000, 2)]);
     }
@@ -148,6 +163,10 @@ fn moved_to_itself_has_the_proxy_connect_anew() {
 
 #[test]
 fn a_storm_of_moved_makes_no_more_questions_than_promised() {
+    (0..rounds()).for_each(|_| storm());
+}
+
+fn storm() {
     let mut scenario = Scenario::begin(
         0,
         "a storm of MOVED to unknown addresses: questions to each node",
