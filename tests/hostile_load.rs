@@ -131,9 +131,20 @@ impl Stage {
         let keys = [self.key(BUSY, "none"), self.key(FREE, "none")];
         let requests = load.requests(scale, &large);
 
-        let alone = others(proxy.addr(), &keys, &|served| served < ALONE);
-        let (survivors, during) = while_served(proxy.addr(), &keys, || {
-            let clients = send_all(proxy.addr(), &requests);
+        let addrs = [proxy.addr(); 2];
+        let alone = others(addrs, &keys, &|served| served < ALONE);
+        let clients = connect_all(proxy.addr(), requests.len());
+        if load == Load::SlowReaders {
+            let whole = clients
+                .iter()
+                .map(|client| has_read(client, &large, &value));
+            assert!(
+                whole.into_iter().all(|whole| whole),
+                "their first large value"
+            );
+        }
+        let (survivors, during) = while_served(addrs, &keys, || {
+            send_all(&clients, &requests);
             wait_settled(&proxy, load, scale);
             clients
         });
@@ -175,12 +186,12 @@ impl Stage {
         scenario.passed();
     }
 
-    /// A key of a shard.
+    /// A key of a shard; those with different names are in different slots.
     fn key(&self, node: usize, name: &str) -> String {
         let (first, last) = self.cluster.booted_slots(node);
-        let mut tags = (0..).map(|n| format!("{{{n}}}"));
-        let tag = tags.find(|tag| (first..=last).contains(&Slot::of(tag.as_bytes()).number()));
-        format!("{}{name}", tag.expect("every shard has some"))
+        let mut keys = (0..).map(|n| format!("{name}{n}"));
+        let key = keys.find(|key| (first..=last).contains(&Slot::of(key.as_bytes()).number()));
+        key.expect("every shard has some")
     }
 }
 
@@ -235,8 +246,7 @@ impl Load {
     fn judge(self, scale: &Scale, clients: Vec<TcpStream>, value: &[u8], closed: usize) -> usize {
         match self {
             Self::SlowReaders => {
-                let reply = [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat();
-                let all = reply.repeat(scale.reads);
+                let all = bulk(value).repeat(scale.reads);
                 let whole = clients
                     .into_iter()
                     .filter(|client| is_answered(client, &all));
@@ -270,8 +280,7 @@ impl Load {
     }
 }
 
-/// Connects as many clients, then sends each its bytes, as far as the proxy takes them.
-fn send_all(addr: SocketAddr, requests: &[Vec<u8>]) -> Vec<TcpStream> {
+fn connect_all(addr: SocketAddr, clients: usize) -> Vec<TcpStream> {
     let connect = |_| {
         let stream = TcpStream::connect(addr).expect("it accepts");
         let set = stream.set_write_timeout(Some(LOADED_WITHIN));
@@ -279,7 +288,20 @@ fn send_all(addr: SocketAddr, requests: &[Vec<u8>]) -> Vec<TcpStream> {
             .expect("a socket");
         stream
     };
-    let clients: Vec<TcpStream> = requests.iter().map(connect).collect();
+    (0..clients).map(connect).collect()
+}
+
+/// Whether a client asks for a value and reads it.
+fn has_read(mut client: &TcpStream, key: &str, value: &[u8]) -> bool {
+    client.write_all(&encode(&["GET", key])).is_ok() && is_answered(client, &bulk(value))
+}
+
+fn bulk(value: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
+}
+
+/// Sends each client its bytes, as far as they are taken.
+fn send_all(clients: &[TcpStream], requests: &[Vec<u8>]) {
     let share = clients.len().div_ceil(SENDERS);
     std::thread::scope(|scope| {
         for (clients, requests) in clients.chunks(share).zip(requests.chunks(share)) {
@@ -291,7 +313,6 @@ fn send_all(addr: SocketAddr, requests: &[Vec<u8>]) -> Vec<TcpStream> {
             });
         }
     });
-    clients
 }
 
 /// Whether a client reads exactly this.
@@ -352,7 +373,11 @@ impl Scale {
 
     fn bytes(&self, load: Load) -> usize {
         let requests = load.requests(self, "");
-        requests.iter().map(Vec::len).sum()
+        let before = match load {
+            Load::SlowReaders => self.readers * encode(&["GET", ""]).len(),
+            _ => 0,
+        };
+        before + requests.iter().map(Vec::len).sum::<usize>()
     }
 }
 
@@ -370,14 +395,14 @@ fn peak(proxy: &Proxy) -> usize {
 
 /// How long others wait for the keys of each node, while this happens.
 fn while_served<T>(
-    addr: SocketAddr,
+    addrs: [SocketAddr; 2],
     keys: &[String; 2],
     happens: impl FnOnce() -> T,
 ) -> (T, [Vec<Duration>; 2]) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let over = StopOnDrop(&stop);
-        let others = scope.spawn(|| others(addr, keys, &|_| !stop.load(Ordering::Relaxed)));
+        let others = scope.spawn(|| others(addrs, keys, &|_| !stop.load(Ordering::Relaxed)));
         let result = happens();
         drop(over);
         (result, others.join().expect("somebody else was disturbed"))
@@ -386,11 +411,11 @@ fn while_served<T>(
 
 /// Two clients, one for each key, that go on until told.
 fn others(
-    addr: SocketAddr,
+    addrs: [SocketAddr; 2],
     keys: &[String; 2],
     go_on: &(impl Fn(usize) -> bool + Sync),
 ) -> [Vec<Duration>; 2] {
-    let served = |key: &str| {
+    let served = |addr, key: &str| {
         let mut client = RawClient::connect(addr);
         let mut waits = Vec::new();
         while go_on(waits.len()) {
@@ -404,7 +429,9 @@ fn others(
         waits
     };
     std::thread::scope(|scope| {
-        let [one, other] = keys.each_ref().map(|key| scope.spawn(move || served(key)));
+        let [one, other] = keys;
+        let one = scope.spawn(|| served(addrs[0], one));
+        let other = scope.spawn(|| served(addrs[1], other));
         [one, other].map(|thread| thread.join().expect("it is served"))
     })
 }

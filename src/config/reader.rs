@@ -43,6 +43,7 @@ impl Config {
             },
             upstream: Upstream {
                 connections: of.integer("upstream.connections"),
+                bulk_from: of.size("upstream.bulk_from"),
                 leases: of.integer("upstream.leases"),
                 username: of.text("upstream.username"),
                 password: of.secret("upstream.password_file", problems),

@@ -52,6 +52,7 @@ pub struct Cluster {
 #[expect(missing_docs, reason = "documented in the table of options")]
 pub struct Upstream {
     pub connections: usize,
+    pub bulk_from: usize,
     pub leases: usize,
     pub username: Option<String>,
     pub password: Option<Secret>,

@@ -102,6 +102,8 @@ metrics! {
         "Clients that wait in a blocking command.";
     BlockedPushedBack Counter "slotway_blocked_pushed_back_total" []
         "Elements that were popped for a blocked client that was gone by then, and pushed back to the same end.";
+    BulkClients Gauge "slotway_bulk_clients" []
+        "Clients that take the lanes of large values (upstream.bulk_from).";
     Watchers Gauge "slotway_watchers" []
         "Clients that watch keys (WATCH).";
     WatchesLost Counter "slotway_watches_lost_total" []

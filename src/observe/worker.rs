@@ -40,6 +40,7 @@ pub struct WorkerMetrics {
     pub(super) blocked_clients: Cell64,
     pub(super) pushed_back: Cell64,
     /// Watching keys now.
+    pub(super) bulk_clients: Cell64,
     pub(super) watchers: Cell64,
     pub(super) watches_lost: Cell64,
     pub(super) rejected: [Cell64; Rejected::COUNT],
@@ -85,6 +86,7 @@ impl WorkerMetrics {
             memory: Cell64::default(),
             blocked_clients: Cell64::default(),
             pushed_back: Cell64::default(),
+            bulk_clients: Cell64::default(),
             watchers: Cell64::default(),
             watches_lost: Cell64::default(),
             rejected: Default::default(),
@@ -194,6 +196,11 @@ impl WorkerMetrics {
     /// An element was pushed back, because the client it was popped for is gone.
     pub fn pushed_back(&self) {
         self.pushed_back.add(1);
+    }
+
+    /// How many clients take the lanes of large values now.
+    pub fn set_bulk_clients(&self, n: usize) {
+        self.bulk_clients.set(n as u64);
     }
 
     /// How many clients watch keys now.

@@ -113,6 +113,8 @@ impl Workers {
         families.add(Metric::BlockedClients, &[], blocked as f64);
         let pushed_back = total(writers, |w| w.pushed_back.value());
         families.add(Metric::BlockedPushedBack, &[], pushed_back as f64);
+        let bulk = total(writers, |w| w.bulk_clients.value());
+        families.add(Metric::BulkClients, &[], bulk as f64);
         let watchers = total(writers, |w| w.watchers.value());
         families.add(Metric::Watchers, &[], watchers as f64);
         let lost = total(writers, |w| w.watches_lost.value());

@@ -59,6 +59,9 @@ impl Session {
     /// The reply of one request (or of one part of a command) is final.
     #[inline]
     pub(super) fn deliver(&self, state: &mut State, ticket: Ticket, reply: &[u8]) {
+        if reply.len() >= self.context.bulk_from {
+            self.got_large(state, ticket);
+        }
         let metrics = &self.context.metrics;
         let Some(pending) = state.replies.get_mut(ticket.seq) else {
             return;

@@ -1,5 +1,6 @@
 //! What the sessions of a worker share.
 
+use super::bulk::Bulky;
 use super::recent::Recent;
 use super::scripts::{Scripts, sha_from};
 use super::worker_scripts::WorkerScripts;
@@ -67,6 +68,12 @@ pub struct SessionContext {
     table: RefCell<Arc<CommandTable>>,
     scan_order: RefCell<Option<ScanOrder>>,
     pub(super) recent: RefCell<Recent>,
+    /// `upstream.bulk_from`: from so many bytes on a request or a reply is large.
+    pub(super) bulk_from: usize,
+    /// Slots with large values.
+    pub(super) bulky: Bulky,
+    /// Clients on the bulk lanes.
+    bulk_clients: Cell<usize>,
     pub(super) scripts: Rc<WorkerScripts>,
     sessions: RefCell<FxHashMap<u64, Weak<Session>>>,
     /// Sessions with subscriptions: they follow the map.
@@ -113,6 +120,9 @@ impl SessionContext {
             ..request_limits
         };
         Rc::new(Self {
+            bulk_from: shared.config.upstream.bulk_from,
+            bulky: Bulky::default(),
+            bulk_clients: Cell::new(0),
             config: shared.config.clone(),
             clients: shared.clients.clone(),
             map: RefCell::new(shared.map.load_full()),
@@ -245,6 +255,13 @@ impl SessionContext {
     pub(super) fn set_blocked(&self, clients: usize) {
         self.blocked.set(clients);
         self.metrics.set_blocked_clients(clients);
+    }
+
+    /// So many clients more, or fewer, take the bulk lanes.
+    pub(super) fn count_bulk_clients(&self, more: isize) {
+        let clients = self.bulk_clients.get().saturating_add_signed(more);
+        self.bulk_clients.set(clients);
+        self.metrics.set_bulk_clients(clients);
     }
 
     pub(super) fn set_watching(&self, clients: usize) {

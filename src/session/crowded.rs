@@ -129,6 +129,10 @@ impl Session {
             Some(pending) => clock.instant(pending.about.started),
             None => clock.now(),
         };
+        if state.way.is_bulk() {
+            // It waits in front of the lane for what it would else wait for in it.
+            return started + self.context.config.timeouts.command;
+        }
         self.room_until(started, full_since)
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Batch<'a> {
     pub(super) table: Ref<'a, Arc<CommandTable>>,
     /// Somebody has said MONITOR.
     pub(super) monitored: bool,
+    /// More is looked at than usual: somebody has said MONITOR, or whether its values are large is guessed.
+    curious: bool,
 }
 
 /// Whether a command was taken.
@@ -39,12 +41,17 @@ impl Session {
     /// Looks at the map once for the commands to come. If it has changed since the last batch, what is in flight
     /// may be on lanes that it no longer points to: the session is redirecting until that is answered.
     pub(super) fn begin_batch(&self) -> Batch<'_> {
+        let state = &mut *self.state.borrow_mut();
+        if state.way.is_unsettled() {
+            self.settle(state);
+        }
+        let monitored = self.context.shared.monitors.watched();
         let batch = Batch {
             map: self.context.map(),
             table: self.context.table(),
-            monitored: self.context.shared.monitors.watched(),
+            monitored,
+            curious: monitored || self.is_guessed_at(state),
         };
-        let state = &mut *self.state.borrow_mut();
         if state.map_version != batch.map.version() {
             state.map_version = batch.map.version();
             if !state.replies.is_empty() {
@@ -97,10 +104,13 @@ impl Session {
         if self.context.is_too_large_now(request.bytes().len()) {
             return self.refuse(state, about, SCARCE);
         }
-        if batch.monitored
-            && let Some(text) = self.monitored(state, command, &plan, &request)
-        {
-            return self.refuse(state, about, text);
+        if batch.curious {
+            if batch.monitored
+                && let Some(text) = self.monitored(state, command, &plan, &request)
+            {
+                return self.refuse(state, about, text);
+            }
+            self.guess(state, &plan);
         }
         match plan {
             Plan::Slot(slot) => {
@@ -198,13 +208,14 @@ impl Session {
         }
     }
 
-    /// The lane that leads this session to a node of `map`: always the same, so that its order holds.
+    /// The lane that leads this session to a node of `map`: always the same while anything is in flight, so that its order
+    /// holds.
     #[inline]
     pub(super) fn lane_to(&self, state: &State, map: &SlotMap, node: NodeIndex) -> Rc<Lane> {
         let client = &state.client;
         self.context
             .lanes
-            .to_node(map, node, client.proto(), client.id() as usize)
+            .to_node(map, node, client.proto(), state.way.stripe())
     }
 
     /// Whether a command for any or all nodes has to wait because no node has answered yet: at most

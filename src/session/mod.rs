@@ -9,6 +9,7 @@ mod adrift;
 mod answer;
 mod backpressure;
 mod blocking;
+mod bulk;
 mod confirm;
 mod context;
 mod crowded;
@@ -103,6 +104,8 @@ struct State {
     blocked: bool,
     /// Version of the map the requests in flight were routed by.
     map_version: u64,
+    /// Which lanes they are on.
+    way: bulk::Way,
     fences: Option<Box<Fences>>,
     /// Slots whose next request waits for room in a full lane.
     crowds: Vec<crowded::Crowd>,
@@ -158,6 +161,7 @@ enum Life {
 impl Session {
     fn new(context: Rc<SessionContext>, write: WriteHalf, client: Client) -> Rc<Self> {
         let map_version = context.map().version();
+        let way = bulk::Way::new(context.lanes.stripe(client.id()));
         let now = context.clock.now();
         Rc::new_cyclic(|myself| Self {
             context,
@@ -170,6 +174,7 @@ impl Session {
                 output: Output::default(),
                 blocked: false,
                 map_version,
+                way,
                 fences: None,
                 crowds: Vec::new(),
                 adrift: Vec::new(),

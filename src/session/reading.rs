@@ -130,6 +130,9 @@ impl Session {
     ) -> Poll<std::io::Result<usize>> {
         let decoder = &mut reader.decoder;
         let wanted = decoder.wanted();
+        if wanted > 0 {
+            self.sends(wanted + reader.input.unconsumed());
+        }
         let scratch = &self.context.scratch;
         let read = reader
             .input
@@ -300,6 +303,7 @@ impl Session {
         state.driven = None;
         state.fences = None;
         state.crowds = Vec::new();
+        self.leave_bulk(&mut state);
         state.adrift = Vec::new();
         state.monitor = None;
         state.lost_adrift = Vec::new();

@@ -10,7 +10,7 @@ use super::in_flight::{ASKING, InFlight, Own};
 use super::lanes::UpstreamContext;
 use super::outbox::Outbox;
 use super::prove::Withheld;
-use super::room::Room;
+use super::room::{Load, Room};
 use super::upkeep::{Probe, Standing};
 use super::{Answer, Class, Fault, FaultKind, NotTaken, Requester, Ticket};
 use crate::cluster::NodeAddr;
@@ -100,11 +100,12 @@ impl Lane {
         id: LaneId,
         node: NodeAddr,
         proto: Proto,
+        load: Load,
         context: Rc<UpstreamContext>,
     ) -> Rc<Self> {
         let metrics = context.metrics.node(&node);
         let now = context.clock.micros();
-        let room = Room::new(&context.settings, now);
+        let room = Room::new(&context.settings, load, now);
         let gate = context.gates.of(&node);
         Rc::new(Self {
             id,

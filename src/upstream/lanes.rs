@@ -1,5 +1,6 @@
 //! The lanes of a worker: which there are, which one leads to a node of the current map, and their upkeep.
 
+use super::room::Load;
 use super::{Credentials, Fault, FaultKind, Gates, Lane, LaneId};
 use crate::cluster::{NodeAddr, NodeIndex, SlotMap};
 use crate::config::Config;
@@ -31,8 +32,8 @@ const BUSY_UNACKED: Duration = Duration::from_millis(20_000);
 
 /// The settings of all lanes of a worker. Bounds count per lane.
 pub struct LaneSettings {
-    /// Lanes per node and RESP version.
-    pub connections: usize,
+    /// Lanes per node and RESP version, without the bulk lane.
+    pub(super) connections: usize,
     /// Leases of a worker in use at the same time.
     pub(super) leases: usize,
     pub(super) in_flight_max: usize,
@@ -153,10 +154,16 @@ impl UpstreamContext {
     }
 }
 
+/// Which of the lanes to a node, of one RESP version, a session takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Stripe(pub(super) u16);
+
 /// See the module. One per worker.
 pub struct Lanes {
     context: Rc<UpstreamContext>,
-    by_node: RefCell<FxHashMap<(NodeAddr, Proto, usize), Rc<Lane>>>,
+    by_node: RefCell<FxHashMap<(NodeAddr, Proto, Stripe), Rc<Lane>>>,
+    /// How many stripes there are: those of `upstream.connections`, and the bulk lane.
+    stripes: usize,
     /// Lanes by node index, version and stripe, for the map with that version.
     current: RefCell<(u64, Vec<Option<Rc<Lane>>>)>,
     next_id: std::cell::Cell<u32>,
@@ -166,6 +173,7 @@ impl Lanes {
     /// No lane yet: they open on first use.
     pub fn new(context: Rc<UpstreamContext>) -> Self {
         Self {
+            stripes: context.settings.connections + 1,
             context,
             by_node: RefCell::default(),
             current: RefCell::default(),
@@ -173,20 +181,30 @@ impl Lanes {
         }
     }
 
-    /// The lane to a node of `map` for a session, which always gets the same one (`stripe`: any number that is
-    /// the session's own).
+    /// The stripe of a session with that number.
+    pub fn stripe(&self, number: u64) -> Stripe {
+        Stripe((number % self.context.settings.connections as u64) as u16)
+    }
+
+    /// That of large values, which hold up nobody else's on it.
     #[inline]
-    pub fn to_node(&self, map: &SlotMap, node: NodeIndex, proto: Proto, stripe: usize) -> Rc<Lane> {
-        let connections = self.context.settings.connections;
-        let stripe = if connections == 1 {
-            0
-        } else {
-            stripe % connections
-        };
-        let at = (node.get() * 2 + proto as usize) * connections + stripe;
+    pub fn bulk(&self) -> Stripe {
+        Stripe(self.context.settings.connections as u16)
+    }
+
+    /// The lane to a node of `map` for a session with that stripe: always the same one.
+    #[inline]
+    pub fn to_node(
+        &self,
+        map: &SlotMap,
+        node: NodeIndex,
+        proto: Proto,
+        stripe: Stripe,
+    ) -> Rc<Lane> {
+        let at = (node.get() * 2 + proto as usize) * self.stripes + usize::from(stripe.0);
         let mut current = self.current.borrow_mut();
         if current.0 != map.version() {
-            let size = map.nodes().len() * 2 * connections;
+            let size = map.nodes().len() * 2 * self.stripes;
             *current = (map.version(), vec![None; size]);
         }
         match &current.1[at] {
@@ -199,14 +217,18 @@ impl Lanes {
         }
     }
 
-    pub(super) fn to_addr(&self, node: &NodeAddr, proto: Proto, stripe: usize) -> Rc<Lane> {
+    pub(super) fn to_addr(&self, node: &NodeAddr, proto: Proto, stripe: Stripe) -> Rc<Lane> {
         let mut lanes = self.by_node.borrow_mut();
         let lane = lanes
             .entry((node.clone(), proto, stripe))
             .or_insert_with(|| {
                 let id = self.next_id.get();
                 self.next_id.set(id.wrapping_add(1));
-                Lane::new(LaneId(id), node.clone(), proto, self.context.clone())
+                let load = match stripe == self.bulk() {
+                    true => Load::Bulk,
+                    false => Load::Any,
+                };
+                Lane::new(LaneId(id), node.clone(), proto, load, self.context.clone())
             });
         lane.clone()
     }

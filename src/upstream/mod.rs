@@ -26,7 +26,7 @@ pub use fate::{Fate, HandedOver};
 pub use gate::Gates;
 pub use in_flight::{ASKING, Answer, Class, Fault, FaultKind, Requester, Ticket};
 pub use lane::{Lane, LaneId};
-pub use lanes::{LaneSettings, Lanes, NodeEvent, UpstreamContext};
+pub use lanes::{LaneSettings, Lanes, NodeEvent, Stripe, UpstreamContext};
 pub use lease::{Lease, Lost};
 pub use leases::{Leases, NoLease};
 pub use refusal::{Refusal, Target, classify};

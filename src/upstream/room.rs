@@ -17,6 +17,16 @@ use std::rc::{Rc, Weak};
 /// slow commands are no sign of overload.
 const IN_FLIGHT_MIN: usize = 64;
 
+/// So many bytes of replies a bulk lane asks for at a time: a node executes all that has come before it looks at what others
+/// have sent, and takes a good part of a millisecond for one of a megabyte.
+const BULK_BYTES: usize = 4 * 1024 * 1024;
+
+/// How large the replies of a bulk lane are taken to be before there are any, in bytes.
+const BULK_REPLY: usize = 256 * 1024;
+
+/// So many requests it takes however large their replies are, in requests: the node need not wait for the next one.
+const BULK_IN_FLIGHT_MIN: usize = 2;
+
 /// The fastest of so many measurements counts: one in which a script held up the others says little.
 const SAMPLES: usize = 5;
 
@@ -46,6 +56,14 @@ enum Door {
     Shut,
 }
 
+/// What a lane is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Load {
+    Any,
+    /// Clients with large values.
+    Bulk,
+}
+
 /// Whose turn it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Turn {
@@ -61,23 +79,36 @@ pub(super) struct Room {
     turn: Turn,
     door: Door,
     pace: Pace,
+    /// How large its replies are, in bytes, if it is a bulk lane.
+    reply: Option<usize>,
     waiting: VecDeque<Weak<dyn Requester>>,
 }
 
 impl Room {
-    pub(super) fn new(settings: &LaneSettings, now: Micros) -> Self {
-        Self {
-            admits: settings.in_flight_max,
+    pub(super) fn new(settings: &LaneSettings, load: Load, now: Micros) -> Self {
+        let mut room = Self {
+            admits: 0,
             turn: Turn::Nobody,
             door: Door::Open,
             pace: Pace::new(settings, now),
+            reply: (load == Load::Bulk).then_some(BULK_REPLY),
             waiting: VecDeque::new(),
-        }
+        };
+        room.close();
+        room
+    }
+
+    /// So many may be in flight.
+    fn limit(&self) -> usize {
+        let by_bytes = |reply: usize| (BULK_BYTES / reply).max(BULK_IN_FLIGHT_MIN);
+        self.reply.map_or(self.pace.limit, |reply| {
+            self.pace.limit.min(by_bytes(reply))
+        })
     }
 
     /// Whether one more is let in whose turn it is, or who waits for no turn.
     pub(super) fn is_left(&self, in_flight: usize) -> bool {
-        in_flight < self.pace.limit && self.door == Door::Open
+        in_flight < self.limit() && self.door == Door::Open
     }
 
     /// Whether one more is let in that stands in no line. There are few of them, and whoever waits in turn takes all room
@@ -102,9 +133,16 @@ impl Room {
         self.close();
     }
 
-    /// So many requests were answered.
-    pub(super) fn answered(&mut self, requests: usize) {
+    /// So many requests were answered, with so many bytes.
+    pub(super) fn answered(&mut self, requests: usize, bytes: usize) {
         self.pace.answered += requests;
+        if let Some(reply) = &mut self.reply
+            && requests > 0
+        {
+            // One that is large is a sign of more.
+            *reply = (bytes / requests).max(*reply - *reply / 16).max(1);
+            self.close();
+        }
     }
 
     /// Whether so many in flight are all that the operator allows.
@@ -123,7 +161,7 @@ impl Room {
     fn close(&mut self) {
         self.turn = Turn::Nobody;
         let at_once = self.waiting.is_empty() && self.door == Door::Open;
-        self.admits = if at_once { self.pace.limit } else { 0 };
+        self.admits = if at_once { self.limit() } else { 0 };
     }
 }
 

@@ -189,7 +189,9 @@ fn micros(duration: std::time::Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Credentials, Gates, LaneSettings, Lanes, NodeEvent, UpstreamContext};
+    use super::super::{
+        Credentials, Gates, LaneSettings, Lanes, NodeEvent, Stripe, UpstreamContext,
+    };
     use super::*;
     use crate::cluster::NodeAddr;
     use crate::config::Config;
@@ -227,7 +229,7 @@ mod tests {
         let lanes = lanes();
         tasks
             .run_until(async {
-                let old = lanes.to_addr(&node, Proto::Resp2, 0);
+                let old = lanes.to_addr(&node, Proto::Resp2, Stripe(0));
                 assert!(old.is_reachable(), "nothing is known yet");
                 let fault = super::super::Fault {
                     node: node.clone(),
@@ -235,7 +237,7 @@ mod tests {
                 };
                 let (clock, backoff) = (&lanes.context().clock, &lanes.context().settings.backoff);
                 old.gate.failed(&fault, clock.now(), backoff);
-                let new = lanes.to_addr(&node, Proto::Resp3, 0);
+                let new = lanes.to_addr(&node, Proto::Resp3, Stripe(0));
                 assert!(!new.is_reachable(), "while the pause lasts");
                 assert!(matches!(new.state.borrow().link, Link::Idle));
                 old.gate.open();

@@ -6,6 +6,7 @@ const HELD: &[&str] = &[
     "slotway_leases",
     "slotway_blocked_clients",
     "slotway_watchers",
+    "slotway_bulk_clients",
     "slotway_pubsub_clients",
     "slotway_upstream_in_flight",
 ];

@@ -11,6 +11,7 @@ pub struct Plan {
     pub replicas: usize,
     pub workers: usize,
     pub connections: usize,
+    pub values: Values,
     /// Most packets take up to so long, in milliseconds.
     pub latency: u64,
     /// Percentage of writes that arrive in pieces.
@@ -22,6 +23,14 @@ pub struct Plan {
     pub faults: Vec<Fault>,
     /// When the proxy is told to end (SIGTERM).
     pub drain_at: Option<u64>,
+}
+
+/// Which values the proxy takes for large.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Values {
+    Small,
+    /// Most that are read: their clients change lanes.
+    Large,
 }
 
 pub struct ClientPlan {
@@ -163,6 +172,7 @@ impl Plan {
             replicas: usize::from(rng.percent(80)),
             workers: *rng.pick(&[1, 1, 2]),
             connections: *rng.pick(&[1, 1, 1, 2]),
+            values: *Rng::new(seed, 2).pick(&[Values::Small, Values::Large]),
             latency: *rng.pick(&[0, 1, 3, 10]),
             pieces: *rng.pick(&[0, 20, 60]),
             narrow: *rng.pick(&[0, 0, 30]),

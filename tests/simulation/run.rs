@@ -1,7 +1,7 @@
 //! Runs seeds: one, or many on several threads; makes what goes wrong in a failing one as little as it can be.
 
 use crate::network::Net;
-use crate::plan::{Kind, Plan};
+use crate::plan::{Kind, Plan, Values};
 use crate::trace::Trace;
 use crate::world::World;
 use clap::Parser;
@@ -40,20 +40,24 @@ pub struct Run {
     pub happened: BTreeMap<Kind, usize>,
 }
 
+/// A reply of so many bytes is a large one, where any is: what a GET finds, but no OK and no number of one digit.
+const LARGE_BYTES: usize = 8;
+
 /// What all runs of a thread share.
 pub struct Lab {
     table: CommandTable,
-    /// By workers and connections.
-    configs: BTreeMap<(usize, usize), Arc<Config>>,
+    /// By workers, connections and what is large.
+    configs: BTreeMap<(usize, usize, Values), Arc<Config>>,
 }
 
 impl Lab {
     pub fn new() -> Self {
         let pairs = [1, 2].iter().flat_map(|w| [(*w, 1), (*w, 2)]);
+        let all = pairs.flat_map(|(w, c)| [(w, c, Values::Small), (w, c, Values::Large)]);
         Self {
             table: CommandTable::builtin(),
-            configs: pairs
-                .map(|(w, c)| ((w, c), Arc::new(configure(w, c))))
+            configs: all
+                .map(|(w, c, v)| ((w, c, v), Arc::new(configure(w, c, v))))
                 .collect(),
         }
     }
@@ -70,7 +74,7 @@ impl Lab {
             .start_paused(true)
             .build_local(Default::default())
             .unwrap();
-        let config = self.configs[&(plan.workers, plan.connections)].clone();
+        let config = self.configs[&(plan.workers, plan.connections, plan.values)].clone();
         let run = runtime.block_on(async {
             let proxy = Proxy::start(config, self.table.clone());
             let trace = match kept {
@@ -94,7 +98,7 @@ impl Lab {
     }
 }
 
-fn configure(workers: usize, connections: usize) -> Config {
+fn configure(workers: usize, connections: usize, values: Values) -> Config {
     let workers = workers.to_string();
     let connections = format!("upstream.connections={connections}");
     let nodes = "10.0.0.1:7000,10.0.0.2:7000";
@@ -112,9 +116,13 @@ fn configure(workers: usize, connections: usize) -> Config {
         flags,
         ..Sources::default()
     };
-    config::load(&sources)
+    let mut config = config::load(&sources)
         .unwrap_or_else(|e| panic!("{e}"))
-        .config
+        .config;
+    if values == Values::Large {
+        config.upstream.bulk_from = LARGE_BYTES;
+    }
+    config
 }
 
 /// What became of many.

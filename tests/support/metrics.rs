@@ -18,6 +18,7 @@ const OF_CLIENTS: &[&str] = &[
     "slotway_memory_bytes",
     "slotway_blocked_clients",
     "slotway_watchers",
+    "slotway_bulk_clients",
     "slotway_pubsub_clients",
     "slotway_upstream_in_flight",
 ];
