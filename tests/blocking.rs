@@ -11,6 +11,7 @@ mod support;
     reason = "a test's own modules; to fail is to panic"
 )]
 mod blocking {
+    pub(crate) mod astray;
     pub(crate) mod changes;
     pub(crate) mod drain;
     pub(crate) mod gone;

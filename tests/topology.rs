@@ -4,7 +4,7 @@
 
 mod support;
 
-use slotway::cluster::{NodeAddr, SLOTS, Slot, SlotMap};
+use slotway::cluster::{NodeAddr, SLOTS, Said, Slot, SlotMap};
 use slotway::command::CommandTable;
 use slotway::demo::{Cluster, wait_until};
 use slotway::observe::TopologyMetrics;
@@ -195,6 +195,14 @@ fn it_follows_a_killed_and_a_paused_primary() {
     }
 }
 
+fn just_now() -> Said {
+    let now = Instant::now();
+    Said {
+        after: now,
+        before: now,
+    }
+}
+
 #[test]
 fn a_moved_slot_is_patched_at_once_and_confirmed_later() {
     for kind in servers() {
@@ -210,6 +218,7 @@ fn a_moved_slot_is_patched_at_once_and_confirmed_later() {
             slot: slot(number),
             to: node(&cluster, 1),
             from: node(&cluster, 0),
+            said: just_now(),
         });
         // A round of questions may publish a map in between.
         while control.owner(number) != Some(node(&cluster, 1)) {
@@ -239,6 +248,7 @@ fn a_moved_to_an_unknown_address_changes_nothing_and_is_not_dialled() {
             slot: slot(0),
             to: trap_addr.clone(),
             from,
+            said: just_now(),
         });
     }
     control.topology.report(Report::Suspect {
@@ -269,6 +279,7 @@ fn reports_without_end_make_no_more_questions_than_promised() {
                 slot: slot(number),
                 to: NodeAddr::new("127.0.0.1", 1),
                 from: node(&cluster, 0),
+                said: just_now(),
             });
         }
         match control.topology.rounds().started - before >= enough {

@@ -56,6 +56,8 @@ struct Owner {
     /// A different owner has to come with a higher one.
     epoch: u64,
     told: Told,
+    /// A MOVED that may have been said before is older than this.
+    since: Instant,
 }
 
 #[derive(Clone, Copy)]
@@ -66,6 +68,15 @@ enum Told {
     Moved { at: Instant, by: u16 },
 }
 
+/// When a MOVED was said: nobody knows more exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Its request had been sent by then, or later.
+    pub after: Instant,
+    /// It was heard then.
+    pub before: Instant,
+}
+
 /// What became of a MOVED.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patched {
@@ -73,7 +84,8 @@ pub enum Patched {
     Applied,
     /// The slot has that owner already.
     Known,
-    /// Said by a node that is not believed to own the slot: older than what is believed.
+    /// Said by a node that is not believed to own the slot, or perhaps before it was known to: older than what is
+    /// believed.
     Stale,
     /// It names an address that topology did not name: never dialled because of a MOVED.
     UnknownNode,
@@ -131,8 +143,16 @@ impl Belief {
         }
     }
 
-    /// `from` answered a request for `slot` with `MOVED slot to`.
-    pub fn patch(&mut self, slot: Slot, from: &NodeAddr, to: &NodeAddr, now: Instant) -> Patched {
+    /// `from` answered a request for `slot` with `MOVED slot to`. What it may have said before it got the slot does not
+    /// count: a request that is sent now will tell.
+    pub fn patch(
+        &mut self,
+        slot: Slot,
+        from: &NodeAddr,
+        to: &NodeAddr,
+        said: Said,
+        now: Instant,
+    ) -> Patched {
         let usable = |n: &&KnownNode| n.addr == *to && n.health != Health::Failed;
         let Some(node) = self.known.iter().position(|n| usable(&n)) else {
             return Patched::UnknownNode;
@@ -144,7 +164,7 @@ impl Belief {
             if addr == to {
                 return Patched::Known;
             }
-            if addr != from {
+            if addr != from || said.after < owner.since {
                 return Patched::Stale;
             }
             epoch = epoch.max(owner.epoch);
@@ -156,6 +176,7 @@ impl Belief {
                 at: now,
                 by: before.map_or(NOBODY, |o| o.node),
             },
+            since: said.before,
         });
         Patched::Applied
     }

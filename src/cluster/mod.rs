@@ -9,7 +9,7 @@ mod slot;
 mod slot_map;
 mod view;
 
-pub use believe::{Belief, FORGET_AFTER, KnownNode, Patched, Round};
+pub use believe::{Belief, FORGET_AFTER, KnownNode, Patched, Round, Said};
 pub use parse::{AddressMap, Answers, ParseError, SlotsAnswer, parse_view};
 pub use slot::{SLOTS, Slot};
 pub use slot_map::{Node, NodeAddr, NodeIndex, Shard, SlotMap, SlotMapBuilder};

@@ -246,7 +246,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("limits.subscriptions", count(1, 100_000_000), "100000", "subscriptions", CLIENT,
         "channels and patterns that one client is subscribed to; more get an error"),
     option("limits.redirections", count(1, 100), "5", "hops", REQUEST,
-        "redirections followed for one request; then the client gets the error"),
+        "redirections followed for one request; then the client gets an error"),
     option("limits.blocked_clients", count(1, 10_000_000), "5000", "clients", WORKER,
         "clients blocked at the same time (BLPOP and the like); more get an error. Unless their keys are in several slots, each needs one of upstream.leases"),
     option("limits.watchers", count(1, 10_000_000), "1000", "clients", WORKER,

@@ -111,7 +111,7 @@ impl Session {
             }
             if self.is_out_of_patience(&adrift) {
                 if adrift.why.is_full() {
-                    self.count_crowded_out(state, ticket);
+                    self.count_crowded_out(state, ticket, None);
                 }
                 self.context
                     .metrics

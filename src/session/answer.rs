@@ -33,7 +33,7 @@ impl Requester for Session {
                 reply,
                 request: Some(request),
                 from,
-            } => self.examine(state, ticket, reply, request, from),
+            } => self.examine(state, ticket, reply, &request, from),
             Answer::NotSent { request, fault } => self.not_sent(state, ticket, request, fault),
             Answer::Unknown { request, fault } => self.unknown(state, ticket, request, fault),
         }

@@ -8,9 +8,9 @@ use crate::cluster::{NodeAddr, SlotMap};
 use crate::command::Keys;
 use crate::resp::{Span, encode, parse_request};
 use crate::route::{Held, Why};
-use crate::topology::Report;
 use crate::upstream::{Answer, Class, Refusal, Requester, Ticket, classify};
 use std::rc::{Rc, Weak};
+use std::time::Instant;
 
 impl Session {
     /// Asks `from` about the keys of a script that it refused with ASK. `false`: it cannot be asked.
@@ -29,6 +29,7 @@ impl Session {
         let asker = Rc::new(Confirmation {
             session: self.myself.clone(),
             script: script.ticket,
+            asked: self.context.clock.now(),
         });
         let ticket = Ticket::new(0, 0, script.ticket.slot());
         lane.send(&question, false, ticket, asker, Class::Normal)
@@ -67,6 +68,7 @@ impl Session {
 struct Confirmation {
     session: Weak<Session>,
     script: Ticket,
+    asked: Instant,
 }
 
 impl Requester for Confirmation {
@@ -86,11 +88,7 @@ impl Requester for Confirmation {
                 // The slot has left altogether since.
                 Some(Refusal::Moved(slot, target)) if self.script.slot() == Some(slot) => {
                     let to = session.reached(&target, from);
-                    session.context.report(Report::Moved {
-                        slot,
-                        to: to.clone(),
-                        from: from.clone(),
-                    });
+                    session.context.moved(slot, &to, from, self.asked);
                     Why::Moved(to)
                 }
                 _ => Why::Refuted,

@@ -5,7 +5,7 @@ use super::recent::Recent;
 use super::scripts::{Scripts, sha_from};
 use super::worker_scripts::WorkerScripts;
 use super::{Mailbox, Monitors, Session};
-use crate::cluster::{NodeAddr, SlotMap};
+use crate::cluster::{NodeAddr, Said, Slot, SlotMap};
 use crate::command::CommandTable;
 use crate::config::Config;
 use crate::io::{Clock, Flusher, Ledger, Scratch};
@@ -149,6 +149,19 @@ impl SessionContext {
             memory,
             shared,
         })
+    }
+
+    /// Tells topology of a MOVED that has just come, to a request that was sent at that moment or later.
+    pub(super) fn moved(&self, slot: Slot, to: &NodeAddr, from: &NodeAddr, sent: Instant) {
+        self.report(Report::Moved {
+            slot,
+            to: to.clone(),
+            from: from.clone(),
+            said: Said {
+                after: sent,
+                before: self.clock.now(),
+            },
+        });
     }
 
     /// The map as of the last notification.

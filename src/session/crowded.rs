@@ -4,7 +4,7 @@
 //! fences' business, as everywhere.
 
 use super::{Life, Session, State};
-use crate::cluster::Slot;
+use crate::cluster::{NodeAddr, Slot};
 use crate::upstream::{Lane, LaneId, NotTaken, Requester, Ticket, Wants};
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
@@ -108,13 +108,19 @@ impl Session {
         }
     }
 
-    /// Counts a request that is given up because no room came.
-    pub(super) fn count_crowded_out(&self, state: &mut State, ticket: Ticket) {
+    /// Counts a request that is given up because no room came: at the node that a refusal had sent it to, or at its own.
+    pub(super) fn count_crowded_out(
+        &self,
+        state: &mut State,
+        ticket: Ticket,
+        sent_to: Option<&NodeAddr>,
+    ) {
         let map = self.context.map().clone();
-        let node = match ticket.slot() {
+        let sent_to = sent_to.and_then(|to| map.find(to));
+        let node = sent_to.or_else(|| match ticket.slot() {
             Some(slot) => map.owner(slot),
             None => self.adrift_node(state, &map, ticket),
-        };
+        });
         if let Some(node) = node {
             self.lane_to(state, &map, node).count_refused();
         }

@@ -100,6 +100,7 @@ async fn pursue(
         match waiting.outcome().await {
             Outcome::Reply(reply) => match pursuit.answered(&reply, &target.node).await {
                 Verdict::Final => return Ok(reply),
+                Verdict::GiveUp(error) => return Err(error),
                 Verdict::Again => {}
             },
             Outcome::NotSent(fault) => pursuit.failed(errors::unreachable_node(&fault)).await?,

@@ -38,6 +38,38 @@ pub(super) fn primary_unreachable(slot: Slot) -> Bytes {
     ))
 }
 
+/// Why a redirected command is followed no further.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Astray {
+    /// `limits.redirections` is reached.
+    Far,
+    /// The time that it has is over.
+    Late,
+    /// What came behind it on one of its keys has been executed (invariant 3).
+    Overtaken,
+}
+
+/// What a client gets whose command was redirected, and is followed no further. It knows nothing of clusters: MOVED and ASK
+/// would mean nothing to it.
+pub(super) fn astray(why: Astray, redirection: &[u8]) -> Bytes {
+    let last = redirection.strip_prefix(b"-").unwrap_or(redirection);
+    let last = String::from_utf8_lossy(last.trim_ascii_end());
+    error_reply(&match why {
+        Astray::Far => format!(
+            "CLUSTERDOWN slotway: not executed, its slot's nodes have sent it on more than limits.redirections times \
+             (last {last}); try again later, /topology says who owns the slot"
+        ),
+        Astray::Late => format!(
+            "CLUSTERDOWN slotway: not executed, its slot was on the move for longer than timeouts.command (last {last}); \
+             try again later"
+        ),
+        Astray::Overtaken => format!(
+            "CLUSTERDOWN slotway: not executed, its slot was on the move and a later command of this connection on its \
+             keys has been executed (last {last}); send it again if it is still to be done"
+        ),
+    })
+}
+
 /// What a client gets whose request the lane did not take.
 pub(super) fn not_taken(not_taken: &NotTaken) -> Bytes {
     match not_taken {

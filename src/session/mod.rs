@@ -21,6 +21,7 @@ mod executing;
 mod fan_out;
 mod fsync;
 mod healing;
+mod home;
 mod inspect;
 mod mailbox;
 mod memory;

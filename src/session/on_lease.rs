@@ -21,8 +21,9 @@ use crate::route::{Effect, Losses, Resend, resend};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{ASKING, Fate, Fault, Lease, Lost, NoLease, Refusal, Ticket, classify};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 pub(super) const OK: &[u8] = b"+OK\r\n";
@@ -63,6 +64,8 @@ pub(super) struct OnLease {
     within: Duration,
     effect: Effect,
     writes: bool,
+    /// When it was last sent, or before.
+    sent: Cell<Instant>,
 }
 
 impl OnLease {
@@ -80,6 +83,7 @@ impl OnLease {
             within: session.within(class(command)),
             effect: effect(command),
             writes: command.is_write(),
+            sent: Cell::new(session.context.clock.now()),
         }
     }
 
@@ -92,6 +96,7 @@ impl OnLease {
             within,
             effect: Effect::Write,
             writes: true,
+            sent: Cell::new(session.context.clock.now()),
         }
     }
 
@@ -135,6 +140,7 @@ impl OnLease {
                             held.lease.give_back();
                             match pursuit.answered(&reply, &target.node).await {
                                 Verdict::Final => return Err((ErrorSource::Upstream, reply)),
+                                Verdict::GiveUp(error) => return Err(proxy(error)),
                                 Verdict::Again => continue,
                             }
                         }
@@ -226,6 +232,7 @@ impl OnLease {
     /// EXEC's block. `None`: it was not executed.
     pub(super) async fn exec(self, mut held: Held, block: &Block) -> Option<Bytes> {
         let context = &self.session.context;
+        self.sent.set(context.clock.now());
         let reply = match timeout(self.within, held.exec(block)).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(Lost::NotSent(fault))) => return self.not_executed(&Loss::NotSent(fault)),
@@ -235,8 +242,14 @@ impl OnLease {
                 return self.not_executed(&Loss::Late);
             }
         };
-        if self.refused(&cause(&reply), held.lease.node()).is_some() {
-            return None;
+        match self.refused(&cause(&reply), held.lease.node()) {
+            None => {}
+            // To watch again would not help before the migration is over: the client is told, as by the node.
+            Some(Refusal::TryAgain) => {
+                context.metrics.error(ErrorSource::Upstream, &reply);
+                return Some(reply);
+            }
+            Some(_) => return None,
         }
         if reply.first() == Some(&b'-') {
             context.metrics.error(ErrorSource::Upstream, &reply);
@@ -256,8 +269,7 @@ impl OnLease {
         match &refusal {
             Refusal::Moved(slot, to) => {
                 let to = self.session.reached(to, from);
-                let (slot, from) = (*slot, from.clone());
-                context.report(Report::Moved { slot, to, from });
+                context.moved(*slot, &to, from, self.sent.get());
             }
             Refusal::ClusterDown | Refusal::MasterDown | Refusal::ReadOnly => {
                 let (node, why) = (from.clone(), Trigger::ClusterDown);
@@ -270,6 +282,7 @@ impl OnLease {
 
     /// Its request on the lease, and the reply.
     async fn exchange(&self, held: &mut Held) -> Result<Bytes, Loss> {
+        self.sent.set(self.session.context.clock.now());
         let reply = held.exchange(&self.request, self.within).await;
         if matches!(reply, Err(Loss::Late)) {
             self.count_late();

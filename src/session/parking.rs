@@ -21,9 +21,6 @@ const CLIENT_ID: &[u8] = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";
 /// Pause before a node that has not come to the blocking command yet is told again that it ends.
 const TELL_AGAIN: Duration = Duration::from_millis(5);
 
-/// A node that says nothing for so long has the client blocked: what it says then is no part of what came before.
-const BLOCKED: Duration = Duration::from_millis(100);
-
 /// With an answer, or to be sent again.
 type Turn = ControlFlow<Result<Bytes, Bytes>>;
 
@@ -58,14 +55,8 @@ impl Wait {
                 found = self.lease(&mut pursuit) => found?,
             };
             pursuit.arrived();
-            let sent = Instant::now();
             let outcome = self.at(lease, target.asking, &request).await;
             waited |= has_waited(&outcome);
-            let now = Instant::now();
-            let time_is_up = self.deadline.is_some_and(|end| now.into_std() >= end);
-            if now - sent >= BLOCKED && !time_is_up {
-                pursuit.begin_anew();
-            }
             let turn = tokio::select! {
                 biased;
                 turn = self.turn(&mut pursuit, &target, outcome) => turn,
@@ -114,6 +105,7 @@ impl Wait {
                     self.note_write_at(&target.node, &reply);
                     Turn::Break(Ok(reply))
                 }
+                Verdict::GiveUp(error) => Turn::Break(Err(error)),
                 Verdict::Again => Turn::Continue(()),
             },
             Err(lost) => self.lost(pursuit, &lost).await,

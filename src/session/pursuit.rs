@@ -2,6 +2,7 @@
 //! nobody serves the slot, and knows when that has gone on for too long. What goes to the node, and over which kind
 //! of connection, is the caller's business. (What is in flight on lanes for the session itself is `redirecting`'s.)
 
+use super::errors::Astray;
 use super::refusal::{concerns, kind};
 use super::verdict::pause;
 use super::{Session, errors};
@@ -11,7 +12,7 @@ use crate::topology::{Report, Trigger};
 use crate::upstream::{Refusal, Ticket, classify};
 use bytes::Bytes;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The beginning of what a server says to clients that it stops blocking because it is no primary any more.
 pub(super) const INSTANCE_CHANGED: &[u8] =
@@ -23,15 +24,23 @@ pub(super) struct Pursuit {
     slot: Option<Slot>,
     /// Where a redirection points.
     next: Option<Target>,
+    /// Since the cluster last changed.
     hops: usize,
+    /// The highest config epoch of the map at the last hop.
+    epoch: u64,
     attempts: u32,
     began: Instant,
     insistence: Insistence,
     /// What has kept it from asking anybody, since when.
     trouble: Option<(Obstacle, Instant)>,
-    /// When it came to a node that keeps it.
+    /// When it came to a node that may keep it.
     arrived: Option<Instant>,
+    /// When its target was last chosen: before the request was sent there.
+    chosen: Instant,
 }
+
+/// A node that says nothing for so long has the client blocked: that is no time in which anything hindered it.
+const BLOCKED: Duration = Duration::from_millis(100);
 
 /// What it means that the request is not sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,10 +69,12 @@ pub(super) struct Target {
 }
 
 /// What a reply means for the pursuit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
     /// It is the answer, whatever it says.
     Final,
+    /// It was not executed, and this is what its client gets: the redirections lead nowhere.
+    GiveUp(Bytes),
     /// It was not executed; to be sent again to the next target.
     Again,
 }
@@ -76,7 +87,9 @@ impl Pursuit {
             slot,
             next: None,
             hops: 0,
+            epoch: 0,
             attempts: 0,
+            chosen: session.context.clock.now(),
             began: session.context.clock.now(),
             insistence: Insistence::Usual,
             trouble: None,
@@ -93,23 +106,55 @@ impl Pursuit {
         }
     }
 
-    /// It has come to a node where it may stay for long: what hinders it after that has nothing to do with what did before.
+    /// It has come to a node where it may stay for long, even for days.
     pub(super) fn arrived(&mut self) {
         let clock = &self.session.context.clock;
         clock.tick();
         self.arrived = Some(clock.now());
     }
 
-    /// A node had taken the command, for a while: it may be redirected and refused again as if for the first time.
-    pub(super) fn begin_anew(&mut self) {
-        self.hops = 0;
-        self.attempts = 0;
-        self.trouble = None;
+    /// It is sent away again. The time that it was blocked for is not counted as time in which it was hindered, and after
+    /// a long one nothing is left of what hindered it before.
+    fn leaves(&mut self) {
+        let Some(arrived) = self.arrived.take() else {
+            return;
+        };
+        let clock = &self.session.context.clock;
+        clock.tick();
+        let stayed = clock.now().duration_since(arrived);
+        if stayed >= self.session.unavailable() {
+            self.trouble = None;
+            self.attempts = 0;
+        } else if stayed >= BLOCKED
+            && let Some((_, since)) = &mut self.trouble
+        {
+            *since += stayed;
+        }
+    }
+
+    /// Counts a redirection. `false`: too many of them. A slot that changes its owner does so under a new config epoch:
+    /// only where the nodes send it back and forth without one they lead nowhere.
+    fn hop(&mut self) -> bool {
+        let context = &self.session.context;
+        let nodes = context.map().clone();
+        let epoch = nodes.nodes().iter().map(|node| node.epoch).max();
+        let epoch = epoch.unwrap_or_default();
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.hops = 0;
+        }
+        self.hops += 1;
+        let goes_on = self.hops <= context.config.limits.redirections;
+        if !goes_on {
+            context.metrics.limit_hit(Limit::Redirections);
+        }
+        goes_on
     }
 
     /// Where it goes next. Waits for an owner; `Err` is the reply when that takes too long.
     pub(super) async fn target(&mut self) -> Result<Target, Bytes> {
         loop {
+            self.chosen = self.session.context.clock.now();
             if let Some(next) = self.next.take() {
                 return Ok(next);
             }
@@ -149,14 +194,13 @@ impl Pursuit {
 
     /// The same, whatever the reason; who calls it counts the limit.
     pub(super) async fn hindered(&mut self, kind: Obstacle, reply: Bytes) -> Result<(), Bytes> {
+        self.leaves();
         let context = &self.session.context;
         context.clock.tick();
         let now = context.clock.now();
         let patience = self.session.unavailable();
-        let stayed = |at| now.duration_since(at) >= patience;
-        let new = self.arrived.take().is_some_and(stayed);
         let since = match self.trouble {
-            Some((same, since)) if same == kind && !new => since,
+            Some((same, since)) if same == kind => since,
             _ => now,
         };
         self.trouble = Some((kind, since));
@@ -178,6 +222,7 @@ impl Pursuit {
 
     /// The target has answered. What it refuses is sent again, after a pause where that helps.
     pub(super) async fn answered(&mut self, reply: &Bytes, from: &NodeAddr) -> Verdict {
+        self.leaves();
         let ticket = Ticket::new(0, 0, self.slot);
         if reply.starts_with(INSTANCE_CHANGED) {
             let why = Trigger::ClusterDown;
@@ -200,22 +245,20 @@ impl Pursuit {
             Refusal::Moved(slot, to) | Refusal::Ask(slot, to) => {
                 let to = self.session.reached(&to, from);
                 if !asking {
-                    self.session.context.report(Report::Moved {
-                        slot,
-                        to: to.clone(),
-                        from: from.clone(),
-                    });
+                    self.session.context.moved(slot, &to, from, self.chosen);
                 }
-                self.hops += 1;
-                if self.hops > self.session.context.config.limits.redirections {
-                    metrics.limit_hit(Limit::Redirections);
-                    return Verdict::Final;
+                if !self.hop() {
+                    return Verdict::GiveUp(errors::astray(Astray::Far, reply));
                 }
                 // Only addresses that topology named are dialled.
                 if self.session.context.map().find(&to).is_none() {
                     let refresh = Report::Refresh(Trigger::Moved);
                     self.session.context.report(refresh);
-                    return self.wait(reply).await;
+                    let error = errors::astray(Astray::Late, reply);
+                    return match self.failed(error).await {
+                        Ok(()) => Verdict::Again,
+                        Err(error) => Verdict::GiveUp(error),
+                    };
                 }
                 self.next = Some(Target { node: to, asking });
                 Verdict::Again

@@ -11,7 +11,9 @@ use crate::cluster::{NodeAddr, Slot};
 use crate::observe::ErrorSource;
 use crate::route::{Fences, Held, Losses, Past, Refused, Resend, Why, resend};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{Class, Fate, Fault, Lane, LaneId, NotTaken, Refusal, Ticket, classify};
+use crate::upstream::{
+    Class, Fate, Fault, Lane, LaneId, NotTaken, Refusal, Returned, Ticket, classify,
+};
 use bytes::Bytes;
 use std::rc::Rc;
 
@@ -40,9 +42,10 @@ impl Session {
         state: &mut State,
         ticket: Ticket,
         reply: &[u8],
-        request: Bytes,
+        returned: &Returned,
         from: &NodeAddr,
     ) {
+        let request = returned.bytes.clone();
         if !self.is_awaited(state, ticket) {
             return self.landed_late(state, ticket, request);
         }
@@ -55,7 +58,7 @@ impl Session {
             return;
         }
         if let Some(refusal) = refusal.filter(|r| concerns(r, ticket))
-            && self.refused(state, ticket, reply, &request, from, refusal)
+            && self.refused(state, ticket, reply, returned, from, refusal)
         {
             return;
         }
@@ -78,20 +81,22 @@ impl Session {
         state: &mut State,
         ticket: Ticket,
         reply: &[u8],
-        request: &Bytes,
+        returned: &Returned,
         from: &NodeAddr,
         refusal: Refusal,
     ) -> bool {
         self.context.metrics.redirection(kind(&refusal));
-        let info = self.inspect(ticket, request);
-        let Some(why) = self.why(reply, from, refusal, ticket, &info) else {
+        let info = self.inspect(ticket, &returned.bytes);
+        let sent = self.context.clock.instant(returned.taken);
+        let Some(why) = self.why(reply, from, refusal, sent, &info) else {
             return false;
         };
         let reply = match (&why, ticket.slot()) {
             (Why::NotSent, Some(slot)) => super::errors::primary_unreachable(slot),
             _ => Bytes::copy_from_slice(reply),
         };
-        self.fence(state, ticket, request.clone(), info.class, why, reply)
+        let request = returned.bytes.clone();
+        self.fence(state, ticket, request, info.class, why, reply)
     }
 
     /// Puts a request that did not execute behind a fence.

@@ -8,6 +8,7 @@ use crate::observe::Redirection;
 use crate::route::{Losses, Resend, Why, resend};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{Fate, Refusal, Target, Ticket};
+use std::time::Instant;
 
 impl Session {
     /// What a refusal means for the request, and what topology should hear of it.
@@ -16,7 +17,7 @@ impl Session {
         reply: &[u8],
         from: &NodeAddr,
         refusal: Refusal,
-        ticket: Ticket,
+        sent: Instant,
         info: &Inspected,
     ) -> Option<Why> {
         match resend(Fate::Refused, info.effect(), Losses::None) {
@@ -37,13 +38,7 @@ impl Session {
                 if to == *from {
                     self.context.lanes.renew(from);
                 }
-                let from = from.clone();
-                self.context.report(Report::Moved {
-                    slot,
-                    to: to.clone(),
-                    from,
-                });
-                debug_assert_eq!(ticket.slot(), Some(slot));
+                self.context.moved(slot, &to, from, sent);
                 Why::Moved(to)
             }
             Refusal::Ask(_, target) => Why::Ask(self.reached(&target, from)),

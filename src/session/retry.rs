@@ -1,5 +1,7 @@
 //! Resending what was refused: to whom, when, and until when.
 
+use super::errors::{Astray, astray};
+use super::executing::cause;
 use super::verdict::{Verdict, pause, reason};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
@@ -67,8 +69,9 @@ impl Session {
                     self.schedule(until);
                     break;
                 }
-                Next::Conflict(refused) => {
+                Next::Conflict(mut refused) => {
                     self.context.metrics.redirection(Redirection::PassedOn);
+                    refused.goes_astray(Astray::Overtaken);
                     self.give_up(state, &refused);
                 }
                 Next::Resend(refused) => self.resend(state, slot, refused),
@@ -100,7 +103,14 @@ impl Session {
         };
         let map = self.context.map().clone();
         match self.verdict(state, slot, &refused, &map, now) {
-            Verdict::GiveUp => return self.give_up(state, &refused),
+            Verdict::GiveUp => {
+                let most = self.context.config.limits.redirections as u32;
+                refused.goes_astray(match refused.past.hops > most {
+                    true => Astray::Far,
+                    false => Astray::Late,
+                });
+                return self.give_up(state, &refused);
+            }
             Verdict::Wait(until) => refused.not_before = Some(until),
             Verdict::Unreachable => refused.wait_longer(now),
             Verdict::Send(node, asking) => {
@@ -142,7 +152,7 @@ impl Session {
                             refused.why = crowded_at(node, asking, slot, &map);
                             refused.not_before = Some(self.crowd(state, ticket, slot, &lane));
                         }
-                        if was_full || refused.why.is_full() {
+                        if was_full || redirected || refused.why.is_full() {
                             refused.reply = super::errors::not_taken(&not_taken);
                         }
                     }
@@ -195,13 +205,14 @@ impl Session {
     pub(super) fn give_up(&self, state: &mut State, refused: &Refused) {
         let source = match refused.why {
             Why::NotSent | Why::LostRead | Why::Full { .. } => ErrorSource::Proxy,
+            Why::Moved(_) | Why::Ask(_) => ErrorSource::Proxy,
             _ => ErrorSource::Upstream,
         };
         if refused.why == Why::LostRead {
             self.context.metrics.unknown_outcome();
         }
-        if refused.why.is_full() {
-            self.count_crowded_out(state, refused.held.ticket);
+        if let Why::Full { to } = &refused.why {
+            self.count_crowded_out(state, refused.held.ticket, to.as_ref().map(|(to, _)| to));
         }
         self.context.metrics.error(source, &refused.reply);
         self.deliver(state, refused.held.ticket, &refused.reply);
@@ -209,6 +220,14 @@ impl Session {
 }
 
 impl Refused {
+    /// Its redirection is followed no further: the client is told in words that it understands. (What a script has
+    /// said is the script's, as long as no node has confirmed it.)
+    fn goes_astray(&mut self, why: Astray) {
+        if matches!(self.why, Why::Moved(_) | Why::Ask(_)) {
+            self.reply = astray(why, &cause(&self.reply));
+        }
+    }
+
     /// One more attempt came to nothing.
     fn wait_longer(&mut self, now: Instant) {
         self.past.attempts += 1;

@@ -7,7 +7,7 @@ use crate::modes::pubsub::{Heard, Item};
 use crate::observe::{ErrorSource, Limit, Rejected, RetryReason};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{Fault, FaultKind, Listener, Refusal, classify};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After a node refused a subscription for now.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
@@ -27,10 +27,11 @@ impl Listener for Session {
         let Some(connection) = subscriptions.connection(link) else {
             return;
         };
-        let node = connection.node.clone();
+        let (node, asked) = (connection.node.clone(), connection.asked);
+        let now = self.context.clock.now();
         match connection.link.hear(reply) {
             Heard::Message(message) => {
-                if !subscriptions.accepts(&node, &message) {
+                if !subscriptions.accepts(&node, &message, now) {
                     return;
                 }
                 let (first, rest) = message.pieces(state.client.proto());
@@ -48,9 +49,11 @@ impl Listener for Session {
                 }
                 return;
             }
-            Heard::Settled => subscriptions.works(link),
+            Heard::Settled => subscriptions.works(link, now),
             Heard::Ended(item) => self.subscription_ended(state, &item),
-            Heard::Refused(items, reply) => self.subscription_refused(state, &node, &items, reply),
+            Heard::Refused(items, reply) => {
+                self.subscription_refused(state, (&node, asked), &items, reply);
+            }
             Heard::Odd => {
                 let kind = FaultKind::Protocol("what no subscriber is sent");
                 let fault = Fault { node, kind };
@@ -85,7 +88,7 @@ impl Session {
     fn subscription_refused(
         &self,
         state: &mut State,
-        from: &NodeAddr,
+        (from, asked): (&NodeAddr, Instant),
         items: &[Item],
         reply: &[u8],
     ) {
@@ -95,8 +98,8 @@ impl Session {
         let now = crate::io::now();
         match classify(reply) {
             Some(Refusal::Moved(slot, target)) => {
-                let (to, from) = (self.reached(&target, from), from.clone());
-                self.context.report(Report::Moved { slot, to, from });
+                let to = self.reached(&target, from);
+                self.context.moved(slot, &to, from, asked);
                 subscriptions.wake(now + REFUSED_PAUSE);
             }
             Some(_) => {

@@ -6,9 +6,10 @@
 
 use super::dispatch::{Batch, Taken};
 use super::errors::error_reply;
+use super::home::home;
 use super::replies::{About, Stage};
 use super::seat::Seat;
-use super::subscriptions::{Around, Pending, Subscriptions, home};
+use super::subscriptions::{Around, Pending, Subscriptions};
 use super::{Session, State};
 use crate::command::Command;
 use crate::modes::pubsub::{self, Kind, Verb};
@@ -72,7 +73,8 @@ impl Session {
                 );
                 return self.refuse(state, about, &text);
             };
-            state.subscriptions = Some(Box::new(Subscriptions::new(seat)));
+            state.subscriptions =
+                Some(Box::new(Subscriptions::new(seat, self.context.clock.now())));
             self.context.subscribed(state.client.id(), self);
         }
         self.change(state, Verb::Subscribe, kind, about, request)

@@ -2,7 +2,9 @@
 //! map. `subscribing` carries out the client's commands with it.
 //!
 //! - Ordinary channels and patterns are at one node, their home: the one that PUBLISH goes to as well, so that order and
-//!   counts are those of one server. Messages of other connections are dropped.
+//!   counts are those of one server. Messages of other connections are dropped. When PUBLISH goes elsewhere they are
+//!   subscribed there too, for the counts; but every node passes on what any node publishes, sooner or later, and so the
+//!   home stays where it is until nothing is under way: nobody hears anything twice, or misses it, because of a move.
 //! - What can carry a node's own events (`__keyspace@*`, `__keyevent@*`) is at every primary; events of replicas are
 //!   dropped, their primary has sent them already.
 //! - Sharded channels are at their slot's owner.
@@ -10,22 +12,13 @@
 use super::SessionContext;
 use super::seat::Seat;
 use super::troubles::Troubles;
-use crate::cluster::{NodeAddr, NodeIndex, Slot, SlotMap};
+use crate::cluster::{NodeAddr, Slot, SlotMap};
 use crate::modes::pubsub::{Book, Item, Kind, Link, Message, Verb};
 use crate::route::events;
 use crate::upstream::{Fault, Listener, Subscriber};
 use smallvec::SmallVec;
 use std::rc::Weak;
 use std::time::Instant;
-
-/// The owner of this slot is where everybody publishes and subscribes. Any slot would do, as long as it is always the same.
-const HOME_SLOT: u16 = 8191;
-
-/// Where PUBLISH goes and what is published is heard.
-pub(super) fn home(map: &SlotMap) -> Option<NodeIndex> {
-    let owner = Slot::new(HOME_SLOT).and_then(|slot| map.owner(slot));
-    owner.or_else(|| map.primaries().first().copied())
-}
 
 /// See the module. There is one for each client with subscriptions, from its first to its last.
 pub(super) struct Subscriptions {
@@ -34,13 +27,15 @@ pub(super) struct Subscriptions {
     pub(super) pending: Option<Pending>,
     /// Messages that came while a command that subscribes waits: they follow its confirmations.
     pub(super) held: Vec<u8>,
-    connections: Vec<Connection>,
-    home: Option<NodeAddr>,
-    /// Becomes the home once everything is subscribed there.
-    next_home: Option<NodeAddr>,
+    pub(super) connections: Vec<Connection>,
+    pub(super) home: Option<NodeAddr>,
+    /// Becomes the home once everything is subscribed there and nothing is under way.
+    pub(super) next_home: Option<NodeAddr>,
+    /// When a node last said something.
+    pub(super) heard: Instant,
     /// Primaries of the map with that version.
-    primaries: (u64, Vec<NodeAddr>),
-    trouble: Troubles,
+    pub(super) primaries: (u64, Vec<NodeAddr>),
+    pub(super) trouble: Troubles,
     /// When it wants to be looked at again.
     wake_at: Option<Instant>,
     /// When the timer that runs will look.
@@ -66,6 +61,8 @@ pub(super) struct Connection {
     id: u32,
     pub(super) node: NodeAddr,
     pub(super) link: Link,
+    /// When it was last told something.
+    pub(super) asked: Instant,
     upstream: Subscriber,
 }
 
@@ -78,7 +75,7 @@ pub(super) struct Around<'a> {
 }
 
 impl Subscriptions {
-    pub(super) fn new(seat: Seat) -> Self {
+    pub(super) fn new(seat: Seat, now: Instant) -> Self {
         Self {
             book: Book::default(),
             pending: None,
@@ -86,6 +83,7 @@ impl Subscriptions {
             connections: Vec::new(),
             home: None,
             next_home: None,
+            heard: now,
             primaries: (0, Vec::new()),
             trouble: Troubles::default(),
             wake_at: None,
@@ -106,7 +104,8 @@ impl Subscriptions {
     }
 
     /// Whether a message that came from `node` is the client's.
-    pub(super) fn accepts(&self, node: &NodeAddr, message: &Message<'_>) -> bool {
+    pub(super) fn accepts(&mut self, node: &NodeAddr, message: &Message<'_>, now: Instant) -> bool {
+        self.heard = now;
         match message.kind {
             Kind::Shard => true,
             _ if events::is_event(message.channel) => self.primaries.1.contains(node),
@@ -137,7 +136,8 @@ impl Subscriptions {
     }
 
     /// A node confirmed something: it works.
-    pub(super) fn works(&mut self, id: u32) {
+    pub(super) fn works(&mut self, id: u32, now: Instant) {
+        self.heard = now;
         if let Some(connection) = self.connections.iter().find(|c| c.id == id) {
             self.trouble.retain(|node| *node != connection.node);
         }
@@ -162,51 +162,11 @@ impl Subscriptions {
         self.leave(around);
     }
 
-    /// After a confirmation: a new home may be ready, a connection no longer needed.
-    pub(super) fn advance(&mut self, around: &Around<'_>) {
-        if let Some(next) = &self.next_home
-            && let Some(at) = self.connections.iter().position(|c| c.node == *next)
-        {
-            let link = &self.connections[at].link;
-            let has = |item: &Item| item.kind == Kind::Shard || link.has(item);
-            if self.book.iter().all(has) {
-                self.home = self.next_home.take();
-                self.leave(around);
-            }
-        }
-        self.connections.retain(|c| !c.link.is_empty());
-    }
-
     fn look_at(&mut self, map: &SlotMap) {
         if self.primaries.0 != map.version() {
             let primaries = map.primaries().into_iter();
             let addrs = primaries.map(|node| map.node(node).addr.clone()).collect();
             self.primaries = (map.version(), addrs);
-        }
-    }
-
-    /// Takes the home that all use, unless it is in trouble; a home that works is kept until the next one is ready.
-    fn choose_home(&mut self, around: &Around<'_>) {
-        let map = around.map;
-        let best = home(map).map(|node| map.node(node).addr.clone());
-        let rests = best
-            .as_ref()
-            .and_then(|b| self.trouble.rests(b, around.now));
-        let current = self.home.take();
-        let works = current.filter(|home| self.connections.iter().any(|c| c.node == *home));
-        self.next_home = None;
-        match (works, rests) {
-            (Some(home), None) => {
-                self.next_home = best.filter(|best| *best != home);
-                self.home = Some(home);
-            }
-            (None, None) => self.home = best,
-            (works, Some(until)) => {
-                let mut others = self.primaries.1.iter();
-                let other = others.find(|p| self.trouble.rests(p, around.now).is_none());
-                self.home = works.or_else(|| other.cloned());
-                self.wake(until);
-            }
         }
     }
 
@@ -256,6 +216,7 @@ impl Subscriptions {
             if !items.is_empty() {
                 let mut commands = Vec::new();
                 connection.link.subscribe(&items, &mut commands);
+                connection.asked = around.now;
                 connection.upstream.send(&commands);
             }
         }
@@ -309,6 +270,7 @@ impl Subscriptions {
         self.connections.push(Connection {
             id,
             link: Link::default(),
+            asked: around.now,
             upstream: Subscriber::open(upstream, node.clone(), id, listener),
             node,
         });

@@ -21,7 +21,7 @@ pub use profile::{Module, ServerInfo};
 pub use settings::{Credentials, TopologySettings};
 pub use status::{LastError, MigrationStatus, NodeStatus, RangeStatus, TopologyStatus};
 
-use crate::cluster::{NodeAddr, Slot, SlotMap};
+use crate::cluster::{NodeAddr, Said, Slot, SlotMap};
 use crate::command::CommandTable;
 use crate::observe::TopologyMetrics;
 use arc_swap::{ArcSwap, Guard};
@@ -50,6 +50,8 @@ pub enum Report {
         to: NodeAddr,
         /// Who said so: asked first.
         from: NodeAddr,
+        /// When.
+        said: Said,
     },
     /// A connection to `node` was lost or refused, or it does not answer.
     Suspect {

@@ -145,8 +145,13 @@ impl Task {
         let mut patched = 0;
         for report in reports {
             match report {
-                Report::Moved { slot, to, from } => {
-                    let outcome = self.belief.patch(slot, &from, &to, now);
+                Report::Moved {
+                    slot,
+                    to,
+                    from,
+                    said,
+                } => {
+                    let outcome = self.belief.patch(slot, &from, &to, said, now);
                     patched += usize::from(outcome == Patched::Applied);
                     if outcome != Patched::Known {
                         self.informer = Some(from);

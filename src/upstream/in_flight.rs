@@ -94,6 +94,15 @@ pub trait Requester {
     }
 }
 
+/// A request that a lane gives back with its reply.
+#[derive(Clone, Debug)]
+pub struct Returned {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// When the lane took it: before the node saw it.
+    pub taken: Micros,
+}
+
 /// What became of a request.
 #[derive(Debug)]
 pub enum Answer<'a> {
@@ -102,7 +111,7 @@ pub enum Answer<'a> {
         /// The whole reply, as the node sent it.
         reply: &'a [u8],
         /// The request, if the reply is an error or the requester wanted it.
-        request: Option<Bytes>,
+        request: Option<Returned>,
         /// The node that replied.
         from: &'a NodeAddr,
     },
@@ -249,6 +258,12 @@ impl InFlight {
             own,
             told: false,
         }
+    }
+
+    /// What its requester gets of it.
+    pub(super) fn returned(&self, bytes: Bytes) -> Returned {
+        let taken = self.at;
+        Returned { bytes, taken }
     }
 }
 

@@ -349,8 +349,8 @@ impl Lane {
             };
             let keep = matches!(reply[0], b'-' | b'!')
                 || entry.requester.as_ref().is_some_and(|r| r.wants_requests());
-            let request =
-                (keep && entry.own == Own::No).then(|| state.outbox.copy_front(entry.len as usize));
+            let request = (keep && entry.own == Own::No)
+                .then(|| entry.returned(state.outbox.copy_front(entry.len as usize)));
             state.outbox.release(entry.len as usize);
             (entry, request, cause)
         };

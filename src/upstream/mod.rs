@@ -24,7 +24,7 @@ mod upkeep;
 pub use connect::{Credentials, HandshakeError, Within, dial};
 pub use fate::{Fate, HandedOver};
 pub use gate::Gates;
-pub use in_flight::{ASKING, Answer, Class, Fault, FaultKind, Requester, Ticket};
+pub use in_flight::{ASKING, Answer, Class, Fault, FaultKind, Requester, Returned, Ticket};
 pub use lane::{Lane, LaneId};
 pub use lanes::{LaneSettings, Lanes, NodeEvent, Stripe, UpstreamContext};
 pub use lease::{Lease, Lost};

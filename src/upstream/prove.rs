@@ -3,7 +3,7 @@
 //! transaction of nothing, before the first request on a lane; on a lane where it failed, blocks are withheld and their
 //! clients told what the node said.
 
-use super::in_flight::Own;
+use super::in_flight::{Own, Returned};
 use super::outbox::Outbox;
 use super::{Answer, FaultKind, Lane, Requester, Ticket};
 use crate::io::Micros;
@@ -138,7 +138,10 @@ impl Lane {
         };
         for (requester, ticket, request) in told {
             let from = self.node();
-            let request = Some(request);
+            let request = Some(Returned {
+                bytes: request,
+                taken: self.context.clock.micros(),
+            });
             requester.answered(
                 ticket,
                 Answer::Reply {

@@ -212,7 +212,9 @@ fn storm() {
                         moved += client
                             .replies(100)
                             .iter()
-                            .filter(|r| r.starts_with(b"-MOVED"))
+                            .filter(|r| {
+                                r.starts_with(b"-CLUSTERDOWN slotway: not executed, its slot was")
+                            })
                             .count() as u64;
                     }
                     moved

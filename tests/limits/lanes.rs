@@ -130,7 +130,7 @@ fn redirections_are_followed_so_often_and_no_more() {
     ];
     let proxy = Proxy::start_with(&cluster.addrs(), &super::set(&options));
     let got = proxy.client().line("SET a 1");
-    assert!(got.starts_with(b"-MOVED "), "{}", show(&got));
+    assert!(show(&got).contains("limits.redirections"), "{}", show(&got));
     let asked = cluster.count(0, "SET") + cluster.count(1, "SET");
     assert_eq!(asked, HOPS + 1);
     assert_eq!(hits(&proxy, "limits.redirections"), 1.0);

@@ -2,7 +2,7 @@
 //! all of them belong to the new primary from one moment on. There and back, again and again, under load and with
 //! clients in every mode: nothing is lost, and no client sees anything of it. Redis 7.0 has no such command.
 
-use crate::modes::cast::{Cast, Tag};
+use crate::modes::cast::{Cast, Nodes, Tag};
 use crate::modes::held::{Fault, Held};
 use crate::rig::findings::{Keys, Wrong};
 use crate::rig::load::{Durability, Load};
@@ -63,7 +63,7 @@ fn slots_move_atomically_under_load_on_valkey() {
         for (held, fault) in held.into_iter().zip([Some(Fault::Moved), None]) {
             held.release(&stage, fault);
         }
-        cast.note_messages(&mut row);
+        cast.note_messages(&mut row, Nodes::Kept);
         let report = cast.finish();
         let pauses = pulse.finish();
         let findings = load.finish();

@@ -76,6 +76,14 @@ pub struct Report {
     pub may_lose: Findings,
 }
 
+/// What the faults of a round did to the nodes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Nodes {
+    Kept,
+    /// One was lost: what it had sent its subscribers may come once more by way of another node.
+    Lost,
+}
+
 impl Cast {
     /// All of them, on keys with these tags.
     pub fn start(addr: SocketAddr, tags: &[Tag]) -> Self {
@@ -161,13 +169,17 @@ impl Cast {
         progressed.unwrap();
     }
 
-    /// How messages came around faults.
-    pub fn note_messages(&self, row: &mut Scenario) {
+    /// How messages came around faults; none twice while no node was lost.
+    pub fn note_messages(&self, row: &mut Scenario, nodes: Nodes) {
         let counted = self.channels.iter().map(|channel| channel.late_and_twice());
         let sum = |(a, b): (u64, u64), (late, twice)| (a + late, b + twice);
         let (late, twice) = counted.fold((0, 0), sum);
         row.figure("messages behind newer ones", late);
         row.figure("messages that came twice", twice);
+        assert!(
+            twice == 0 || nodes == Nodes::Lost,
+            "{twice} messages came twice"
+        );
     }
 
     /// All leave, and the books are compared with what is there.

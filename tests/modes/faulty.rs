@@ -1,6 +1,6 @@
 //! Scenario 15: a primary is killed and comes back as a replica; primaries hand over again and again.
 
-use crate::modes::cast::{Cast, Tag};
+use crate::modes::cast::{Cast, Nodes, Tag};
 use crate::modes::held::{Fault, Held};
 use crate::rig::findings::Wrong;
 use crate::rig::load::{Durability, Load};
@@ -78,7 +78,7 @@ fn a_primary_is_killed(stage: &mut Stage) {
         for (held, fault) in held.into_iter().zip([Some(Fault::Killed), None]) {
             held.release(stage, fault);
         }
-        cast.note_messages(&mut row);
+        cast.note_messages(&mut row, Nodes::Lost);
         let report = cast.finish();
         let pauses = pulse.finish();
         let findings = load.finish();
@@ -119,7 +119,7 @@ fn primaries_hand_over(stage: &Stage) {
         for (held, fault) in held.into_iter().zip([Some(Fault::Moved), None]) {
             held.release(stage, fault);
         }
-        cast.note_messages(&mut row);
+        cast.note_messages(&mut row, Nodes::Kept);
         let report = cast.finish();
         let pauses = pulse.finish();
         let findings = load.finish();

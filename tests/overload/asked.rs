@@ -3,7 +3,7 @@
 
 use super::refusals::in_flight;
 use crate::support::node::{Action, FakeCluster, Gate};
-use crate::support::{Proxy, encode};
+use crate::support::{Proxy, RawClient, encode, show};
 use slotway::cluster::Slot;
 use std::time::Duration;
 
@@ -12,8 +12,19 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 /// `limits.lane_in_flight` here.
 const ROOM: usize = 4;
 
-#[test]
-fn what_ask_has_sent_to_a_full_lane_waits_there() {
+/// A cluster whose node `to` has a full lane, and a client whose request ASK has sent there.
+struct Sent {
+    cluster: FakeCluster,
+    from: usize,
+    to: usize,
+    proxy: Proxy,
+    filler: RawClient,
+    client: RawClient,
+    /// Lets `to` answer.
+    gate: Gate,
+}
+
+fn send_to_full_lane(queue_timeout: &str) -> Sent {
     let cluster = FakeCluster::start(2);
     let (from, to) = cluster.ask_for(Slot::of(b"{moving}").number(), "SET");
     let gate = Gate::default();
@@ -27,7 +38,7 @@ fn what_ask_has_sent_to_a_full_lane_waits_there() {
         _ => None,
     });
     let room = format!("limits.lane_in_flight={ROOM}");
-    let set = [room.as_str(), "timeouts.queue=60s", "timeouts.command=60s"];
+    let set = [room.as_str(), queue_timeout, "timeouts.command=60s"];
     let mut args = vec!["--workers", "1"];
     set.iter().for_each(|one| args.extend(["--set", one]));
     let proxy = Proxy::start_with(&cluster.addrs(), &args);
@@ -48,11 +59,49 @@ fn what_ask_has_sent_to_a_full_lane_waits_there() {
             _ => Ok(()),
         }
     });
-    in_flight(&proxy, full).expect("there is no room for it");
-    gate.open();
-    assert_eq!(client.reply(), b"+OK\r\n");
-    (0..ROOM).for_each(|_| assert_eq!(filler.reply(), b"$-1\r\n"));
-    assert_eq!(cluster.count(from, "SET"), 1, "it went to the owner again");
-    assert_eq!(cluster.count(to, "SET"), 1);
+    Sent {
+        cluster,
+        from,
+        to,
+        proxy,
+        filler,
+        client,
+        gate,
+    }
+}
+
+#[test]
+fn what_ask_has_sent_to_a_full_lane_waits_there() {
+    let mut sent = send_to_full_lane("timeouts.queue=60s");
+    in_flight(&sent.proxy, ROOM as f64).expect("there is no room for it");
+    sent.gate.open();
+    assert_eq!(sent.client.reply(), b"+OK\r\n");
+    (0..ROOM).for_each(|_| assert_eq!(sent.filler.reply(), b"$-1\r\n"));
+    let cluster = sent.cluster;
+    assert_eq!(
+        cluster.count(sent.from, "SET"),
+        1,
+        "it went to the owner again"
+    );
+    assert_eq!(cluster.count(sent.to, "SET"), 1);
     cluster.finish();
+}
+
+/// An operator looks for the busy node, not for the one that owns the slot.
+#[test]
+fn what_finds_no_room_where_ask_has_sent_it_is_counted_there() {
+    let mut sent = send_to_full_lane("timeouts.queue=300ms");
+    let told = sent.client.reply();
+    let prefix = b"-ERR slotway: not sent, too many requests in flight";
+    assert!(told.starts_with(prefix), "{}", show(&told));
+    let refused = |node: usize| {
+        let node = sent.cluster.addr(node).to_string();
+        let labels = [("node", node.as_str()), ("reason", "queue")];
+        let metrics = sent.proxy.metrics();
+        metrics.sum("slotway_upstream_errors_total", &labels)
+    };
+    assert_eq!((refused(sent.from), refused(sent.to)), (0.0, 1.0));
+    sent.gate.open();
+    (0..ROOM).for_each(|_| assert_eq!(sent.filler.reply(), b"$-1\r\n"));
+    sent.cluster.finish();
 }

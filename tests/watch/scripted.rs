@@ -328,6 +328,39 @@ fn a_key_on_its_way_is_watched_where_it_will_be() {
     stage.cluster.finish();
 }
 
+/// Keys on both sides of a migration: to watch again would not help, so the client is told, as by the node.
+#[test]
+fn a_block_that_the_node_cannot_have_now_is_an_error() {
+    let stage = Stage::set(&[]);
+    let mut client = stage.watching();
+    let again = "TRYAGAIN Multiple keys request during rehashing of slot";
+    let refusal = format!("-{again}\r\n");
+    stage.block(stage.owner, false, [OK, refusal.as_bytes(), ABORTED]);
+    let told = format!("-EXECABORT Transaction discarded because of: {again}\r\n");
+    assert_reply(&exec(&mut client), told.as_bytes());
+    assert_eq!(stage.lost(), 0.0);
+    stage.cluster.finish();
+}
+
+/// Two nodes that send the keys back and forth.
+#[test]
+fn a_watch_that_no_node_takes_is_an_error() {
+    let stage = Stage::set(&[]);
+    for node in 0..2 {
+        let to = stage.cluster.addr(1 - node);
+        let moved = format!("-MOVED {} {to}\r\n", stage.slot).into_bytes();
+        stage.cluster.on(node, move |call| {
+            (call.name() == "WATCH").then(|| vec![Action::Send(moved.clone())])
+        });
+    }
+    let told = stage.proxy.client().line("WATCH a");
+    let prefix = b"-CLUSTERDOWN slotway: not executed, ";
+    assert!(told.starts_with(prefix), "{}", show(&told));
+    let asked = [0, 1].map(|node| stage.cluster.count(node, "WATCH"));
+    assert_eq!(asked, [3, 3]);
+    stage.cluster.finish();
+}
+
 #[test]
 fn what_the_node_finds_wrong_as_it_queues_is_told() {
     let stage = Stage::set(&[]);

@@ -44,8 +44,17 @@ impl Case {
 
     fn moved(&mut self, number: u16, from: u16, to: u16) -> Patched {
         self.now += Duration::from_millis(1);
+        self.moved_long_ago(number, from, to, self.now)
+    }
+
+    /// The request had been sent at that moment, or later.
+    fn moved_long_ago(&mut self, number: u16, from: u16, to: u16, sent: Instant) -> Patched {
+        let said = Said {
+            after: sent,
+            before: self.now,
+        };
         self.belief
-            .patch(slot(number), &addr(from), &addr(to), self.now)
+            .patch(slot(number), &addr(from), &addr(to), said, self.now)
     }
 }
 
@@ -390,6 +399,28 @@ fn only_news_from_the_owner_about_a_named_node_is_a_patch() {
     assert_eq!(case.moved(0, 2, 2), Patched::Stale);
     assert_eq!(case.moved(0, 1, 1), Patched::Known);
     assert_eq!((case.owner(0), case.belief.unconfirmed()), (Some(1), 0));
+}
+
+/// It may come late.
+#[test]
+fn what_a_node_said_before_it_got_the_slot_is_no_patch() {
+    let before = [primary(1, 10, &[(0, 16383)]), primary(2, 5, &[])];
+    let after = [primary(1, 10, &[(1, 16383)]), primary(2, 11, &[(0, 0)])];
+    let mut case = Case::new();
+    case.round(&[view(1, &before)]);
+    let sent = case.now;
+    case.round(&[view(1, &after), view(2, &after)]);
+    assert_eq!(case.owner(0), Some(2));
+    assert_eq!(case.moved_long_ago(0, 2, 1, sent), Patched::Stale);
+    // What is sent from now on tells.
+    assert_eq!(case.moved(0, 2, 1), Patched::Applied);
+    // The same against what a MOVED told.
+    let earlier = case.now - Duration::from_micros(1);
+    assert_eq!(case.moved_long_ago(0, 1, 2, earlier), Patched::Stale);
+    assert_eq!(case.owner(0), Some(1));
+    // A command that has followed it at once.
+    assert_eq!(case.moved_long_ago(0, 1, 2, case.now), Patched::Applied);
+    assert_eq!(case.owner(0), Some(2));
 }
 
 /// `DELSLOTS` here and `ADDSLOTS` there raise no epoch.

@@ -155,7 +155,7 @@ impl Weighed {
         known: &[KnownNode],
     ) -> Option<Owner> {
         let Some(standing) = standing else {
-            return self.best(slot, None).map(Claim::owner);
+            return self.best(slot, None).map(|best| best.owner(self.now));
         };
         let Some(best) = self.best(slot, Some(standing)) else {
             return self.unclaimed(slot, standing, known);
@@ -163,7 +163,7 @@ impl Weighed {
         if best.node.0 == standing.node {
             return Some(Owner {
                 epoch: best.epoch.max(standing.epoch),
-                ..best.owner()
+                ..best.owner(self.now)
             });
         }
         let node = &known[usize::from(standing.node)];
@@ -182,7 +182,7 @@ impl Weighed {
                 best.epoch == standing.epoch && best.votes > self.votes(slot, standing.node)
             }
         };
-        Some(if wins { best.owner() } else { standing })
+        Some(if wins { best.owner(self.now) } else { standing })
     }
 
     /// Nobody claims the slot, unless for an owner that denies it: the owner keeps it until enough of those asked list
@@ -256,11 +256,12 @@ impl Weighed {
 }
 
 impl Claim {
-    fn owner(self) -> Owner {
+    fn owner(self, now: Instant) -> Owner {
         Owner {
             node: self.node.0,
             epoch: self.epoch,
             told: Told::Answer,
+            since: now,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use slotway::cluster::{
-    AddressMap, Answers, Belief, ClusterState, FORGET_AFTER, NodeAddr, Patched, SLOTS, Slot,
+    AddressMap, Answers, Belief, ClusterState, FORGET_AFTER, NodeAddr, Patched, SLOTS, Said, Slot,
     SlotMap, SlotsAnswer, View, parse_view,
 };
 use slotway::resp::encode;
@@ -224,7 +224,11 @@ impl Case {
         self.now += Duration::from_millis(1);
         let owner = |map: &SlotMap| map.owner(slot).map(|owner| map.node(owner).addr.clone());
         let before = self.belief.map(1);
-        let patched = self.belief.patch(slot, &from, &to, self.now);
+        let said = Said {
+            after: self.now,
+            before: self.now,
+        };
+        let patched = self.belief.patch(slot, &from, &to, said, self.now);
         let after = self.belief.map(2);
         match patched {
             Patched::Applied => {
