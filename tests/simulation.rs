@@ -57,7 +57,10 @@ use std::time::{Duration, Instant, SystemTime};
 const KEPT: &[u64] = &[
     // An answer that was asked for before a MOVED undid it: the former owner had risen in epoch for another slot.
     480, // A proxy that was told to end took no notice of new maps, not even of the first.
-    774,
+    774, // A MOVED that a node had said before it got the slot came late, and undid what was known since.
+    1_795_396_764_018_340,
+    // Nodes so slow that the time of a command was over while MOVED was followed: the client got the MOVED.
+    1_795_396_764_019_275,
 ];
 
 /// The first seed of the short form, how many there are, and how long they may take.

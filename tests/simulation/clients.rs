@@ -116,7 +116,7 @@ impl World<'_> {
     fn take_reply(&mut self, client: usize, reply: &[u8]) -> Result<(), String> {
         let one = &mut self.clients[client];
         if is_message(reply) {
-            return self.oracle.message(client, reply, self.oracle.strict);
+            return self.oracle.message(client, reply);
         }
         let Some((number, left)) = one.pending.front_mut() else {
             return Err(format!(
@@ -126,9 +126,8 @@ impl World<'_> {
         };
         let number = *number;
         if *left > 1 {
-            let place = 4 - *left;
-            *left -= 1;
-            return self.oracle.inner(number, place, reply);
+            let left = std::mem::replace(left, *left - 1);
+            return self.oracle.inner(number, left, reply);
         }
         one.pending.pop_front();
         self.oracle.answered(number, reply)

@@ -75,11 +75,22 @@ pub enum Op {
     Pop(usize, u64),
     /// WATCH, MULTI, SET, EXEC, on a key that others change in the same way.
     Watched(usize),
+    /// WATCH of the same key, and no EXEC.
+    Unwatched(usize, Unwatch),
     Hello(Proto),
     Publish(Channel),
     Subscribe(Channel),
     Unsubscribe(Channel),
     Ping,
+}
+
+/// How a watch ends that no EXEC follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwatch {
+    /// UNWATCH
+    AtOnce,
+    /// MULTI, SET, DISCARD
+    Discards,
 }
 
 /// A channel; its name is its tag's.
@@ -150,6 +161,22 @@ pub const GENTLE: [Kind; 4] = [
     Kind::SlowNode,
 ];
 
+/// Faults that lose no connection, of the proxy to a node or of nodes to each other.
+const HARMLESS: [Kind; 5] = [
+    Kind::MoveSlot,
+    Kind::Failover,
+    Kind::StaleView,
+    Kind::StaleViews,
+    Kind::SlowNode,
+];
+
+/// The purpose for which chance decides what clients do that they did not at first, so that the seeds kept from then are
+/// what they were: in this stream it leaves them alone.
+const LATER: u64 = 33;
+
+/// Percentage of plans in which watches end without EXEC, and of the watches in them.
+const UNWATCHES: (u64, u64) = (50, 40);
+
 /// Percentage of plans with such faults only in which the proxy is told to end.
 const DRAINS: u64 = 30;
 
@@ -163,9 +190,14 @@ impl Plan {
         let gentle = rng.percent(25);
         let count = rng.within(1, 6);
         let faults = (0..count).map(|_| fault(&mut rng, gentle)).collect();
-        let clients = (0..rng.within(1, 5))
+        let mut clients: Vec<ClientPlan> = (0..rng.within(1, 5))
             .map(|c| client(seed, c, tags.len()))
             .collect();
+        let mut later = Rng::new(seed, LATER);
+        if later.percent(UNWATCHES.0) {
+            let ops = clients.iter_mut().flat_map(|c| &mut c.batches);
+            ops.for_each(|(_, ops)| unwatch(&mut later, ops));
+        }
         Self {
             seed,
             shards: rng.within(2, 4) as usize,
@@ -191,6 +223,11 @@ impl Plan {
     /// Whether only happens what clients must not notice.
     pub fn is_gentle(&self) -> bool {
         self.faults.iter().all(|f| GENTLE.contains(&f.kind))
+    }
+
+    /// Whether no connection is lost, so that nobody hears anything twice.
+    pub fn is_harmless(&self) -> bool {
+        self.faults.iter().all(|f| HARMLESS.contains(&f.kind))
     }
 
     /// When the last fault is over.
@@ -240,6 +277,17 @@ fn client(seed: u64, number: u64, tags: usize) -> ClientPlan {
     ClientPlan {
         batches: batches.collect(),
         end: *rng.pick(&[End::Patient, End::Patient, End::HalfCloses, End::HangsUp]),
+    }
+}
+
+/// Some of the watches end without EXEC.
+fn unwatch(rng: &mut Rng, ops: &mut [Op]) {
+    for op in ops {
+        if let Op::Watched(tag) = *op
+            && rng.percent(UNWATCHES.1)
+        {
+            *op = Op::Unwatched(tag, *rng.pick(&[Unwatch::AtOnce, Unwatch::Discards]));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What clients send. A command carries its number, in the value it writes, in the range it reads or in the name of a key
 //! that does not exist, so that its execution can be told from others.
 
-use crate::plan::{Channel, Op, Reach};
+use crate::plan::{Channel, Op, Reach, Unwatch};
 use crate::wire::{self, Proto};
 
 /// A number is written so that no other number can be taken for it.
@@ -107,6 +107,23 @@ fn special(
             put(&[b"SET", &keys[0], &value]);
             put(&[b"EXEC"]);
             (keys.to_vec(), 4)
+        }
+        Op::Unwatched(t, how) => {
+            let keys = [with(t, "w"), with(t, &format!("x{number}"))];
+            put(&[b"WATCH", &keys[0], &keys[1]]);
+            let replies = match how {
+                Unwatch::AtOnce => {
+                    put(&[b"UNWATCH"]);
+                    2
+                }
+                Unwatch::Discards => {
+                    put(&[b"MULTI"]);
+                    put(&[b"SET", &keys[0], &value]);
+                    put(&[b"DISCARD"]);
+                    4
+                }
+            };
+            (keys.to_vec(), replies)
         }
         Op::Hello(proto) => {
             let version = match proto {

@@ -165,6 +165,7 @@ impl<'a> World<'a> {
             plan,
         };
         world.oracle.strict = plan.is_gentle();
+        world.oracle.once = plan.is_harmless();
         world.history.note(&world.cluster);
         if let Some(at) = plan.drain_at {
             world.at(at, Event::Drain);
@@ -240,6 +241,7 @@ impl<'a> World<'a> {
     async fn until(&mut self, latest: u64, done: impl Fn(&Self) -> bool) {
         while self.problem.is_none() && self.now < latest && !done(self) {
             self.now = self.start.elapsed().as_millis() as u64;
+            self.oracle.now = self.now;
             self.look();
             if let Some(event) = self.agenda.pop(self.now) {
                 self.happen(event);
