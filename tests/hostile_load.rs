@@ -25,6 +25,8 @@ const READ_WITHIN: Duration = Duration::from_secs(60);
 const SENDERS: usize = 8;
 /// So many requests of others are measured while nothing else happens.
 const ALONE: usize = 2000;
+/// Large values that a slow reader asks a node itself for.
+const DIRECT_READS: usize = 4;
 const MB: usize = 1 << 20;
 const NO_VALUE: &[u8] = b"$-1\r\n";
 /// The node with the large value, and one without.
@@ -183,7 +185,41 @@ impl Stage {
                 n => Err(format!("{n} clients")),
             }
         });
+        if load == Load::SlowReaders {
+            let direct = self.direct(scale, &large, &keys);
+            scenario.figure("p99 of others, direct", format!("{direct:.1} ms"));
+            let same = p99(&during[0]);
+            assert!(
+                !is_long() || same * 2.0 <= direct,
+                "others wait {same:.1} ms, and {direct:.1} ms without slotway"
+            );
+        }
         scenario.passed();
+    }
+
+    /// What others wait whose clients, like the slow readers, are connected to the node itself: p99 in milliseconds.
+    fn direct(&self, scale: &Scale, large: &str, keys: &[String; 2]) -> f64 {
+        let node = |at: usize| self.cluster.addr(at);
+        let readers = connect_all(node(BUSY), scale.readers);
+        // The server keeps what they do not read.
+        let requests =
+            vec![encode(&["GETRANGE", large, "0", "-1"]).repeat(DIRECT_READS); scale.readers];
+        let mut asked = RawClient::connect(node(BUSY));
+        let mut calls = || {
+            let all = String::from_utf8_lossy(&asked.line("INFO commandstats")).into_owned();
+            let calls = all
+                .split_once("cmdstat_getrange:calls=")
+                .map(|(_, rest)| rest);
+            let calls = calls.and_then(|rest| rest.split(',').next()?.parse::<usize>().ok());
+            calls.unwrap_or(0)
+        };
+        let before = calls();
+        let ((), [busy, _]) = while_served([node(BUSY), node(FREE)], keys, || {
+            send_all(&readers, &requests);
+            let all = before + scale.readers * DIRECT_READS;
+            while calls() < all {}
+        });
+        p99(&busy)
     }
 
     /// A key of a shard; those with different names are in different slots.
@@ -418,7 +454,7 @@ fn others(
     let served = |addr, key: &str| {
         let mut client = RawClient::connect(addr);
         let mut waits = Vec::new();
-        while go_on(waits.len()) {
+        while waits.is_empty() || go_on(waits.len()) {
             let since = Instant::now();
             let reply = client.line(&format!("GET {key}"));
             // A node that is asked for too much cannot serve everybody in time.

@@ -44,6 +44,7 @@ impl Config {
             upstream: Upstream {
                 connections: of.integer("upstream.connections"),
                 bulk_from: of.size("upstream.bulk_from"),
+                bulk_bytes: of.size("upstream.bulk_bytes"),
                 leases: of.integer("upstream.leases"),
                 username: of.text("upstream.username"),
                 password: of.secret("upstream.password_file", problems),

@@ -53,6 +53,7 @@ pub struct Cluster {
 pub struct Upstream {
     pub connections: usize,
     pub bulk_from: usize,
+    pub bulk_bytes: usize,
     pub leases: usize,
     pub username: Option<String>,
     pub password: Option<Secret>,

@@ -65,10 +65,11 @@ impl Session {
     #[inline(always)] // every request passes here; left to itself the compiler keeps it out of line, now and then
     pub(super) fn dispatch(self: &Rc<Self>, batch: &Batch<'_>, request: Request<'_>) -> Taken {
         let state = &mut *self.state.borrow_mut();
+        let config = &*self.context.config;
         let mut about = About {
             started: self.context.clock.micros(),
             bytes: request.bytes().len() as u32,
-            timed: self.context.config.observe.latency,
+            timed: config.observe.latency,
             ..About::default()
         };
         let command = match batch.table.lookup(&request) {
@@ -83,8 +84,7 @@ impl Session {
         {
             return taken;
         }
-        let split_writes = self.context.config.policy.split_writes;
-        let plan = plan(command, &request, split_writes);
+        let plan = plan(command, &request, config.policy.split_writes);
         if must_wait(state, &plan) {
             state.barrier = true;
             return Taken::NotYet;

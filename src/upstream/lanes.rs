@@ -36,6 +36,8 @@ pub struct LaneSettings {
     pub(super) connections: usize,
     /// Leases of a worker in use at the same time.
     pub(super) leases: usize,
+    /// Of replies on their way over a bulk lane.
+    pub(super) bulk_bytes: usize,
     pub(super) in_flight_max: usize,
     pub(super) in_flight_bytes_max: usize,
     pub(super) reply_depth: usize,
@@ -59,6 +61,7 @@ impl LaneSettings {
         Self {
             connections: config.upstream.connections,
             leases: config.upstream.leases,
+            bulk_bytes: config.upstream.bulk_bytes,
             in_flight_max: config.limits.lane_in_flight,
             in_flight_bytes_max: config.limits.lane_in_flight_bytes,
             reply_depth: config.limits.reply_depth,
@@ -156,7 +159,7 @@ impl UpstreamContext {
 
 /// Which of the lanes to a node, of one RESP version, a session takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct Stripe(pub(super) u16);
+pub struct Stripe(pub(super) usize);
 
 /// See the module. One per worker.
 pub struct Lanes {
@@ -183,13 +186,13 @@ impl Lanes {
 
     /// The stripe of a session with that number.
     pub fn stripe(&self, number: u64) -> Stripe {
-        Stripe((number % self.context.settings.connections as u64) as u16)
+        Stripe(number as usize % self.context.settings.connections)
     }
 
     /// That of large values, which hold up nobody else's on it.
     #[inline]
     pub fn bulk(&self) -> Stripe {
-        Stripe(self.context.settings.connections as u16)
+        Stripe(self.context.settings.connections)
     }
 
     /// The lane to a node of `map` for a session with that stripe: always the same one.
@@ -201,7 +204,7 @@ impl Lanes {
         proto: Proto,
         stripe: Stripe,
     ) -> Rc<Lane> {
-        let at = (node.get() * 2 + proto as usize) * self.stripes + usize::from(stripe.0);
+        let at = (node.get() * 2 + proto as usize) * self.stripes + stripe.0;
         let mut current = self.current.borrow_mut();
         if current.0 != map.version() {
             let size = map.nodes().len() * 2 * self.stripes;

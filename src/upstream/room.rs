@@ -17,15 +17,8 @@ use std::rc::{Rc, Weak};
 /// slow commands are no sign of overload.
 const IN_FLIGHT_MIN: usize = 64;
 
-/// So many bytes of replies a bulk lane asks for at a time: a node executes all that has come before it looks at what others
-/// have sent, and takes a good part of a millisecond for one of a megabyte.
-const BULK_BYTES: usize = 4 * 1024 * 1024;
-
 /// How large the replies of a bulk lane are taken to be before there are any, in bytes.
 const BULK_REPLY: usize = 256 * 1024;
-
-/// So many requests it takes however large their replies are, in requests: the node need not wait for the next one.
-const BULK_IN_FLIGHT_MIN: usize = 2;
 
 /// The fastest of so many measurements counts: one in which a script held up the others says little.
 const SAMPLES: usize = 5;
@@ -79,8 +72,8 @@ pub(super) struct Room {
     turn: Turn,
     door: Door,
     pace: Pace,
-    /// How large its replies are, in bytes, if it is a bulk lane.
-    reply: Option<usize>,
+    /// If it is a bulk lane.
+    window: Option<Window>,
     waiting: VecDeque<Weak<dyn Requester>>,
 }
 
@@ -91,7 +84,10 @@ impl Room {
             turn: Turn::Nobody,
             door: Door::Open,
             pace: Pace::new(settings, now),
-            reply: (load == Load::Bulk).then_some(BULK_REPLY),
+            window: (load == Load::Bulk).then_some(Window {
+                bytes: settings.bulk_bytes,
+                reply: BULK_REPLY,
+            }),
             waiting: VecDeque::new(),
         };
         room.close();
@@ -100,10 +96,8 @@ impl Room {
 
     /// So many may be in flight.
     fn limit(&self) -> usize {
-        let by_bytes = |reply: usize| (BULK_BYTES / reply).max(BULK_IN_FLIGHT_MIN);
-        self.reply.map_or(self.pace.limit, |reply| {
-            self.pace.limit.min(by_bytes(reply))
-        })
+        let by_bytes = self.window.as_ref().map_or(usize::MAX, Window::limit);
+        self.pace.limit.min(by_bytes)
     }
 
     /// Whether one more is let in whose turn it is, or who waits for no turn.
@@ -136,11 +130,10 @@ impl Room {
     /// So many requests were answered, with so many bytes.
     pub(super) fn answered(&mut self, requests: usize, bytes: usize) {
         self.pace.answered += requests;
-        if let Some(reply) = &mut self.reply
+        if let Some(window) = &mut self.window
             && requests > 0
         {
-            // One that is large is a sign of more.
-            *reply = (bytes / requests).max(*reply - *reply / 16).max(1);
+            window.answered(bytes / requests);
             self.close();
         }
     }
@@ -246,6 +239,25 @@ impl Lane {
     }
 }
 
+/// How many bytes of replies may be on their way. A node executes all requests that have come before it looks at what
+/// others have sent, and takes a good part of a millisecond for a reply of a megabyte.
+struct Window {
+    bytes: usize,
+    /// What is expected of the next reply, in bytes.
+    reply: usize,
+}
+
+impl Window {
+    fn limit(&self) -> usize {
+        (self.bytes / self.reply).max(1)
+    }
+
+    /// Replies of that size came: large ones are a sign of more, small ones only if there are many.
+    fn answered(&mut self, reply: usize) {
+        self.reply = reply.max(self.reply - self.reply.div_ceil(16)).max(1);
+    }
+}
+
 /// How many requests a node answers in the time that is worth waiting for a place in its lane.
 struct Pace {
     limit: usize,
@@ -344,6 +356,22 @@ mod tests {
         assert_eq!(pace.limit, 100_000, "it answers more than was there");
         pass(&mut pace, 20, 0, 50_000);
         assert_eq!(pace.limit, 100_000, "it stands still");
+    }
+
+    #[test]
+    fn large_replies_come_few_at_a_time() {
+        let mut window = Window {
+            bytes: 2_000_000,
+            reply: BULK_REPLY,
+        };
+        window.answered(1_000_000);
+        assert_eq!(window.limit(), 2);
+        window.answered(100);
+        assert_eq!(window.limit(), 2, "there may be more of them");
+        window.answered(usize::MAX);
+        assert_eq!(window.limit(), 1);
+        (0..1000).for_each(|_| window.answered(1));
+        assert_eq!(window.limit(), 2_000_000);
     }
 
     #[test]
