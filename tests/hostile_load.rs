@@ -1,7 +1,7 @@
 //! Clients that make the proxy keep as much as they can: readers that do not read, writers that stall in the middle of a
 //! value, huge sizes that are declared, long pipelines from many. The resident memory of the process stays within
-//! `limits.memory` and a tenth, whatever they do, and others are served meanwhile (scenario 12). What is bounded is what
-//! slotway holds; the allocator keeps some of what was given back for a moment ([`Load::retained`]).
+//! `limits.memory` and a tenth, whatever they do, one after the other or all at once, and others are served meanwhile
+//! (scenario 12).
 
 mod support;
 
@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slotway::cluster::Slot;
 use slotway::demo::Cluster;
@@ -44,7 +45,17 @@ enum Load {
     Declared,
     /// Send long pipelines before they read.
     Pipelines,
+    /// Send pipelines that nobody would wait for, and go.
+    EndlessPipelines,
 }
+
+/// Those of which somebody may get all that was asked for.
+const ALL: [Load; 4] = [
+    Load::SlowReaders,
+    Load::StalledWriters,
+    Load::Declared,
+    Load::Pipelines,
+];
 
 /// How many, and what they may cost.
 struct Scale {
@@ -53,6 +64,8 @@ struct Scale {
     reads: usize,
     writers: usize,
     commands: usize,
+    /// In a pipeline whose end nobody waits for.
+    endless: usize,
     repetitions: usize,
 }
 
@@ -62,6 +75,7 @@ const SHORT: Scale = Scale {
     reads: 4,
     writers: 1000,
     commands: 1000,
+    endless: 10_000,
     repetitions: 1,
 };
 
@@ -71,6 +85,7 @@ const LONG: Scale = Scale {
     reads: 20,
     writers: 1000,
     commands: 10_000,
+    endless: 100_000,
     repetitions: 20,
 };
 
@@ -78,23 +93,24 @@ fn is_long() -> bool {
     std::env::var_os("SLOTWAY_LONG").is_some_and(|v| v == "1")
 }
 
-/// One load after the other, so that none is in the way of another; the short form is satisfied with one kind of server
-/// for each.
+/// One load after the other, then all at once. The short form is satisfied with one kind of server for each.
 #[test]
 fn memory_is_bounded_whatever_clients_do() {
     allow_many_files();
     let scale = if is_long() { &LONG } else { &SHORT };
     let stages = [Stage::new(&redis()), Stage::new(&valkey())];
-    let loads = [
-        Load::SlowReaders,
-        Load::StalledWriters,
-        Load::Declared,
-        Load::Pipelines,
+    let scenes: [&[Load]; 6] = [
+        &[Load::SlowReaders],
+        &[Load::StalledWriters],
+        &[Load::Declared],
+        &[Load::Pipelines],
+        &[Load::EndlessPipelines],
+        &ALL,
     ];
-    for (n, load) in loads.into_iter().enumerate() {
+    for (n, loads) in scenes.into_iter().enumerate() {
         for (m, stage) in stages.iter().enumerate() {
             if is_long() || n % 2 == m {
-                (0..scale.repetitions).for_each(|_| stage.scene(load, scale));
+                (0..scale.repetitions).for_each(|_| stage.scene(loads, scale));
             }
         }
     }
@@ -114,8 +130,12 @@ impl Stage {
         }
     }
 
-    fn scene(&self, load: Load, scale: &Scale) {
-        let mut scenario = Scenario::begin(12, load.what(), self.kind);
+    fn scene(&self, loads: &[Load], scale: &Scale) {
+        let what = match loads {
+            [load] => load.what(),
+            _ => "slow readers, stalled writers, huge sizes and long pipelines at once",
+        };
+        let mut scenario = Scenario::begin(12, what, self.kind);
         let memory = format!("limits.memory={}MB", scale.memory / MB);
         let mut args = vec!["--workers", "2", "--set", &memory];
         // Others may have to wait for their turn at a node: that is measured, and no error.
@@ -131,14 +151,18 @@ impl Stage {
         let set = proxy.client().command(&[b"SET", large.as_bytes(), &value]);
         assert_eq!(set, b"+OK\r\n");
         let keys = [self.key(BUSY, "none"), self.key(FREE, "none")];
-        let requests = load.requests(scale, &large);
+        let requests: Vec<_> = loads.iter().map(|l| l.requests(scale, &large)).collect();
 
         let addrs = [proxy.addr(); 2];
         let alone = others(addrs, &keys, &|served| served < ALONE);
-        let clients = connect_all(proxy.addr(), requests.len());
-        if load == Load::SlowReaders {
+        let clients: Vec<_> = requests
+            .iter()
+            .map(|requests| connect_all(proxy.addr(), requests.len()))
+            .collect();
+        if loads == [Load::SlowReaders] {
             let whole = clients
                 .iter()
+                .flatten()
                 .map(|client| has_read(client, &large, &value));
             assert!(
                 whole.into_iter().all(|whole| whole),
@@ -146,15 +170,27 @@ impl Stage {
             );
         }
         let (survivors, during) = while_served(addrs, &keys, || {
-            send_all(&clients, &requests);
-            wait_settled(&proxy, load, scale);
+            std::thread::scope(|scope| {
+                for (clients, requests) in clients.iter().zip(&requests) {
+                    scope.spawn(move || send_all(clients, requests));
+                }
+            });
+            wait_settled(&proxy, loads, scale, &requests);
             clients
         });
-        let peak = peak(&proxy);
         let metrics = proxy.metrics();
         let memory = [("reason", "memory")];
         let closed = metrics.sum("slotway_client_connections_rejected_total", &memory);
-        scenario.figure("clients", requests.len());
+        let answered: Vec<_> = loads
+            .iter()
+            .zip(survivors)
+            .map(|(load, clients)| load.judge(scale, clients, &value, closed as usize))
+            .collect();
+        if loads == [Load::Declared] {
+            assert_eq!(closed, 0.0, "they cost nothing");
+        }
+        let peak = peak(&proxy);
+        scenario.figure("clients", requests.iter().map(Vec::len).sum::<usize>());
         scenario.figure("resident, at most", format!("{} MB", peak / MB));
         scenario.figure("limits.memory", format!("{} MB", scale.memory / MB));
         scenario.figure("closed for it", closed);
@@ -168,17 +204,8 @@ impl Stage {
             );
             scenario.figure(&format!("alone, {name}"), format!("{:.1} ms", p99(alone)));
         }
-        let allowed = scale.memory / 10 * 11 + load.retained();
-        assert!(
-            peak <= allowed,
-            "{load:?}: {} MB are resident, {} MB are allowed",
-            peak / MB,
-            allowed / MB
-        );
-        let counted = gauge(&proxy, "slotway_memory_bytes") as usize;
-        assert!(counted <= scale.memory, "{load:?}: {counted} B are counted");
-        let answered = load.judge(scale, survivors, &value, closed as usize);
-        scenario.figure("answered to the end", answered);
+        scenario.figure("answered to the end", answered.iter().sum::<usize>());
+        assert_bounded(&proxy, loads, scale, peak);
         proxy.wait_for("they are forgotten", LOADED_WITHIN, || {
             match gauge(&proxy, "slotway_client_connections") {
                 0.0 => Ok(()),
@@ -238,28 +265,22 @@ impl Load {
             Self::StalledWriters => "clients stalled in the middle of 1 MB values",
             Self::Declared => "huge sizes declared",
             Self::Pipelines => "long pipelines from 1,000 clients",
-        }
-    }
-
-    /// Freed memory that the allocator has not given back yet (mimalloc does so after a second), in bytes: where many
-    /// clients come and are closed, or queues grow and shrink. How much that is depends on the machine: in the short form
-    /// it is only measured.
-    fn retained(self) -> usize {
-        match self {
-            Self::SlowReaders | Self::Declared => 0,
-            Self::StalledWriters | Self::Pipelines if is_long() => 64 * MB,
-            Self::StalledWriters | Self::Pipelines => 1024 * MB,
+            Self::EndlessPipelines => "endless pipelines from 1,000 clients",
         }
     }
 
     /// What each client sends.
-    fn requests(self, scale: &Scale, large: &str) -> Vec<Vec<u8>> {
+    fn requests(self, scale: &Scale, large: &str) -> Vec<Bytes> {
+        let get = |n: usize| encode(&["GET", &format!("nothing:{n}")]);
         match self {
-            Self::SlowReaders => vec![encode(&["GET", large]).repeat(scale.reads); scale.readers],
+            Self::SlowReaders => {
+                let reads = encode(&["GET", large]).repeat(scale.reads);
+                vec![Bytes::from(reads); scale.readers]
+            }
             Self::StalledWriters => {
                 let mut half = format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${MB}\r\n").into_bytes();
                 half.resize(half.len() + MB / 2, b'v');
-                vec![half; scale.writers]
+                vec![Bytes::from(half); scale.writers]
             }
             Self::Declared => {
                 let sizes = [
@@ -268,12 +289,17 @@ impl Load {
                     "*1048576\r\n$536870912\r\n",
                 ];
                 let sizes = sizes.iter().cycle().take(scale.writers);
-                sizes.map(|size| size.as_bytes().to_vec()).collect()
+                sizes
+                    .map(|size| Bytes::from_static(size.as_bytes()))
+                    .collect()
             }
             Self::Pipelines => {
-                let get = |n: usize| encode(&["GET", &format!("nothing:{n}")]);
                 let pipeline = |n| (0..scale.commands).flat_map(|at| get(n + at)).collect();
                 (0..scale.writers).map(pipeline).collect()
+            }
+            Self::EndlessPipelines => {
+                let pipeline = (0..scale.endless).flat_map(get);
+                vec![pipeline.collect(); scale.writers]
             }
         }
     }
@@ -298,10 +324,7 @@ impl Load {
                 assert!(closed > 0, "it had to close some");
                 0
             }
-            Self::Declared => {
-                assert_eq!(closed, 0, "they cost nothing");
-                0
-            }
+            Self::Declared | Self::EndlessPipelines => 0,
             Self::Pipelines => {
                 let each = clients.into_iter().map(|c| answered(c, scale.commands));
                 let each: Vec<usize> = each.flatten().collect();
@@ -337,7 +360,7 @@ fn bulk(value: &[u8]) -> Vec<u8> {
 }
 
 /// Sends each client its bytes, as far as they are taken.
-fn send_all(clients: &[TcpStream], requests: &[Vec<u8>]) {
+fn send_all(clients: &[TcpStream], requests: &[Bytes]) {
     let share = clients.len().div_ceil(SENDERS);
     std::thread::scope(|scope| {
         for (clients, requests) in clients.chunks(share).zip(requests.chunks(share)) {
@@ -380,17 +403,27 @@ fn answered(mut client: TcpStream, commands: usize) -> Option<usize> {
     Some(values)
 }
 
-/// All that was sent has been taken, and nothing is on its way from the nodes any more.
-fn wait_settled(proxy: &Proxy, load: Load, scale: &Scale) {
+/// All that was sent has been taken, or as much as there is room for, and nothing is on its way from the nodes any more.
+fn wait_settled(proxy: &Proxy, loads: &[Load], scale: &Scale, requests: &[Vec<Bytes>]) {
+    let clients: usize = requests.iter().map(Vec::len).sum();
+    let bytes: usize = requests.iter().flatten().map(Bytes::len).sum();
+    let (bytes, on_its_way_max) = match loads {
+        // Enough for everybody to have had a turn.
+        [Load::EndlessPipelines] => (scale.memory / 2, f64::MAX),
+        // They have asked once before.
+        [Load::SlowReaders] => (bytes + bytes / scale.reads, 2.0),
+        [_] => (bytes, 2.0),
+        // Of the many that are slowed there is always something on its way.
+        _ => (bytes, f64::MAX),
+    };
     proxy.wait_for("it is loaded", LOADED_WITHIN, || {
         let metrics = proxy.metrics();
         let came = metrics.sum("slotway_client_connections_total", &[]) as usize;
         let unanswered = metrics.sum("slotway_upstream_in_flight", &[]);
-        let (clients, bytes) = (scale.clients(load), scale.bytes(load));
         let closed = metrics.sum("slotway_client_connections_rejected_total", &[]);
         let received = metrics.sum("slotway_client_received_bytes_total", &[]) as usize;
         let taken = received >= bytes || closed > 0.0;
-        match came > clients && unanswered <= 2.0 && taken {
+        match came > clients && unanswered <= on_its_way_max && taken {
             true => Ok(()),
             false => Err(format!(
                 "{came} clients, {received} B, {unanswered} in flight"
@@ -399,22 +432,17 @@ fn wait_settled(proxy: &Proxy, load: Load, scale: &Scale) {
     });
 }
 
-impl Scale {
-    fn clients(&self, load: Load) -> usize {
-        match load {
-            Load::SlowReaders => self.readers,
-            _ => self.writers,
-        }
-    }
-
-    fn bytes(&self, load: Load) -> usize {
-        let requests = load.requests(self, "");
-        let before = match load {
-            Load::SlowReaders => self.readers * encode(&["GET", ""]).len(),
-            _ => 0,
-        };
-        before + requests.iter().map(Vec::len).sum::<usize>()
-    }
+/// `limits.memory` and a tenth.
+fn assert_bounded(proxy: &Proxy, loads: &[Load], scale: &Scale, peak: usize) {
+    let allowed = scale.memory / 10 * 11;
+    assert!(
+        peak <= allowed,
+        "{loads:?}: {} MB are resident, {} MB are allowed",
+        peak / MB,
+        allowed / MB
+    );
+    let counted = gauge(proxy, "slotway_memory_bytes") as usize;
+    assert!(counted <= scale.memory, "{loads:?}: {counted} B");
 }
 
 fn gauge(proxy: &Proxy, name: &str) -> f64 {

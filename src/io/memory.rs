@@ -1,21 +1,21 @@
 //! What clients and nodes cost in memory, against `limits.memory` of the process.
 //!
 //! Each worker has a [`Ledger`]: whoever holds bytes for a client or a node enters there what changes, when it changes
-//! by more than a plain command's worth. All workers' sums make up the process's, and that decides, in this order:
-//! 1. from [`SLOW_PERCENT`] on, a client is not read while replies to it are outstanding: it is slowed, not refused;
+//! by more than a plain command's worth. All workers' sums make up the process's. What the process takes beyond that is
+//! measured and is not for clients ([`Budget`]). That decides, in this order:
+//! 1. from three quarters on, a client is not read while replies to it are outstanding: it is slowed, not refused;
 //! 2. from [`SCARCE_PERCENT`] on, requests of more than [`LARGE_REQUEST`] bytes are refused;
 //! 3. beyond the limit, the clients that hold most are closed, as many as necessary, at once: nobody is read before;
 //! 4. if no client is left that holds anything (requests on their way to nodes do), every command is refused.
 //!
+//! Nobody is closed for what was freed already: while too much of that is not given back yet, nobody is read either.
+//!
 //! It decides; the worker (`server`) acts.
 
+use super::budget::{Budget, Level, Share};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::Notify;
-
-/// Clients are slowed from this share of the limit on. What is left is for what each of many has sent already.
-const SLOW_PERCENT: usize = 75;
+use std::sync::atomic::Ordering;
 
 /// Large requests are refused from this share of the limit on.
 const SCARCE_PERCENT: usize = 90;
@@ -26,53 +26,6 @@ pub const LARGE_REQUEST: usize = 64 * 1024;
 /// Commands a client may have in flight while it is slowed.
 const SLOW_IN_FLIGHT: usize = 1;
 
-/// What the program itself may take at most of the limit, in percent: some is left for clients however low the limit is.
-const PROGRAM_PERCENT_MAX: usize = 50;
-
-/// The account of the process.
-#[derive(Debug)]
-pub struct Budget {
-    limit: usize,
-    workers: Box<[Share]>,
-}
-
-/// What one worker tells the others.
-#[derive(Debug, Default)]
-struct Share {
-    used: AtomicUsize,
-    /// What its largest client holds.
-    largest: AtomicUsize,
-    /// It is to look what is to be done.
-    look: Notify,
-}
-
-impl Budget {
-    /// For so many workers; `program` is what the process takes without any client.
-    pub fn new(limit: usize, program: usize, workers: usize) -> Arc<Self> {
-        let program = program.min(limit / 100 * PROGRAM_PERCENT_MAX);
-        Arc::new(Self {
-            limit: limit - program,
-            workers: (0..workers).map(|_| Share::default()).collect(),
-        })
-    }
-
-    fn used(&self) -> usize {
-        let each = self.workers.iter().map(|w| w.used.load(Ordering::Relaxed));
-        each.sum()
-    }
-}
-
-/// How much of the limit is used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Level {
-    Ample,
-    Slow,
-    /// Clients are being closed; nobody is read.
-    Over,
-    /// More than the limit, and no client to close for it.
-    Stuck,
-}
-
 /// One worker's account; on its thread only.
 #[derive(Debug)]
 pub struct Ledger {
@@ -81,6 +34,8 @@ pub struct Ledger {
     clients: Cell<usize>,
     lanes: Cell<usize>,
     level: Cell<Level>,
+    /// Bytes that clients and lanes took since it was last measured, given back or not.
+    taken: Cell<usize>,
     in_flight_max: usize,
     /// Commands a client may have in flight now.
     in_flight_now: Cell<usize>,
@@ -97,6 +52,7 @@ impl Ledger {
             clients: Cell::new(0),
             lanes: Cell::new(0),
             level: Cell::new(Level::Ample),
+            taken: Cell::new(0),
             in_flight_max,
             in_flight_now: Cell::new(in_flight_max),
             look_from: Cell::new(LARGE_REQUEST),
@@ -107,19 +63,19 @@ impl Ledger {
     pub fn client(&self, before: usize, after: usize) {
         self.clients
             .set((self.clients.get() + after).saturating_sub(before));
-        self.weigh();
+        self.took(after.saturating_sub(before));
     }
 
     /// What the lanes hold now.
     pub fn lanes(&self, held: usize) {
-        self.lanes.set(held);
-        self.weigh();
+        let before = self.lanes.replace(held);
+        self.took(held.saturating_sub(before));
     }
 
     /// The lanes hold so much more than when [`Self::lanes`] was last called.
     pub fn lanes_grew(&self, by: usize) {
         self.lanes.set(self.lanes.get() + by);
-        self.weigh();
+        self.took(by);
     }
 
     /// What the largest client of this worker holds.
@@ -143,7 +99,7 @@ impl Ledger {
     #[cold]
     fn lacks(&self, bytes: usize) -> bool {
         let used = self.budget.used();
-        let over = |percent| used.saturating_add(bytes) > self.budget.limit / 100 * percent;
+        let over = |percent| used.saturating_add(bytes) > self.budget.room() / 100 * percent;
         match bytes > LARGE_REQUEST {
             true => over(SCARCE_PERCENT),
             false => self.level.get() == Level::Stuck && over(100),
@@ -158,7 +114,7 @@ impl Ledger {
 
     /// More is used than is allowed, by so many bytes.
     pub fn excess(&self) -> usize {
-        self.budget.used().saturating_sub(self.budget.limit)
+        self.budget.used().saturating_sub(self.budget.room())
     }
 
     /// Bytes used by this worker.
@@ -167,13 +123,19 @@ impl Ledger {
     }
 
     /// Whether a client of this worker that holds so much is to be closed before those of the others. If not, the worker
-    /// that has a larger one is told to look.
+    /// that has a larger one is told to look. Of equal ones, one of the worker that uses most: what a worker has freed
+    /// serves only itself.
     pub fn is_next(&self, held: usize) -> bool {
         let others = self.budget.workers.iter().enumerate();
         let others = others.filter(|(index, _)| *index != self.worker);
-        let largest = others.max_by_key(|(_, w)| w.largest.load(Ordering::Relaxed));
+        let rank = |share: &Share| {
+            let largest = share.largest.load(Ordering::Relaxed);
+            (largest, share.used.load(Ordering::Relaxed))
+        };
+        let others = others.filter(|(_, share)| share.largest.load(Ordering::Relaxed) > 0);
+        let largest = others.max_by_key(|(_, share)| rank(share));
         match largest {
-            Some((_, share)) if share.largest.load(Ordering::Relaxed) > held => {
+            Some((_, share)) if rank(share) > (held, self.used()) => {
                 share.look.notify_one();
                 false
             }
@@ -198,16 +160,20 @@ impl Ledger {
         }
     }
 
+    /// Somebody took so many bytes.
+    fn took(&self, bytes: usize) {
+        self.taken.set(self.taken.get() + bytes);
+        self.mine().used.store(self.used(), Ordering::Relaxed);
+        if self.taken.get() >= self.budget.beyond.step {
+            self.taken.set(0);
+            self.budget.beyond.measure(self.budget.used());
+        }
+        self.weigh();
+    }
+
     /// Nobody is read until [`Self::calm`] if more is used than is allowed.
     fn weigh(&self) {
-        self.mine().used.store(self.used(), Ordering::Relaxed);
-        let used = self.budget.used();
-        let level = match () {
-            () if used > self.budget.limit => Level::Over,
-            () if used > self.budget.limit / 100 * SLOW_PERCENT => Level::Slow,
-            () => Level::Ample,
-        };
-        match (self.level.get(), level) {
+        match (self.level.get(), self.budget.level()) {
             (before, now) if before == now => {}
             // What is stuck becomes less, or a client is to be closed after all: the worker looks ten times a second.
             (Level::Stuck, Level::Over) => {}
@@ -221,9 +187,24 @@ impl Ledger {
         }
     }
 
+    /// Measures, however little has changed; about ten times a second. One worker does it for all.
+    pub fn measure(&self) {
+        let beyond = &self.budget.beyond;
+        if self.worker != 0 {
+            return;
+        }
+        if self.budget.wasted() > 0 {
+            beyond.nudge();
+            if self.is_halted() && self.excess() == 0 {
+                beyond.insist();
+            }
+        }
+        beyond.measure(self.budget.used());
+    }
+
     /// Has everybody read on if that may be.
     pub fn calm(&self) {
-        if self.level.get() == Level::Over && self.excess() == 0 {
+        if self.level.get() == Level::Over && self.budget.level() != Level::Over {
             self.enter(Level::Slow);
             self.weigh();
         }
@@ -299,6 +280,11 @@ mod tests {
         assert!(!one.is_next(499) && one.is_next(500));
         one.largest(500);
         assert!(other.is_next(500), "neither waits for the other");
+        one.client(0, 501);
+        other.client(0, 500);
+        assert!(one.is_next(500) && !other.is_next(500));
+        one.largest(0);
+        assert!(other.is_next(0), "nobody has anybody to close");
     }
 
     /// What a large request needs on its way is asked for before it is taken.
@@ -306,12 +292,5 @@ mod tests {
     fn a_request_that_would_not_fit_is_refused() {
         let (one, _) = two();
         assert!(!one.refuses(LIMIT / 100 * 90) && one.refuses(LIMIT / 100 * 90 + 1));
-    }
-
-    #[test]
-    fn the_program_itself_counts() {
-        let budget = Budget::new(1000, 100, 1);
-        assert_eq!(budget.limit, 900);
-        assert_eq!(Budget::new(1000, 5000, 1).limit, 500);
     }
 }

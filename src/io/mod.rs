@@ -2,6 +2,7 @@
 //! complete yet, what is to be written, the clock of a worker, and the flusher that writes once per tick.
 //! Knows nothing of RESP, clients or nodes.
 
+mod budget;
 mod clock;
 mod flusher;
 mod give_way;
@@ -10,15 +11,17 @@ mod jitter;
 mod memory;
 mod network;
 mod output;
+mod resident;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 mod stream;
 
+pub use budget::Budget;
 pub use clock::{Clock, Micros, now};
 pub use flusher::{Flush, Flusher};
 pub use input::{Input, SCRATCH_BYTES, Scratch};
 pub use jitter::Jitter;
-pub use memory::{Budget, LARGE_REQUEST, Ledger};
+pub use memory::{LARGE_REQUEST, Ledger};
 pub use network::{NodeStream, is_quiet, lookup_host};
 pub use output::Output;
 pub use stream::{ReadHalf, WriteHalf, split_tcp, split_unix, tune_tcp};

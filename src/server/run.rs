@@ -53,6 +53,7 @@ pub struct Addresses {
 /// Runs until SIGTERM or SIGINT, then drains: no new connection, every reply in flight is delivered, at most
 /// `timeouts.drain`. A second signal ends it at once; SIGHUP ends nothing. `ready` is called once everything is bound.
 pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), RunError> {
+    without_huge_pages();
     raise_file_limit(&config);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -265,7 +266,9 @@ fn start_workers(
 ) -> Result<Workers, RunError> {
     let mut handles = Vec::new();
     let mut threads = Vec::new();
-    for (handle, setup) in set_up_workers(shared, metrics, errands) {
+    let limit = shared.config.limits.memory;
+    let memory = Budget::measured(limit, resident_bytes(), errands.len());
+    for (handle, setup) in set_up_workers(shared, metrics, errands, &memory) {
         let thread = std::thread::Builder::new()
             .name(format!("worker-{}", setup.index))
             .spawn(move || work(setup))?;
@@ -280,9 +283,8 @@ pub(super) fn set_up_workers(
     shared: &Shared,
     metrics: &Metrics,
     errands: Vec<Errands>,
+    memory: &Arc<Budget>,
 ) -> impl Iterator<Item = (WorkerHandle, WorkerSetup)> {
-    let program = resident_bytes();
-    let memory = Budget::new(shared.config.limits.memory, program, errands.len());
     errands
         .into_iter()
         .enumerate()
@@ -324,6 +326,13 @@ fn admin_state(metrics: Metrics, topology: Topology, stop: CancellationToken) ->
         },
         move || serde_json::to_value(&**topology.status().load()).unwrap_or_default(),
     )
+}
+
+/// A huge page is resident as a whole, whatever little of it is in use: with them, half of what a burst left behind would
+/// stay with the process.
+fn without_huge_pages() {
+    // A system that does not know them has none.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Raises the limit of open files to what the system allows, and says so if that is too low for

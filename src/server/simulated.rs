@@ -5,6 +5,7 @@ use super::run::{set_up_workers, share};
 use super::worker::{NewClient, Socket as Kind, ToWorker, WorkerHandle, work_here};
 use crate::command::CommandTable;
 use crate::config::Config;
+use crate::io::Budget;
 use crate::io::simulated::Socket;
 use crate::local::Address;
 use crate::observe::{Metrics, TopologyMetrics};
@@ -37,7 +38,8 @@ impl Proxy {
         let (shared, errands) = share(config, topology);
         let mut workers = Vec::new();
         let mut tasks = Vec::new();
-        for (handle, setup) in set_up_workers(&shared, &metrics, errands) {
+        let memory = Budget::new(shared.config.limits.memory, 0, errands.len());
+        for (handle, setup) in set_up_workers(&shared, &metrics, errands, &memory) {
             tasks.push(tokio::task::spawn_local(work_here(setup)));
             workers.push(handle);
         }

@@ -221,6 +221,7 @@ impl Worker {
         });
         let largest = held.max().unwrap_or(0);
         self.lanes.context().memory.largest(largest);
+        self.lanes.context().memory.measure();
         self.keep_memory();
     }
 
@@ -229,7 +230,7 @@ impl Worker {
         let memory = &self.lanes.context().memory;
         memory.lanes(self.lanes.held());
         let halted = memory.is_halted();
-        if halted || memory.excess() > 0 {
+        if memory.excess() > 0 {
             self.shed();
         }
         memory.calm();

@@ -6,7 +6,6 @@ use crate::io::{Input, ReadHalf, WriteHalf};
 use crate::local::{Access, Client};
 use crate::observe::Limit;
 use crate::resp::{Decoded, ProtocolError, RequestDecoder, RequestLimits};
-use bytes::BytesMut;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -18,9 +17,6 @@ const READS_PER_TURN: usize = 8;
 
 /// How long a client that is being closed may take to see it.
 const LINGER_MAX: Duration = Duration::from_secs(1);
-
-/// What is thrown away at a time meanwhile, in bytes.
-const LINGER_BYTES: usize = 16 * 1024;
 
 /// Serves one client until it or we are done with it. Owned by the worker's task tracker.
 pub async fn serve(context: Rc<SessionContext>, read: ReadHalf, write: WriteHalf, client: Client) {
@@ -213,10 +209,12 @@ impl Session {
     async fn linger(&self, read: &mut ReadHalf) {
         self.write.shut_down();
         let within = LINGER_MAX.min(self.context.config.timeouts.drain / 2);
-        let mut thrown_away = BytesMut::with_capacity(LINGER_BYTES);
+        let mut thrown_away = Input::default();
+        let scratch = &self.context.scratch;
         let until_end = async {
-            while let Ok(1..) = poll_fn(|cx| read.poll_read_buf(cx, &mut thrown_away)).await {
-                thrown_away.clear();
+            let all = |bytes: &[u8]| bytes.len();
+            while let Ok(1..) = poll_fn(|cx| thrown_away.poll_read(cx, read, scratch, 0, all)).await
+            {
             }
         };
         // A client that does not stop is not waited for.

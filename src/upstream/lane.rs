@@ -25,9 +25,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-/// By so many bytes a lane grows before the worker's ledger hears of it.
-const CHARGED_BYTES: usize = 64 * 1024;
-
 /// Tells lanes of a worker apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct LaneId(pub(super) u32);
@@ -51,7 +48,7 @@ pub struct Lane {
     /// Memory of what was read and is no whole reply yet, in bytes.
     pub(super) input_held: Cell<usize>,
     /// What the worker's ledger knows of, in bytes.
-    charged: Cell<usize>,
+    pub(super) charged: Cell<usize>,
     /// Of its task.
     waker: RefCell<Option<Waker>>,
     /// Why its task is to end the connection.
@@ -167,28 +164,6 @@ impl Lane {
     /// Requests without a reply yet.
     pub fn in_flight(&self) -> usize {
         self.state.borrow().queue.len()
-    }
-
-    /// Bytes of memory it holds for requests in flight and for the reply that is being read.
-    pub fn held(&self) -> usize {
-        let held = self.holds(&self.state.borrow());
-        self.charged.set(held);
-        held
-    }
-
-    fn holds(&self, state: &State) -> usize {
-        let queue = state.queue.len() * size_of::<InFlight>();
-        state.outbox.retained() + queue + self.input_held.get()
-    }
-
-    /// Enters in the ledger what it has grown by, if that is much. The worker enters the rest ten times a second.
-    #[inline]
-    pub(super) fn charge(&self, state: &State) {
-        let held = self.holds(state);
-        if held > self.charged.get() + CHARGED_BYTES {
-            let before = self.charged.replace(held);
-            self.context.memory.lanes_grew(held - before);
-        }
     }
 
     /// Queues one request, or one block (`Ticket::of_block`), whole or not at all; with `asking`, ASKING goes right in

@@ -12,6 +12,7 @@ mod lanes;
 mod lease;
 mod leases;
 mod loss;
+mod memory;
 mod outbox;
 mod prove;
 mod refusal;

@@ -51,7 +51,7 @@ fn closed(proxy: &Proxy) -> f64 {
 
 #[test]
 fn what_is_large_is_refused_then_the_largest_client_is_closed() {
-    let (cluster, proxy, _gate) = start(&["limits.memory=64MB"]);
+    let (cluster, proxy, _gate) = start(&["limits.memory=72MB"]);
     let mset = encode(&["MSET", "k", &"v".repeat(100_000)]);
     let mut client = proxy.client();
     let mut is_taken = || {

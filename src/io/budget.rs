@@ -1,0 +1,118 @@
+//! The account of the process: what all workers' clients and nodes hold, and what there is for them: `limits.memory`
+//! without what the process takes beyond what is counted.
+
+use super::resident::{Beyond, Resident};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// Clients are slowed from this share of the limit on. What is left is for what each of many has sent already.
+const SLOW_PERCENT: usize = 75;
+
+/// So many bytes are for clients and nodes at least, whatever else takes the memory, ...
+const ROOM_MIN: usize = 32 * 1024 * 1024;
+
+/// ... but no more than this share of the limit, in percent.
+const ROOM_PERCENT: usize = 50;
+
+/// So much of the limit is left for what was freed and is not given back yet, in percent.
+const SPARE_PERCENT: usize = 3;
+
+/// So much of the limit may be wasted like that, in percent, before nobody is read for it.
+const WASTE_PERCENT: usize = 8;
+
+/// And no less than so many bytes.
+const WASTE_MIN: usize = 4 * 1024 * 1024;
+
+/// The account of the process.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    /// Of it, what is left for what was freed.
+    spare: usize,
+    pub(super) beyond: Beyond,
+    pub(super) workers: Box<[Share]>,
+}
+
+/// What one worker tells the others.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    pub(super) used: AtomicUsize,
+    /// What its largest client holds.
+    pub(super) largest: AtomicUsize,
+    /// It is to look what is to be done.
+    pub(super) look: Notify,
+}
+
+impl Budget {
+    /// For so many workers; `program` is what the process takes without any client.
+    pub fn new(limit: usize, program: usize, workers: usize) -> Arc<Self> {
+        Self::with(limit, 0, Beyond::new(None, program, limit), workers)
+    }
+
+    /// The same; what the process takes without any client, and beyond what is counted for them, is measured.
+    pub fn measured(limit: usize, program: usize, workers: usize) -> Arc<Self> {
+        let beyond = Beyond::new(Resident::open(), program, limit);
+        Self::with(limit, limit / 100 * SPARE_PERCENT, beyond, workers)
+    }
+
+    fn with(limit: usize, spare: usize, beyond: Beyond, workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            spare,
+            beyond,
+            workers: (0..workers).map(|_| Share::default()).collect(),
+        })
+    }
+
+    pub(super) fn used(&self) -> usize {
+        let each = self.workers.iter().map(|w| w.used.load(Ordering::Relaxed));
+        each.sum()
+    }
+
+    /// What there is for clients and nodes.
+    pub(super) fn room(&self) -> usize {
+        let least = ROOM_MIN.min(self.limit / 100 * ROOM_PERCENT);
+        let taken = self.beyond.overhead() + self.spare;
+        self.limit.saturating_sub(taken).max(least)
+    }
+
+    /// What was freed and is not given back yet, beyond what is put up with.
+    pub(super) fn wasted(&self) -> usize {
+        let allowed = (self.limit / 100 * WASTE_PERCENT).max(WASTE_MIN);
+        self.beyond.waste().saturating_sub(allowed)
+    }
+
+    pub(super) fn level(&self) -> Level {
+        let (used, room) = (self.used(), self.room());
+        match () {
+            () if used.saturating_add(self.wasted()) > room => Level::Over,
+            () if used.saturating_add(self.beyond.waste()) > room / 100 * SLOW_PERCENT => {
+                Level::Slow
+            }
+            () => Level::Ample,
+        }
+    }
+}
+
+/// How much of the limit is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Level {
+    Ample,
+    Slow,
+    /// Clients are being closed; nobody is read.
+    Over,
+    /// More than the limit, and no client to close for it.
+    Stuck,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_itself_counts() {
+        assert_eq!(Budget::new(1000, 100, 1).room(), 900);
+        assert_eq!(Budget::new(1000, 5000, 1).room(), 500);
+    }
+}

@@ -1,0 +1,40 @@
+//! What a lane costs in memory: entered in the worker's [`Ledger`](crate::io::Ledger) as it grows.
+
+use super::Lane;
+use super::in_flight::InFlight;
+use super::lane::State;
+
+/// By so many bytes a lane grows before the worker's ledger hears of it.
+const CHARGED_BYTES: usize = 64 * 1024;
+
+/// The memory of a queue that had more places than this is given back once it is nearly empty.
+const QUEUE_KEEP_MAX: usize = 1024;
+
+impl Lane {
+    /// Bytes of memory it holds for requests in flight and for the reply that is being read.
+    pub fn held(&self) -> usize {
+        let state = &mut *self.state.borrow_mut();
+        if state.queue.capacity() > QUEUE_KEEP_MAX && state.queue.len() < state.queue.capacity() / 4
+        {
+            state.queue.shrink_to(state.queue.len() * 2);
+        }
+        let held = self.holds(state);
+        self.charged.set(held);
+        held
+    }
+
+    fn holds(&self, state: &State) -> usize {
+        let queue = state.queue.capacity() * size_of::<InFlight>();
+        state.outbox.retained() + queue + self.input_held.get()
+    }
+
+    /// Enters in the ledger what it has grown by, if that is much. The worker enters the rest ten times a second.
+    #[inline]
+    pub(super) fn charge(&self, state: &State) {
+        let held = self.holds(state);
+        if held > self.charged.get() + CHARGED_BYTES {
+            let before = self.charged.replace(held);
+            self.context.memory.lanes_grew(held - before);
+        }
+    }
+}
