@@ -194,16 +194,7 @@ impl Stage {
         scenario.figure("resident, at most", format!("{} MB", peak / MB));
         scenario.figure("limits.memory", format!("{} MB", scale.memory / MB));
         scenario.figure("closed for it", closed);
-        for (name, alone, during) in [
-            ("same node", &alone[0], &during[0]),
-            ("another node", &alone[1], &during[1]),
-        ] {
-            scenario.figure(
-                &format!("p99 of others, {name}"),
-                format!("{:.1} ms", p99(during)),
-            );
-            scenario.figure(&format!("alone, {name}"), format!("{:.1} ms", p99(alone)));
-        }
+        record_waits(&mut scenario, &alone, &during);
         scenario.figure("answered to the end", answered.iter().sum::<usize>());
         assert_bounded(&proxy, loads, scale, peak);
         proxy.wait_for("they are forgotten", LOADED_WITHIN, || {
@@ -212,7 +203,7 @@ impl Stage {
                 n => Err(format!("{n} clients")),
             }
         });
-        if load == Load::SlowReaders {
+        if loads == [Load::SlowReaders] {
             let direct = self.direct(scale, &large, &keys);
             scenario.figure("p99 of others, direct", format!("{direct:.1} ms"));
             let same = p99(&during[0]);
@@ -229,8 +220,8 @@ impl Stage {
         let node = |at: usize| self.cluster.addr(at);
         let readers = connect_all(node(BUSY), scale.readers);
         // The server keeps what they do not read.
-        let requests =
-            vec![encode(&["GETRANGE", large, "0", "-1"]).repeat(DIRECT_READS); scale.readers];
+        let reads = encode(&["GETRANGE", large, "0", "-1"]).repeat(DIRECT_READS);
+        let requests = vec![Bytes::from(reads); scale.readers];
         let mut asked = RawClient::connect(node(BUSY));
         let mut calls = || {
             let all = String::from_utf8_lossy(&asked.line("INFO commandstats")).into_owned();
@@ -430,6 +421,20 @@ fn wait_settled(proxy: &Proxy, loads: &[Load], scale: &Scale, requests: &[Vec<By
             )),
         }
     });
+}
+
+/// How long others waited.
+fn record_waits(scenario: &mut Scenario, alone: &[Vec<Duration>; 2], during: &[Vec<Duration>; 2]) {
+    for (name, alone, during) in [
+        ("same node", &alone[0], &during[0]),
+        ("another node", &alone[1], &during[1]),
+    ] {
+        scenario.figure(
+            &format!("p99 of others, {name}"),
+            format!("{:.1} ms", p99(during)),
+        );
+        scenario.figure(&format!("alone, {name}"), format!("{:.1} ms", p99(alone)));
+    }
 }
 
 /// `limits.memory` and a tenth.
