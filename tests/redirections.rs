@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use slotway::cluster::Slot;
-use support::node::{Action, Call, FakeCluster, Step};
+use support::node::{Action, Call, FakeCluster, Gate, Step};
 use support::{Proxy, Scenario, StopOnDrop, encode, is_long, rounds, show};
 
 /// Enough for refreshes to come and go, short enough to wait for.
@@ -236,6 +236,63 @@ fn a_read_that_was_moved_and_then_lost_is_repeated() {
     let got = client.line("GET a");
     let unknown = b"-ERR slotway: outcome unknown";
     assert!(got.starts_with(unknown), "{}", show(&got));
+    cluster.finish();
+}
+
+/// It was said before its node got the slot, and comes late: its own request follows it, and nobody else.
+#[test]
+fn a_moved_that_is_older_than_the_map_changes_nothing() {
+    let cluster = FakeCluster::start(2);
+    let slot = Slot::of(b"{a}").number();
+    let owner = cluster.owner(slot);
+    let (late, back) = (Gate::default(), Gate::default());
+    for (node, gate) in [(owner, late.clone()), (1 - owner, back.clone())] {
+        let moved = format!("-MOVED {slot} {}\r\n", cluster.addr(1 - node)).into_bytes();
+        let asked = AtomicBool::new(false);
+        cluster.on(node, move |call| {
+            let first = call.name() == "GETRANGE" && !asked.swap(true, Ordering::Relaxed);
+            match call.name().as_str() {
+                "GETRANGE" if first => Some(vec![
+                    Action::Wait(gate.clone()),
+                    Action::Send(moved.clone()),
+                ]),
+                "GETRANGE" => Some(vec![Action::Send(b"$4\r\nhere\r\n".to_vec())]),
+                _ => None,
+            }
+        });
+    }
+    let set = [NO_COMMAND_TIMEOUT, "cluster.refresh_interval=100ms"];
+    let mut args = vec!["--workers", "1"];
+    set.iter().for_each(|one| args.extend(["--set", one]));
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut first = proxy.client();
+    first.send(&encode(&["GETRANGE", "{a}1", "0", "9"]));
+    let asked = |node: usize| match cluster.count(node, "GETRANGE") {
+        0 => Err("not yet".to_owned()),
+        _ => Ok(()),
+    };
+    proxy.wait_for("it is asked", SHOWN_WITHIN, || asked(owner));
+    let refreshes = || proxy.metrics().sum("slotway_topology_refreshes_total", &[]);
+    let enough = refreshes() + 2.0;
+    proxy.wait_for(
+        "a refresh that began later",
+        SHOWN_WITHIN,
+        || match refreshes() {
+            n if n >= enough => Ok(()),
+            n => Err(format!("{n} of {enough}")),
+        },
+    );
+    late.open();
+    proxy.wait_for("it follows", SHOWN_WITHIN, || asked(1 - owner));
+    let mut second = proxy.client();
+    second.expect("GETRANGE {a}2 0 9", b"$4\r\nhere\r\n");
+    assert_eq!(
+        cluster.count(1 - owner, "GETRANGE"),
+        1,
+        "the map was patched"
+    );
+    back.open();
+    assert_eq!(first.reply(), b"$4\r\nhere\r\n");
     cluster.finish();
 }
 
