@@ -272,6 +272,8 @@ fn a_moved_that_is_older_than_the_map_changes_nothing() {
         _ => Ok(()),
     };
     proxy.wait_for("it is asked", SHOWN_WITHIN, || asked(owner));
+    // It gets the slot, under a higher epoch.
+    cluster.give_slot(slot, owner);
     let refreshes = || proxy.metrics().sum("slotway_topology_refreshes_total", &[]);
     let enough = refreshes() + 2.0;
     proxy.wait_for(

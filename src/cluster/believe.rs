@@ -24,6 +24,10 @@ pub const FORGET_AFTER: Duration = Duration::from_secs(30);
 
 const NOBODY: u16 = u16::MAX;
 
+/// When a request was sent is known to a microsecond: what was sent right when its redirection had been heard may seem to
+/// have been sent before.
+const RESOLUTION: Duration = Duration::from_micros(1);
+
 /// Everything believed about the cluster. One writer: the topology task.
 #[derive(Default)]
 pub struct Belief {
@@ -164,7 +168,7 @@ impl Belief {
             if addr == to {
                 return Patched::Known;
             }
-            if addr != from || said.after < owner.since {
+            if addr != from || said.after + RESOLUTION <= owner.since {
                 return Patched::Stale;
             }
             epoch = epoch.max(owner.epoch);

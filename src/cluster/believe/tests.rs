@@ -421,6 +421,28 @@ fn what_a_node_said_before_it_got_the_slot_is_no_patch() {
     // A command that has followed it at once.
     assert_eq!(case.moved_long_ago(0, 1, 2, case.now), Patched::Applied);
     assert_eq!(case.owner(0), Some(2));
+    // Its time is known to a microsecond.
+    let rounded = case.now - Duration::from_nanos(999);
+    assert_eq!(case.moved_long_ago(0, 2, 1, rounded), Patched::Applied);
+    assert_eq!(case.owner(0), Some(1));
+}
+
+/// A round that only says again what is known tells nothing about what was sent before it.
+#[test]
+fn a_moved_counts_that_was_on_its_way_during_a_round_without_news() {
+    let same = [primary(1, 10, &[(0, 16383)]), primary(2, 5, &[])];
+    let mut case = Case::new();
+    case.round(&[view(1, &same)]);
+    let sent = case.now;
+    case.round(&[view(1, &same), view(2, &same)]);
+    assert_eq!(case.moved_long_ago(0, 1, 2, sent), Patched::Applied);
+    // One that the owner has under a higher epoch than before may have gone and come back.
+    let back = [primary(1, 12, &[(0, 16383)]), primary(2, 11, &[])];
+    let mut case = Case::new();
+    case.round(&[view(1, &same)]);
+    let sent = case.now;
+    case.round(&[view(1, &back), view(2, &back)]);
+    assert_eq!(case.moved_long_ago(0, 1, 2, sent), Patched::Stale);
 }
 
 /// `DELSLOTS` here and `ADDSLOTS` there raise no epoch.

@@ -161,9 +161,11 @@ impl Weighed {
             return self.unclaimed(slot, standing, known);
         };
         if best.node.0 == standing.node {
+            // Under a higher epoch it may have lost the slot and got it back.
+            let same = best.epoch <= standing.epoch;
             return Some(Owner {
                 epoch: best.epoch.max(standing.epoch),
-                ..best.owner(self.now)
+                ..best.owner(if same { standing.since } else { self.now })
             });
         }
         let node = &known[usize::from(standing.node)];
