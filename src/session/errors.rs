@@ -43,8 +43,10 @@ pub(super) fn primary_unreachable(slot: Slot) -> Bytes {
 pub(super) enum Astray {
     /// `limits.redirections` is reached.
     Far,
-    /// The time that it has is over.
+    /// The time that it has is over: `timeouts.command`.
     Late,
+    /// The same, of a task that has waited for a node: `timeouts.unavailable`.
+    Unavailable,
     /// What came behind it on one of its keys has been executed (invariant 3).
     Overtaken,
 }
@@ -54,15 +56,19 @@ pub(super) enum Astray {
 pub(super) fn astray(why: Astray, redirection: &[u8]) -> Bytes {
     let last = redirection.strip_prefix(b"-").unwrap_or(redirection);
     let last = String::from_utf8_lossy(last.trim_ascii_end());
+    let moving = |option: &str| {
+        format!(
+            "CLUSTERDOWN slotway: not executed, its slot was on the move for longer than {option} (last {last}); try \
+             again later"
+        )
+    };
     error_reply(&match why {
         Astray::Far => format!(
             "CLUSTERDOWN slotway: not executed, its slot's nodes have sent it on more than limits.redirections times \
              (last {last}); try again later, /topology says who owns the slot"
         ),
-        Astray::Late => format!(
-            "CLUSTERDOWN slotway: not executed, its slot was on the move for longer than timeouts.command (last {last}); \
-             try again later"
-        ),
+        Astray::Late => moving("timeouts.command"),
+        Astray::Unavailable => moving("timeouts.unavailable"),
         Astray::Overtaken => format!(
             "CLUSTERDOWN slotway: not executed, its slot was on the move and a later command of this connection on its \
              keys has been executed (last {last}); send it again if it is still to be done"

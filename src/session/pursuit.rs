@@ -254,7 +254,7 @@ impl Pursuit {
                 if self.session.context.map().find(&to).is_none() {
                     let refresh = Report::Refresh(Trigger::Moved);
                     self.session.context.report(refresh);
-                    let error = errors::astray(Astray::Late, reply);
+                    let error = errors::astray(Astray::Unavailable, reply);
                     return match self.failed(error).await {
                         Ok(()) => Verdict::Again,
                         Err(error) => Verdict::GiveUp(error),

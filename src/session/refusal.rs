@@ -66,7 +66,10 @@ impl Session {
             Refusal::Ask(..) => Some(Why::UnconfirmedAsk { from: from.clone() }),
             Refusal::Moved(..) => {
                 let refreshes = self.context.shared.topology.rounds().started + 1;
-                self.context.report(Report::Refresh(Trigger::Unconfirmed));
+                self.context.report(Report::Hint {
+                    from: from.clone(),
+                    why: Trigger::Unconfirmed,
+                });
                 Some(Why::Unconfirmed {
                     refreshes,
                     from: from.clone(),

@@ -60,6 +60,13 @@ pub enum Report {
         /// What happened.
         why: Trigger,
     },
+    /// `from` may have said something that a fresh look would settle, if it is asked as well.
+    Hint {
+        /// Who.
+        from: NodeAddr,
+        /// What it is about.
+        why: Trigger,
+    },
     /// Something else that a fresh look would settle.
     Refresh(Trigger),
 }

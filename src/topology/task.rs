@@ -164,6 +164,10 @@ impl Task {
                     }
                     self.pace.want(why, now);
                 }
+                Report::Hint { from, why } => {
+                    self.informer = Some(from);
+                    self.pace.want(why, now);
+                }
                 Report::Refresh(trigger) => self.pace.want(trigger, now),
             }
         }
