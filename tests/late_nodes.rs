@@ -321,3 +321,58 @@ fn a_refused_flush_is_not_repeated_behind_writes() {
     assert_eq!(client.reply(), b"+OK\r\n");
     scene.cluster.finish();
 }
+
+/// A command gets a timeout error because of one node. What of it was for another and had to wait is not sent any more.
+#[test]
+fn what_is_left_of_a_command_that_took_too_long_is_not_sent() {
+    let cluster = FakeCluster::start(2);
+    let (late, other) = ("{a}", "{b}");
+    let node_of = |key: &str| cluster.owner(Slot::of(key.as_bytes()).number());
+    let (silent, down) = (node_of(late), node_of(other));
+    assert_ne!(silent, down);
+    let (gate, is_down) = (Gate::default(), Arc::new(AtomicBool::new(true)));
+    let (held, no_slot) = (gate.clone(), is_down.clone());
+    cluster.on(silent, move |call| match call.name().as_str() {
+        "MSET" => Some(vec![
+            Action::Wait(held.clone()),
+            Action::Send(b"+OK\r\n".to_vec()),
+        ]),
+        _ => None,
+    });
+    cluster.on(down, move |call| match call.name().as_str() {
+        "SET" if no_slot.load(Ordering::Relaxed) => send(b"-CLUSTERDOWN Hash slot not served\r\n"),
+        "SET" | "MSET" => send(b"+OK\r\n"),
+        "GET" => send(b"$1\r\n0\r\n"),
+        _ => None,
+    });
+    let set = ["timeouts.unavailable=60s", "timeouts.command=300ms"];
+    let mut args = vec!["--workers", "1"];
+    set.iter().for_each(|one| args.extend(["--set", one]));
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut client = proxy.client();
+    client.send(&encode(&["SET", "{b}1", "x"]));
+    proxy.wait_for(
+        "it is refused and sent again",
+        SHOWN_WITHIN,
+        || match cluster.count(down, "SET") {
+            0 | 1 => Err("not yet".to_owned()),
+            _ => Ok(()),
+        },
+    );
+    client.send(&encode(&["MSET", "{a}0", "v", "{b}1", "w"]));
+    proxy.wait_for("its time is up", SHOWN_WITHIN, || {
+        match proxy.metrics().sum("slotway_unknown_outcomes_total", &[]) {
+            n if n >= 1.0 => Ok(()),
+            _ => Err("not yet".to_owned()),
+        }
+    });
+    is_down.store(false, Ordering::Relaxed);
+    assert_eq!(client.reply(), b"+OK\r\n");
+    let got = client.reply();
+    let no_reply = b"-ERR slotway: no reply in time";
+    assert!(got.starts_with(no_reply), "{}", show(&got));
+    client.expect("GET {b}1", b"$1\r\n0\r\n");
+    assert_eq!(cluster.count(down, "MSET"), 0, "sent after all");
+    gate.open();
+    cluster.finish();
+}

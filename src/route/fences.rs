@@ -91,8 +91,10 @@ pub struct Fences {
     slots: FxHashMap<Slot, Fence>,
     /// Redirecting goes on at least until every command before this one is answered.
     until: u64,
-    /// Requests whose client got a timeout error while they are still in flight.
-    expired: u32,
+    /// Requests (number of the command, part) whose client got a timeout error while they are still in flight.
+    expired: Vec<(u64, u16)>,
+    /// The same of tasks, whose requests have no numbers here.
+    strays: u32,
 }
 
 impl Fences {
@@ -269,14 +271,32 @@ impl Fences {
         }
     }
 
-    /// The client of a request in flight got a timeout error.
-    pub fn expire(&mut self) {
-        self.expired += 1;
+    /// The client of a request in flight, that part of that command, got a timeout error.
+    pub fn expire(&mut self, seq: u64, part: u16) {
+        self.expired.push((seq, part));
     }
 
-    /// The reply of an expired request came after all.
-    pub fn expired_landed(&mut self) {
-        self.expired = self.expired.saturating_sub(1);
+    /// A request whose client has got a reply already came back after all.
+    pub fn expired_landed(&mut self, ticket: Ticket) {
+        let late = (ticket.seq, ticket.part);
+        if let Some(at) = self.expired.iter().position(|one| *one == late) {
+            self.expired.swap_remove(at);
+        }
+    }
+
+    /// The client of a task's request, in flight for `slot` on `lane`, got a timeout error.
+    pub fn stray(&mut self, slot: Slot, lane: LaneId) {
+        self.sent(slot, lane);
+        self.strays += 1;
+    }
+
+    /// The same request came back after all.
+    pub fn stray_landed(&mut self, slot: Slot) {
+        self.strays = self.strays.saturating_sub(1);
+        self.stop_flow(slot);
+        if let Some(fence) = self.slots.get_mut(&slot) {
+            fence.in_flight = fence.in_flight.saturating_sub(1);
+        }
     }
 
     /// It is no longer in flight. If it was resent: why.
@@ -360,7 +380,8 @@ impl Fences {
 
     /// Whether the session can forget that it was redirecting; `oldest` is its oldest unanswered command.
     pub fn is_over(&self, oldest: u64) -> bool {
-        self.expired == 0 && oldest >= self.until && !self.slots.values().any(Fence::is_closed)
+        let lost = self.expired.len() + self.strays as usize;
+        lost == 0 && oldest >= self.until && !self.slots.values().any(Fence::is_closed)
     }
 
     /// The slots with something refused or held: looked at again when the map or the time changes.

@@ -9,9 +9,9 @@ use super::{Life, errors};
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::ErrorSource;
 use crate::route::{Losses, Resend, resend};
-use crate::upstream::{Answer, Class, Fate, Fault, Lane, NotTaken, Requester, Ticket};
+use crate::upstream::{Answer, Class, Fate, Fault, Lane, LaneId, NotTaken, Requester, Ticket};
 use bytes::Bytes;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
@@ -43,6 +43,9 @@ struct Errand {
     slot: Option<Slot>,
     undo: Option<Undo>,
     stage: RefCell<Stage>,
+    lane: LaneId,
+    /// Whether it takes too long, so that the session's fences know of it.
+    is_stray: Cell<bool>,
 }
 
 /// What a task holds of its errand.
@@ -169,6 +172,8 @@ fn send(
         slot,
         undo,
         stage: RefCell::new(Stage::Awaited(None)),
+        lane: lane.id(),
+        is_stray: Cell::new(false),
     });
     let ticket = Ticket::new(0, 0, slot);
     match lane.send(
@@ -214,6 +219,25 @@ impl Drop for Waiting {
             Stage::Answered(Outcome::Reply(reply)) => self.0.take_back(&reply),
             Stage::Over => *self.0.stage.borrow_mut() = Stage::Over,
             _ => {}
+        }
+    }
+}
+
+impl Session {
+    /// A task's request has got no reply in time, and may still be executed: nothing of its slot goes over another lane
+    /// until it has come back.
+    fn strays(&self, slot: Slot, lane: LaneId) {
+        let state = &mut *self.state.borrow_mut();
+        if state.life != Life::Dead {
+            self.fences(state).stray(slot, lane);
+        }
+    }
+
+    fn stray_landed(&self, slot: Slot) {
+        let state = &mut *self.state.borrow_mut();
+        if let Some(fences) = &mut state.fences {
+            fences.stray_landed(slot);
+            self.advance(state, slot);
         }
     }
 }
@@ -270,6 +294,11 @@ impl Requester for Errand {
     }
 
     fn answered(&self, _: Ticket, answer: Answer<'_>) {
+        if self.is_stray.take()
+            && let Some(slot) = self.slot
+        {
+            self.session.stray_landed(slot);
+        }
         self.settle(match answer {
             Answer::Reply { reply, .. } => Outcome::Reply(Bytes::copy_from_slice(reply)),
             Answer::NotSent { fault, .. } => Outcome::NotSent(fault.clone()),
@@ -278,6 +307,10 @@ impl Requester for Errand {
     }
 
     fn expired(&self, _: Ticket) {
+        if let Some(slot) = self.slot {
+            self.is_stray.set(true);
+            self.session.strays(slot, self.lane);
+        }
         self.settle(Outcome::Late);
     }
 }

@@ -230,7 +230,7 @@ impl Session {
         }
         if self.skip_optional(state, ticket) {
             if let Some(fences) = &mut state.fences {
-                fences.expire();
+                fences.expire(ticket.seq, ticket.part);
             }
             return;
         }
@@ -239,15 +239,18 @@ impl Session {
         };
         let (in_flight, gathered) = match &pending.stage {
             Stage::Fanout(fanout) => {
-                let in_flight = fanout.parts.iter().filter(|p| p.lane.is_some());
-                (in_flight.count(), fanout.gathering.held())
+                let parts = (0..).zip(&fanout.parts);
+                let in_flight = parts.filter(|(_, p)| p.lane.is_some());
+                (in_flight.map(|(i, _)| i).collect(), fanout.gathering.held())
             }
-            _ => (1, 0),
+            _ => (vec![ticket.part], 0),
         };
         pending.stage = Stage::Held;
         state.replies.gathered(gathered);
         if let Some(fences) = &mut state.fences {
-            (0..in_flight).for_each(|_| fences.expire());
+            in_flight
+                .iter()
+                .for_each(|&part| fences.expire(ticket.seq, part));
         }
         self.context.metrics.unknown_outcome();
         let reply = super::errors::late();
@@ -288,7 +291,7 @@ impl Session {
     fn landed_late(&self, state: &mut State, ticket: Ticket, request: Bytes) {
         self.perhaps_settled(state, ticket, request);
         if let Some(fences) = &mut state.fences {
-            fences.expired_landed();
+            fences.expired_landed(ticket);
         }
         self.advance_ticket(state, ticket);
     }

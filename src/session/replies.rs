@@ -194,6 +194,12 @@ impl Replies {
         self.queue.get_mut(at)
     }
 
+    /// Whether its client has the reply to the command with that number, or will get it in its turn.
+    pub(super) fn is_answered(&mut self, seq: u64) -> bool {
+        let stage = self.get_mut(seq).map(|pending| &pending.stage);
+        matches!(stage, None | Some(Stage::Early { .. } | Stage::Ready(_)))
+    }
+
     /// Every part in flight: its slot and lane.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = (Slot, LaneId)> {
         self.queue.iter().flat_map(|pending| {

@@ -64,6 +64,11 @@ impl Session {
             match fences.next(slot, now, |refused, executed| {
                 self.conflict(refused, executed)
             }) {
+                // Its command got a timeout error because of another part.
+                Next::Conflict(Refused { held, .. })
+                | Next::Resend(Refused { held, .. })
+                | Next::Release(held)
+                    if state.replies.is_answered(held.ticket.seq) => {}
                 Next::Idle => break,
                 Next::Wait(until) => {
                     self.schedule(until);

@@ -247,3 +247,18 @@ fn waiting_is_waited_for() {
         Next::Resend(_)
     ));
 }
+
+#[test]
+fn it_goes_on_until_all_have_come_back_whose_time_was_up() {
+    let mut fences = Fences::enter([(slot(), A)].into_iter(), 1);
+    fences.expire(0, 0);
+    // Another part of that command, which had not been sent when its time was up.
+    fences.expired_landed(Ticket::new(0, 1, None));
+    assert!(!fences.is_over(1));
+    fences.expired_landed(ticket(0));
+    assert!(fences.is_over(1));
+    fences.stray(slot(), A);
+    assert!(!fences.is_over(1));
+    fences.stray_landed(slot());
+    assert!(fences.is_over(1));
+}
