@@ -14,9 +14,10 @@ impl Lane {
     /// Bytes of memory it holds for requests in flight and for the reply that is being read.
     pub fn held(&self) -> usize {
         let state = &mut *self.state.borrow_mut();
-        if state.queue.capacity() > QUEUE_KEEP_MAX && state.queue.len() < state.queue.capacity() / 4
-        {
-            state.queue.shrink_to(state.queue.len() * 2);
+        let (len, places) = (state.queue.len(), state.queue.capacity());
+        // A lane that nobody uses holds nothing, so that what is left once all clients have gone is a leak.
+        if len == 0 || (places > QUEUE_KEEP_MAX && len < places / 4) {
+            state.queue.shrink_to(len * 2);
         }
         let held = self.holds(state);
         self.charged.set(held);

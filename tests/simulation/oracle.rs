@@ -76,6 +76,8 @@ pub struct Oracle {
     pub strict: bool,
     /// No message may come twice on a channel of the whole cluster.
     pub once: bool,
+    /// Nodes can be so slow that it takes longer to follow redirections than a command may take.
+    pub slow: bool,
     /// The time, in milliseconds.
     pub now: u64,
 }
@@ -357,8 +359,10 @@ impl Oracle {
                 show(reply)
             ));
         }
-        // Nodes so slow that it takes longer to follow the redirections than a command may take.
-        let late = text.contains("timeouts.command") && self.now >= asked.at + COMMAND_TIMEOUT_MS;
+        // Only who was sent on may be told so: a request that no reply comes to was lost.
+        let late = self.slow
+            && text.contains("was on the move for longer than")
+            && self.now >= asked.at + COMMAND_TIMEOUT_MS;
         if self.strict && !halfway && !late {
             return Err(format!(
                 "command {number} ({:?}) got an error under mere moves: {}",
@@ -465,4 +469,23 @@ fn number_of(words: &[Vec<u8>]) -> Option<usize> {
         b"GETRANGE" => digits(&words[3]).map(|last| last - RANGE_BASE),
         _ => None,
     }
+}
+
+/// What a client may be told where only slots move: not even that no reply came, for then the proxy has lost the request.
+#[test]
+fn a_request_that_was_lost_is_no_mere_move() {
+    let judge = |slow: bool, reply: &str| {
+        let mut oracle = Oracle {
+            strict: true,
+            slow,
+            ..Oracle::default()
+        };
+        let (number, ..) = oracle.ask(0, Op::Set(0), &["{t0}".to_owned()]);
+        oracle.now = COMMAND_TIMEOUT_MS;
+        oracle.answered(number, reply.as_bytes()).is_ok()
+    };
+    let lost = "-ERR slotway: no reply in time (timeouts.command, or others); outcome unknown\r\n";
+    let moving = "-CLUSTERDOWN slotway: not executed, its slot was on the move for longer than timeouts.command\r\n";
+    assert!(!judge(true, lost) && !judge(false, lost));
+    assert!(judge(true, moving) && !judge(false, moving));
 }

@@ -230,6 +230,11 @@ impl Plan {
         self.faults.iter().all(|f| HARMLESS.contains(&f.kind))
     }
 
+    /// Whether any node becomes slow.
+    pub fn is_slow(&self) -> bool {
+        self.faults.iter().any(|f| f.kind == Kind::SlowNode)
+    }
+
     /// When the last fault is over.
     pub fn calm_at(&self) -> u64 {
         let ends = self.faults.iter().map(|f| f.at + f.lasts);

@@ -166,6 +166,7 @@ impl<'a> World<'a> {
         };
         world.oracle.strict = plan.is_gentle();
         world.oracle.once = plan.is_harmless();
+        world.oracle.slow = plan.is_slow();
         world.history.note(&world.cluster);
         if let Some(at) = plan.drain_at {
             world.at(at, Event::Drain);
