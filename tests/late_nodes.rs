@@ -376,3 +376,53 @@ fn what_is_left_of_a_command_that_took_too_long_is_not_sent() {
     gate.open();
     cluster.finish();
 }
+
+/// A task's request is still at a node when its client has been told that no reply came: what follows in its slot waits for
+/// it, also where the client has a connection of another protocol to the node by then.
+#[test]
+fn what_follows_a_late_step_of_a_blocking_command_does_not_overtake_it() {
+    let cluster = FakeCluster::start(2);
+    let node_of = |key: &str| cluster.owner(Slot::of(key.as_bytes()).number());
+    let (silent, other) = (node_of("{a}"), node_of("{b}"));
+    assert_ne!(silent, other);
+    let gate = Gate::default();
+    let held = gate.clone();
+    cluster.on(silent, move |call| match call.name().as_str() {
+        "LPOP" => Some(vec![
+            Action::Wait(held.clone()),
+            Action::Send(b"$-1\r\n".to_vec()),
+        ]),
+        "GET" => send(b"$1\r\n0\r\n"),
+        _ => None,
+    });
+    cluster.on(other, move |call| match call.name().as_str() {
+        "LPOP" => send(b"$-1\r\n"),
+        "GET" => send(b"$1\r\n0\r\n"),
+        _ => None,
+    });
+    let args = ["--workers", "1", "--set", "timeouts.command=300ms"];
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut client = proxy.client();
+    client.send(&encode(&["BLPOP", "{a}1", "{b}1", "0"]));
+    let got = client.reply();
+    let no_reply = b"-ERR slotway: no reply in time";
+    assert!(got.starts_with(no_reply), "{}", show(&got));
+    client.send(&encode(&["HELLO", "3"]));
+    assert_eq!(client.reply()[0], b'%');
+    client.send(&encode(&["GET", "{a}1"]));
+    for count in 1..=2 {
+        client.send(&encode(&["GET", "{b}1"]));
+        proxy.wait_for("the other node is asked", SHOWN_WITHIN, || {
+            match cluster.count(other, "GET") {
+                n if n >= count => Ok(()),
+                n => Err(format!("{n} times")),
+            }
+        });
+    }
+    assert_eq!(cluster.count(silent, "GET"), 0, "overtaken");
+    gate.open();
+    for _ in 0..3 {
+        assert_eq!(client.reply(), b"$1\r\n0\r\n");
+    }
+    cluster.finish();
+}

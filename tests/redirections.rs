@@ -298,6 +298,34 @@ fn a_moved_that_is_older_than_the_map_changes_nothing() {
     cluster.finish();
 }
 
+/// A refresh asks few of many nodes, but the one that has told something.
+#[test]
+fn who_sends_a_script_on_is_asked_what_it_knows() {
+    const NODES: usize = 12;
+    let cluster = FakeCluster::start(NODES);
+    let proxy = start(&cluster, NO_COMMAND_TIMEOUT);
+    let mut client = proxy.client();
+    for node in 0..NODES {
+        let its = |key: &String| cluster.owner(Slot::of(key.as_bytes()).number()) == node;
+        let key = (0..).map(|n| format!("key{n}")).find(its).unwrap();
+        let (slot, to) = (Slot::of(key.as_bytes()), cluster.addr((node + 1) % NODES));
+        let moved = format!("-MOVED {} {to}\r\n", slot.number());
+        let error = moved.clone().into_bytes();
+        cluster.on(node, move |call| match call.name().as_str() {
+            "EVAL" => Some(vec![Action::Send(error.clone())]),
+            _ => None,
+        });
+        let before = cluster.count(node, "CLUSTER");
+        // A script can word any error, and no node confirms this one.
+        client.expect(
+            &format!("EVAL return{{err=ARGV[1]}} 1 {key} x"),
+            moved.as_bytes(),
+        );
+        assert!(cluster.count(node, "CLUSTER") > before, "node {node}");
+    }
+    cluster.finish();
+}
+
 #[test]
 fn asking_is_right_in_front_of_its_command() {
     const CLIENTS: usize = 8;
