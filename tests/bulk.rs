@@ -15,7 +15,7 @@ const NEWS_MAX: Duration = Duration::from_secs(30);
 /// The least that is large.
 const LARGE_BYTES: usize = 4096;
 
-/// One node; `large` has a large value, and SET of `held` is answered once the gate is open.
+/// One node; a key that ends with `large` has a large value, and commands for `held` are answered once the gate is open.
 struct Stage {
     cluster: FakeCluster,
     proxy: Proxy,
@@ -24,6 +24,10 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(options: &[&str]) -> Self {
         let cluster = FakeCluster::start(1);
         let gate = Gate::default();
         let held = Action::Wait(gate.clone());
@@ -31,7 +35,8 @@ impl Stage {
             let word = |n: usize| call.args.get(n).map(Vec::as_slice);
             let ok = Action::Send(b"+OK\r\n".to_vec());
             match (call.name().as_str(), word(1)) {
-                ("GET", Some(b"large")) => Some(vec![Action::Send(large())]),
+                ("GET", Some(b"held")) => Some(vec![held.clone(), Action::Send(large())]),
+                ("GET", Some(key)) if key.ends_with(b"large") => Some(vec![Action::Send(large())]),
                 ("GET", _) => Some(vec![Action::Send(b"$-1\r\n".to_vec())]),
                 ("SET", Some(b"held")) => Some(vec![held.clone(), ok]),
                 ("SET", _) => Some(vec![ok]),
@@ -39,7 +44,8 @@ impl Stage {
             }
         });
         let limit = format!("upstream.bulk_from={LARGE_BYTES}B");
-        let args = ["--workers", "1", "--set", &limit];
+        let mut args = vec!["--workers", "1", "--set", &limit];
+        args.extend(options.iter().flat_map(|option| ["--set", option]));
         let proxy = Proxy::start_with(&cluster.addrs(), &args);
         Self {
             cluster,
@@ -57,6 +63,41 @@ impl Stage {
             (format!("{} {key}", call.name()), call.connection)
         });
         seen.collect()
+    }
+
+    /// Until so many requests are on their way to the node.
+    fn wait_in_flight(&self, expected: usize) {
+        let name = "slotway_upstream_in_flight";
+        self.proxy.wait_for("they are on their way", NEWS_MAX, || {
+            match self.proxy.metrics().sum(name, &[]) as usize {
+                n if n == expected => Ok(()),
+                n => Err(format!("{n} in flight")),
+            }
+        });
+    }
+
+    /// Has clients send these bytes; returns when slotway has read all of them.
+    fn send_all(&self, sent: &mut [(&mut RawClient, Vec<u8>)]) {
+        let name = "slotway_client_received_bytes_total";
+        let read = || self.proxy.metrics().sum(name, &[]) as usize;
+        let mut until = read();
+        for (client, bytes) in sent {
+            client.send(bytes);
+            until += bytes.len();
+        }
+        self.proxy
+            .wait_for("they are read", NEWS_MAX, || match read() {
+                n if n >= until => Ok(()),
+                n => Err(format!("{n} of {until} bytes")),
+            });
+    }
+
+    /// How often a bound was reached.
+    fn hits(&self, option: &str) -> usize {
+        let labels = [("limit", option)];
+        self.proxy
+            .metrics()
+            .sum("slotway_limit_hits_total", &labels) as usize
     }
 
     /// The connection that this command of a client goes over.
@@ -78,7 +119,8 @@ const LARGE: &[&[u8]] = &[b"GET", b"large"];
 fn clients_with_large_values_take_another_connection() {
     let stage = Stage::new();
     let proxy = &stage.proxy;
-    let [mut reader, mut other, mut writer, mut new] = std::array::from_fn(|_| proxy.client());
+    let [mut reader, mut other, mut writer, mut whole, mut new] =
+        std::array::from_fn(|_| proxy.client());
     let usual = stage.way_of(&mut other, SMALL);
     assert_eq!(stage.way_of(&mut reader, LARGE), usual, "nobody knows yet");
     let bulk = stage.way_of(&mut reader, SMALL);
@@ -89,9 +131,12 @@ fn clients_with_large_values_take_another_connection() {
     let set = |client| stage.way_of(client, &[b"SET", b"small", &value]);
     assert_eq!(set(&mut writer), bulk, "its request is large");
     assert_eq!(stage.way_of(&mut writer, SMALL), bulk);
+    let at_once = &value[..LARGE_BYTES];
+    let set = stage.way_of(&mut whole, &[b"SET", b"small", at_once]);
+    assert_eq!(set, bulk, "its request is large, and came in one piece");
     assert_eq!(stage.way_of(&mut new, LARGE), bulk, "others got large ones");
     assert_eq!(stage.way_of(&mut other, SMALL), usual);
-    drop([reader, other, writer, new]);
+    drop([reader, other, writer, whole, new]);
     proxy.wait_for("nothing of them is left", NEWS_MAX, || {
         proxy.metrics().nothing_of_clients()
     });
@@ -113,6 +158,134 @@ fn a_client_comes_back() {
         }
     });
     assert!(stage.way_of(&mut reader, SMALL) != usual, "not that one");
+    stage.cluster.finish();
+}
+
+#[test]
+fn an_idle_client_is_none_of_large_values() {
+    let stage = Stage::new();
+    let count = || stage.proxy.metrics().sum("slotway_bulk_clients", &[]);
+    let mut reader = stage.proxy.client();
+    reader.command(LARGE);
+    drop(reader);
+    let mut new = stage.proxy.client();
+    new.command(&[b"GET", "{large}small".as_bytes()]);
+    stage
+        .proxy
+        .wait_for("it is no longer counted", NEWS_MAX, || match count() {
+            0.0 => Ok(()),
+            n => Err(format!("{n} clients")),
+        });
+    new.command(SMALL);
+    stage.cluster.finish();
+}
+
+#[test]
+fn guesses_that_are_wrong_end() {
+    let stage = Stage::new();
+    let mut reader = stage.proxy.client();
+    let usual = stage.way_of(&mut reader, LARGE);
+    let way_of_new = |key: &str| stage.way_of(&mut stage.proxy.client(), &[b"GET", key.as_bytes()]);
+    assert!(way_of_new("{large}small") != usual, "a guess");
+    let is = |met: bool| match met {
+        true => Ok(()),
+        false => Err("not yet".to_owned()),
+    };
+    let wait = |what: &str, met: &dyn Fn() -> bool| {
+        stage.proxy.wait_for(what, NEWS_MAX, || is(met()));
+    };
+    wait("nothing is guessed", &|| {
+        way_of_new("{large}small") == usual
+    });
+    wait("it is again", &|| way_of_new("large") != usual);
+    stage.cluster.finish();
+}
+
+/// Clients that have just had a large value each, the first one `small` ones since; a large value is on its way to one
+/// more, and no other has room.
+fn crowded<const N: usize>(stage: &Stage, small: usize) -> [RawClient; N] {
+    let mut clients = std::array::from_fn(|_| stage.proxy.client());
+    for client in &mut clients {
+        client.command(LARGE);
+    }
+    (0..small).for_each(|_| drop(clients[0].command(SMALL)));
+    clients[N - 1].send(&encode(&["GET", "held"]));
+    stage.wait_in_flight(1);
+    clients
+}
+
+/// SETs or GETs of so many keys.
+fn pipeline(n: usize, command: impl Fn(usize) -> Vec<String>) -> Vec<u8> {
+    (0..n).flat_map(|n| encode(&command(n))).collect()
+}
+
+const ONE_AT_A_TIME: &str = "upstream.bulk_bytes=64KB";
+
+#[test]
+fn small_values_do_not_wait_for_large_ones() {
+    let stage = Stage::with(&[ONE_AT_A_TIME]);
+    let [mut small, mut waits, mut reader] = crowded(&stage, 5);
+    let sets = pipeline(1000, |n| vec!["SET".into(), format!("key:{n}"), "v".into()]);
+    stage.send_all(&mut [(&mut waits, encode(LARGE)), (&mut small, sets)]);
+    stage.wait_in_flight(1001);
+    stage.gate.open();
+    assert_eq!(small.replies(1000).concat(), b"+OK\r\n".repeat(1000));
+    assert!(reader.reply() == large() && waits.reply() == large());
+    let came = stage.came();
+    assert_eq!(came[came.len() - 1].0, "GET large", "it has had its turn");
+    stage.cluster.finish();
+}
+
+#[test]
+fn small_values_that_wait_need_few_turns() {
+    let stage = Stage::with(&[ONE_AT_A_TIME]);
+    let [mut small, mut waits, mut reader] = crowded(&stage, 0);
+    let sets = pipeline(50, |n| vec!["SET".into(), format!("key:{n}"), "v".into()]);
+    let gets = pipeline(50, |n| vec!["GET".into(), format!("{n}:large")]);
+    stage.send_all(&mut [(&mut small, sets), (&mut waits, gets)]);
+    stage.wait_in_flight(1);
+    stage.gate.open();
+    assert_eq!(small.replies(50).concat(), b"+OK\r\n".repeat(50));
+    assert!(waits.replies(50).concat() == large().repeat(50));
+    assert!(reader.reply() == large());
+    let came = stage.came();
+    let last = came
+        .iter()
+        .rposition(|(command, _)| command.starts_with("SET"));
+    let before = came[..last.expect("it came")].iter();
+    let others = before
+        .filter(|(command, _)| command.ends_with(":large"))
+        .count();
+    assert!(
+        (3..=6).contains(&others),
+        "{others} before the last one: {came:?}"
+    );
+    stage.cluster.finish();
+}
+
+#[test]
+fn a_client_with_large_values_is_told_what_it_waited_for() {
+    let stage = Stage::with(&[ONE_AT_A_TIME, "timeouts.command=3s", "timeouts.queue=100ms"]);
+    let [mut waits, mut reader] = crowded(&stage, 0);
+    let reply = waits.command(LARGE);
+    let text = String::from_utf8_lossy(&reply);
+    assert!(
+        text.starts_with("-ERR slotway: not sent, no room among the large values"),
+        "{text}"
+    );
+    assert!(
+        text.contains("timeouts.command (upstream.bulk_bytes"),
+        "{text}"
+    );
+    assert_eq!(stage.hits("upstream.bulk_bytes"), 1);
+    assert_eq!(stage.hits("timeouts.queue"), 0);
+    assert!(
+        reader
+            .reply()
+            .starts_with(b"-ERR slotway: no reply in time")
+    );
+    stage.gate.open();
+    assert!(waits.command(LARGE) == large(), "there is room again");
     stage.cluster.finish();
 }
 
@@ -155,7 +328,7 @@ const BATCH_MAX: usize = 16;
 
 /// An element of a list says its place in it; every fourth or so is large.
 fn element(n: usize) -> String {
-    let fill = match n * 7 % 25 {
+    let fill = match (n + 10) * 7 % 25 {
         0..6 => LARGE_BYTES * (1 + n % 5),
         _ => 0,
     };

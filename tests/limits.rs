@@ -1,4 +1,4 @@
-//! Every bound of the sections `limits` and `timeouts` is reached: the client sees what the option's text says, it is
+//! Every bound of the sections `limits` and `timeouts`, and [`OTHERS`], is reached: the client sees what the option's text says, it is
 //! counted in `slotway_limit_hits_total`, and the others go on. [`REACHED`] says which test does so for which option;
 //! an option without one, or a row without its test, fails.
 
@@ -28,6 +28,9 @@ use support::{Proxy, RawClient, encode};
 
 /// How long the proxy may take to show what it has done.
 const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+
+/// Bounds of other sections that are counted.
+const OTHERS: &[&str] = &["upstream.bulk_bytes"];
 
 /// The option, and the test that reaches it: `tests/limits/FILE.rs`, `NAME`.
 const REACHED: &[(&str, &str, &str)] = &[
@@ -153,14 +156,19 @@ const REACHED: &[(&str, &str, &str)] = &[
         "a_drain_that_takes_too_long_is_ended",
     ),
     ("timeouts.idle", "times", "an_idle_client_is_closed"),
+    (
+        "upstream.bulk_bytes",
+        "../bulk",
+        "a_client_with_large_values_is_told_what_it_waited_for",
+    ),
 ];
 
 #[test]
 fn every_limit_is_counted_and_has_a_test() {
     let options: BTreeSet<_> = OPTIONS.iter().map(|option| option.name).collect();
-    let bounds = options
-        .into_iter()
-        .filter(|name| name.starts_with("limits.") || name.starts_with("timeouts."));
+    let bounds = options.into_iter().filter(|name| {
+        name.starts_with("limits.") || name.starts_with("timeouts.") || OTHERS.contains(name)
+    });
     let bounds: BTreeSet<_> = bounds.collect();
     let counted: BTreeSet<_> = Limit::ALL.iter().map(|limit| limit.label()).collect();
     assert_eq!(counted, bounds, "slotway_limit_hits_total");

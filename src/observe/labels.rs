@@ -155,6 +155,8 @@ label! {
         PreauthArgument = "limits.preauth_argument",
         /// `limits.reply_depth`.
         ReplyDepth = "limits.reply_depth",
+        /// `upstream.bulk_bytes`.
+        BulkBytes = "upstream.bulk_bytes",
         /// `limits.lane_in_flight`.
         LaneInFlight = "limits.lane_in_flight",
         /// `limits.lane_in_flight_bytes`.

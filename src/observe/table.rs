@@ -95,7 +95,7 @@ metrics! {
     Nodes Gauge "slotway_nodes" ["role"]
         "Nodes in the slot map.";
     LimitHits Counter "slotway_limit_hits_total" ["limit"]
-        "Times a bound of the sections limits and timeouts was reached, by the option's name: a client was refused, closed or not read, a request given up, something dropped.";
+        "Times a bound of the sections limits and timeouts, or upstream.bulk_bytes, was reached, by the option's name: a client was refused, closed or not read, a request given up, something dropped.";
     Backpressure Counter "slotway_backpressure_seconds_total" []
         "Time during which clients were not read because of limits.client_in_flight, _in_flight_bytes or _output_soft, summed over clients.";
     BlockedClients Gauge "slotway_blocked_clients" []

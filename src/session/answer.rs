@@ -8,7 +8,7 @@ use crate::local::Address;
 use crate::observe::{ErrorSource, WorkerMetrics};
 use crate::resp;
 use crate::route::Facts;
-use crate::upstream::{Answer, LaneId, Requester, Ticket, Wants};
+use crate::upstream::{Answer, LaneId, Requester, Size, Ticket, Wants};
 use std::sync::atomic::Ordering;
 
 impl Requester for Session {
@@ -48,6 +48,10 @@ impl Requester for Session {
 
     fn takes_turns(&self) -> bool {
         true
+    }
+
+    fn expects(&self) -> Size {
+        self.expects.get()
     }
 
     fn room(&self, lane: LaneId) -> Wants {

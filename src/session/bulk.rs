@@ -8,9 +8,13 @@
 use super::{Session, State};
 use crate::cluster::{SLOTS, Slot};
 use crate::route::Plan;
-use crate::upstream::{Stripe, Ticket};
+use crate::upstream::{Size, Stripe, Ticket};
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
+
+/// After so many small replies, the next one is not taken to be large: then a client does not wait until others have their
+/// large ones (`upstream.bulk_bytes`).
+const SMALL_REPLIES: u64 = 4;
 
 /// For so long after its last large value a client stays on the bulk lanes.
 const STAYS: Duration = Duration::from_secs(10);
@@ -22,6 +26,9 @@ const STAYS_FOR_A_GUESS: Duration = Duration::from_secs(1);
 /// same slot. Some applications open a connection for every page.
 const NEW_COMMANDS: u64 = 100;
 
+/// So many guesses are remembered.
+const LUCK_MAX: i8 = 8;
+
 /// A slot is known for large values for so long after the last one, or up to twice as long.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
@@ -32,6 +39,16 @@ pub(super) struct Way {
     own: Stripe,
     /// Until when it is one of large values.
     large_until: Option<Instant>,
+    /// Once all commands before this one are answered, its next reply is taken to be small.
+    small_from: u64,
+    guess: Guess,
+}
+
+/// Whether it is on the bulk lanes for no more than a guess.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guess {
+    None,
+    Open,
 }
 
 impl Way {
@@ -40,6 +57,8 @@ impl Way {
             now: own,
             own,
             large_until: None,
+            small_from: 0,
+            guess: Guess::None,
         }
     }
 
@@ -65,7 +84,14 @@ impl Session {
     #[cold]
     pub(super) fn got_large(&self, state: &mut State, ticket: Ticket) {
         let now = self.context.clock.now();
+        let is_first = state.way.guess == Guess::Open || !state.way.is_unsettled();
+        if is_first && ticket.seq < NEW_COMMANDS {
+            self.context.bulky.would_be(true);
+        }
+        state.way.guess = Guess::None;
         state.way.large_until = Some(now + STAYS);
+        state.way.small_from = state.way.small_from.max(ticket.seq + 1 + SMALL_REPLIES);
+        self.expects.set(Size::Large);
         if let Some(slot) = ticket.slot() {
             self.context.bulky.note(slot, now);
         }
@@ -73,10 +99,22 @@ impl Session {
 
     /// A request of at least so many bytes is arriving.
     #[cold]
-    pub(super) fn sends(&self, bytes: usize) {
+    pub(super) fn sends(&self, state: &mut State, bytes: usize) {
         if bytes >= self.context.bulk_from {
-            let until = self.context.clock.now() + STAYS;
-            self.state.borrow_mut().way.large_until = Some(until);
+            state.way.large_until = Some(self.context.clock.now() + STAYS);
+        }
+    }
+
+    /// A command is about to be sent whose size, or that of its reply, may decide on its lane.
+    #[inline]
+    pub(super) fn look_at_size(&self, state: &mut State, plan: &Plan, bytes: usize) {
+        if bytes >= self.context.bulk_from {
+            // It came whole; else it has been seen before.
+            self.sends(state, bytes);
+            self.settle(state);
+        }
+        if self.is_guessed_at(state) {
+            self.guess(state, plan);
         }
     }
 
@@ -90,23 +128,40 @@ impl Session {
 
     /// A command of a new client is about to be sent.
     #[cold]
-    pub(super) fn guess(&self, state: &mut State, plan: &Plan) {
+    fn guess(&self, state: &mut State, plan: &Plan) {
         let now = self.context.clock.now();
         if let Plan::Slot(slot) = plan
-            && self.is_guessed_at(state)
             && is_still(state)
             && self.context.bulky.knows(*slot, now)
         {
+            state.way.guess = Guess::Open;
             state.way.large_until = Some(now + STAYS_FOR_A_GUESS);
+            state.way.small_from = state.replies.next_seq() + 1;
+            self.expects.set(Size::Large);
             self.take(state, self.context.lanes.bulk());
+        }
+    }
+
+    /// Looks at how many small replies it has had since its last large one.
+    pub(super) fn look_at_replies(&self, state: &State) {
+        if state.replies.oldest() >= state.way.small_from {
+            self.expects.set(Size::Small);
         }
     }
 
     /// Takes the lanes that suit its values, as soon as nothing is in flight.
     #[cold]
     pub(super) fn settle(&self, state: &mut State) {
+        self.look_at_replies(state);
         let now = self.context.clock.now();
-        state.way.large_until.take_if(|until| *until <= now);
+        if state
+            .way
+            .large_until
+            .take_if(|until| *until <= now)
+            .is_some()
+        {
+            self.end_guess(state);
+        }
         let to = match state.way.large_until {
             Some(_) => self.context.lanes.bulk(),
             None => state.way.own,
@@ -123,6 +178,13 @@ impl Session {
         }
     }
 
+    /// Nothing large has come of a guess.
+    fn end_guess(&self, state: &mut State) {
+        if std::mem::replace(&mut state.way.guess, Guess::None) == Guess::Open {
+            self.context.bulky.would_be(false);
+        }
+    }
+
     fn take(&self, state: &mut State, to: Stripe) {
         if state.way.now != to {
             state.way.now = to;
@@ -133,6 +195,8 @@ impl Session {
 
     /// It has ended.
     pub(super) fn leave_bulk(&self, state: &mut State) {
+        self.end_guess(state);
+        state.way.large_until = None;
         self.take(state, state.way.own);
     }
 }
@@ -147,6 +211,9 @@ fn is_still(state: &State) -> bool {
 pub(super) struct Bulky {
     /// Whether there are any.
     any: Cell<bool>,
+    /// How often a guess was right, or would have been, more than it was wrong; below 0 nothing is guessed. Where large
+    /// values are spread over all slots, a slot says little.
+    luck: Cell<i8>,
     seen: RefCell<Seen>,
 }
 
@@ -162,13 +229,19 @@ struct Seen {
 type Slots = [u64; SLOTS / 64];
 
 impl Bulky {
+    /// What came of a guess, or of none.
+    fn would_be(&self, right: bool) {
+        let luck = self.luck.get() + if right { 1 } else { -1 };
+        self.luck.set(luck.clamp(-LUCK_MAX, LUCK_MAX));
+    }
+
     fn knows(&self, slot: Slot, now: Instant) -> bool {
         let seen = &mut *self.seen.borrow_mut();
         seen.forget(now);
         self.any.set(seen.lately.is_some() || seen.before.is_some());
         let (word, bit) = place(slot);
         let has = |slots: &Option<Box<Slots>>| slots.as_ref().is_some_and(|s| s[word] & bit != 0);
-        has(&seen.lately) || has(&seen.before)
+        self.luck.get() >= 0 && (has(&seen.lately) || has(&seen.before))
     }
 
     fn note(&self, slot: Slot, now: Instant) {
@@ -220,6 +293,10 @@ mod tests {
         assert_eq!(known(61), [true, true]);
         assert_eq!(known(62), [false, true]);
         assert!(bulky.any.get());
+        bulky.would_be(false);
+        assert_eq!(known(62), [false, false], "out of luck");
+        bulky.would_be(true);
+        assert_eq!(known(62), [false, true]);
         assert_eq!(known(93), [false, false]);
         assert!(!bulky.any.get());
     }

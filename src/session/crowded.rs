@@ -1,11 +1,12 @@
 //! Requests that wait for room in a full lane: in turn with other clients, at most `timeouts.queue`. That is counted from
 //! when they, or those of their slot in front of them, found no room: what a request has waited for something else before
-//! is not a wait for room, but altogether it is no longer than `timeouts.command`. The order of a slot's requests is the
-//! fences' business, as everywhere.
+//! is not a wait for room, but altogether it is no longer than `timeouts.command`. For a bulk lane, where waiting is usual,
+//! that is the only bound. The order of a slot's requests is the fences' business, as everywhere.
 
 use super::{Life, Session, State};
 use crate::cluster::{NodeAddr, Slot};
-use crate::upstream::{Lane, LaneId, NotTaken, Requester, Ticket, Wants};
+use crate::observe::Limit;
+use crate::upstream::{Lane, LaneId, NotTaken, Requester, Size, Ticket, Wants};
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
@@ -40,8 +41,10 @@ impl Crowd {
 impl Session {
     /// A request begins to wait for room. The limit that keeps it out is counted once for it, however often it is tried.
     pub(super) fn count_crowded(&self, not_taken: &NotTaken) {
-        if let NotTaken::Full(Some(limit)) = not_taken {
-            self.context.metrics.limit_hit(*limit);
+        match not_taken {
+            // Large values wait for one another all the time: only those count that are refused for it.
+            NotTaken::Full(Some(Limit::BulkBytes) | None) | NotTaken::Down(_) => {}
+            NotTaken::Full(Some(limit)) => self.context.metrics.limit_hit(*limit),
         }
     }
 
@@ -79,19 +82,30 @@ impl Session {
         let Some(at) = state.crowds.iter().position(|c| c.lane == lane) else {
             return Wants::Nothing;
         };
-        let slot = state.crowds[at].pop();
+        self.look_at_replies(state);
+        let one = state.crowds[at].pop();
         let more = !state.crowds[at].slots.is_empty();
-        if !more {
+        let mut others = VecDeque::new();
+        if !more || self.takes_all(state) {
             // Whatever finds no room from here on stands in the queue anew.
-            state.crowds.swap_remove(at);
+            others = state.crowds.swap_remove(at).slots;
         }
-        if let Some(slot) = slot {
+        let wants = match more && others.is_empty() {
+            true => Wants::More,
+            false => Wants::Nothing,
+        };
+        for slot in one.into_iter().chain(others) {
             if let Some(fences) = &mut state.fences {
                 fences.let_in(slot);
             }
             self.advance(state, slot);
         }
-        if more { Wants::More } else { Wants::Nothing }
+        wants
+    }
+
+    /// Whether all that it has waiting may go in one turn: nothing of it will be large.
+    fn takes_all(&self, state: &State) -> bool {
+        state.way.is_bulk() && self.expects.get() == Size::Small
     }
 
     /// Refuses what has waited for room for `timeouts.queue`, even if it is not its turn in its slot: it was never sent.
@@ -122,7 +136,11 @@ impl Session {
             None => self.adrift_node(state, &map, ticket),
         });
         if let Some(node) = node {
-            self.lane_to(state, &map, node).count_refused();
+            let limit = match state.way.is_bulk() && ticket.slot().is_some() {
+                true => Limit::BulkBytes,
+                false => Limit::QueueTimeout,
+            };
+            self.lane_to(state, &map, node).count_refused(limit);
         }
     }
 
@@ -136,7 +154,7 @@ impl Session {
             None => clock.now(),
         };
         if state.way.is_bulk() {
-            // It waits in front of the lane for what it would else wait for in it.
+            // Large values take their time, and what is let in is answered soon.
             return started + self.context.config.timeouts.command;
         }
         self.room_until(started, full_since)

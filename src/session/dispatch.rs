@@ -24,7 +24,7 @@ pub(super) struct Batch<'a> {
     pub(super) table: Ref<'a, Arc<CommandTable>>,
     /// Somebody has said MONITOR.
     pub(super) monitored: bool,
-    /// More is looked at than usual: somebody has said MONITOR, or whether its values are large is guessed.
+    /// More is looked at than usual: somebody has said MONITOR, or whether its values are large is not known.
     curious: bool,
 }
 
@@ -38,9 +38,9 @@ pub(super) enum Taken {
 }
 
 impl Session {
-    /// Looks at the map once for the commands to come. If it has changed since the last batch, what is in flight
+    /// Looks at the map once for the commands to come, of so many bytes together. If it has changed since the last batch, what is in flight
     /// may be on lanes that it no longer points to: the session is redirecting until that is answered.
-    pub(super) fn begin_batch(&self) -> Batch<'_> {
+    pub(super) fn begin_batch(&self, bytes: usize) -> Batch<'_> {
         let state = &mut *self.state.borrow_mut();
         if state.way.is_unsettled() {
             self.settle(state);
@@ -50,7 +50,7 @@ impl Session {
             map: self.context.map(),
             table: self.context.table(),
             monitored,
-            curious: monitored || self.is_guessed_at(state),
+            curious: monitored || self.is_guessed_at(state) || bytes >= self.context.bulk_from,
         };
         if state.map_version != batch.map.version() {
             state.map_version = batch.map.version();
@@ -110,7 +110,7 @@ impl Session {
             {
                 return self.refuse(state, about, text);
             }
-            self.guess(state, &plan);
+            self.look_at_size(state, &plan, request.bytes().len());
         }
         match plan {
             Plan::Slot(slot) => {

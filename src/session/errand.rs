@@ -7,7 +7,7 @@ use super::Session;
 use super::pursuit::{Obstacle, Pursuit, Target, Verdict};
 use super::{Life, errors};
 use crate::cluster::{NodeAddr, Slot};
-use crate::observe::ErrorSource;
+use crate::observe::{ErrorSource, Limit};
 use crate::route::{Losses, Resend, resend};
 use crate::upstream::{Answer, Class, Fate, Fault, Lane, LaneId, NotTaken, Requester, Ticket};
 use bytes::Bytes;
@@ -92,7 +92,9 @@ async fn pursue(
                     session.count_crowded(&full);
                 }
                 let waited = pursuit.hindered(Obstacle::Full, errors::not_taken(&full));
-                waited.await.inspect_err(|_| lane.count_refused())?;
+                waited
+                    .await
+                    .inspect_err(|_| lane.count_refused(Limit::QueueTimeout))?;
                 continue;
             }
             Err(Unsent::Unavailable(reply)) => {

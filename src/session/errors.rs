@@ -1,6 +1,7 @@
 //! What clients are told when a node could not be asked. Every text says what to do.
 
 use crate::cluster::{NodeAddr, Slot, SlotMap};
+use crate::observe::Limit;
 use crate::resp::encode;
 use crate::topology::TopologyStatus;
 use crate::upstream::{Fault, NotTaken};
@@ -80,6 +81,7 @@ pub(super) fn astray(why: Astray, redirection: &[u8]) -> Bytes {
 pub(super) fn not_taken(not_taken: &NotTaken) -> Bytes {
     match not_taken {
         NotTaken::Down(fault) => unreachable_node(fault),
+        NotTaken::Full(Some(Limit::BulkBytes)) => bulk_full(),
         NotTaken::Full(_) => queue_full(),
     }
 }
@@ -88,6 +90,13 @@ fn queue_full() -> Bytes {
     error_reply(
         "ERR slotway: not sent, too many requests in flight for this node for longer than timeouts.queue \
          (limits.lane_in_flight, limits.lane_in_flight_bytes); try again later",
+    )
+}
+
+fn bulk_full() -> Bytes {
+    error_reply(
+        "ERR slotway: not sent, no room among the large values of this node for longer than timeouts.command \
+         (upstream.bulk_bytes, limits.lane_in_flight, limits.lane_in_flight_bytes); try again later",
     )
 }
 

@@ -82,6 +82,8 @@ pub struct Session {
     listed: Cell<bool>,
     /// Whether `state.fences` is there; read by lanes for every reply.
     redirecting: Cell<bool>,
+    /// How large the next reply is taken to be; read by bulk lanes.
+    expects: Cell<crate::upstream::Size>,
     /// When `retry` is due.
     retry_due: Cell<Option<std::time::Instant>>,
     /// When bytes last came from the client.
@@ -199,6 +201,7 @@ impl Session {
             }),
             listed: Cell::new(false),
             redirecting: Cell::new(false),
+            expects: Cell::new(crate::upstream::Size::Small),
             retry_due: Cell::new(None),
             last_read: Cell::new(now),
             traffic: Cell::default(),
@@ -250,6 +253,9 @@ impl Session {
         let quiet = state.replies.is_empty() && state.output.is_empty();
         if quiet {
             state.output.release();
+            if state.way.is_unsettled() {
+                self.settle(state);
+            }
             let silent = self
                 .context
                 .clock

@@ -127,7 +127,8 @@ impl Session {
         let decoder = &mut reader.decoder;
         let wanted = decoder.wanted();
         if wanted > 0 {
-            self.sends(wanted + reader.input.unconsumed());
+            let bytes = wanted + reader.input.unconsumed();
+            self.sends(&mut self.state.borrow_mut(), bytes);
         }
         let scratch = &self.context.scratch;
         let read = reader
@@ -143,7 +144,7 @@ impl Session {
 
     /// Decodes and dispatches what is whole; returns how many bytes it is done with.
     fn decode(self: &Rc<Self>, bytes: &[u8], decoder: &mut RequestDecoder) -> usize {
-        let batch = self.begin_batch();
+        let batch = self.begin_batch(bytes.len());
         let mut used = 0;
         while used < bytes.len() && !self.is_full() && self.life() == Life::Open {
             match decoder.decode(&bytes[used..], &self.limits()) {

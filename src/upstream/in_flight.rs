@@ -1,6 +1,6 @@
 //! A request on its way to a node, whom to tell, and what can become of it.
 
-use super::{LaneId, Wants};
+use super::{LaneId, Size, Wants};
 use crate::cluster::{NodeAddr, Slot};
 use crate::io::Micros;
 use crate::observe::{Limit, NodeError};
@@ -86,6 +86,11 @@ pub trait Requester {
     /// Whether this requester waits for its turn at a full lane ([`super::Lane::wait_for_room`]).
     fn takes_turns(&self) -> bool {
         false
+    }
+
+    /// How large the reply to its next request is likely to be, if it takes turns.
+    fn expects(&self) -> Size {
+        Size::Small
     }
 
     /// There is room in that lane for one request of this requester, which waits for it.
@@ -233,6 +238,8 @@ pub(super) struct InFlight {
     pub(super) own: Own,
     /// Whether its requester knows that its time is up.
     pub(super) told: bool,
+    /// What was expected of its reply: counted if it is large (`window`).
+    pub(super) size: Size,
 }
 
 /// What an entry without a requester expects; anything else ends the connection (invariant 1).
@@ -257,6 +264,7 @@ impl InFlight {
             class: Class::Normal,
             own,
             told: false,
+            size: Size::Small,
         }
     }
 

@@ -10,8 +10,9 @@ use super::in_flight::{ASKING, InFlight, Own};
 use super::lanes::UpstreamContext;
 use super::outbox::Outbox;
 use super::prove::Withheld;
-use super::room::{Load, Room};
+use super::room::Room;
 use super::upkeep::{Probe, Standing};
+use super::window::{Load, Size};
 use super::{Answer, Class, Fault, FaultKind, NotTaken, Requester, Ticket};
 use crate::cluster::NodeAddr;
 use crate::io::{Flush, Micros, WriteHalf};
@@ -180,23 +181,32 @@ impl Lane {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let bytes_max = self.context.settings.in_flight_bytes_max;
-        if (state.queue.len() >= state.room.admits || state.outbox.retained() >= bytes_max)
-            && !state.lets_in(&*requester, ticket, bytes_max)
-        {
-            return Err(self.not_taken(state));
+        let mut size = Size::Small;
+        if state.queue.len() >= state.room.admits || state.outbox.retained() >= bytes_max {
+            match state.lets_in(&*requester, ticket, bytes_max) {
+                Some(expected) => size = expected,
+                None => return Err(self.not_taken(state, ticket)),
+            }
         }
         match &state.link {
             Link::Up(_) => self.list(),
             Link::Connecting | Link::Blocked(_) => {}
             Link::Down(fault, until) if self.context.clock.now() < *until => {
+                state.room.given_back(size);
                 return Err(NotTaken::Down(fault.clone()));
             }
-            Link::Idle | Link::Down(..) => self.open(&mut state.link).map_err(NotTaken::Down)?,
+            Link::Idle | Link::Down(..) => {
+                if let Err(fault) = self.open(&mut state.link) {
+                    state.room.given_back(size);
+                    return Err(NotTaken::Down(fault));
+                }
+            }
         }
         if ticket.inner() > 0
             && let Some(withheld) = &mut state.withheld
         {
             withheld.withhold(requester, ticket, Bytes::copy_from_slice(request));
+            state.room.given_back(size);
             self.wake();
             return Ok(());
         }
@@ -215,6 +225,7 @@ impl Lane {
             class,
             own: Own::No,
             told: false,
+            size,
         });
         state.outbox.append(request);
         self.metrics.sent(1);
@@ -318,6 +329,9 @@ impl Lane {
                 return Err(FaultKind::Protocol("a reply before its request"));
             }
             state.failures = 0;
+            if entry.size == Size::Large {
+                state.room.landed(len);
+            }
             let cause = match inner {
                 0 => None,
                 _ => state.progress.finish(reply),

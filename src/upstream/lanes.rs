@@ -1,6 +1,6 @@
 //! The lanes of a worker: which there are, which one leads to a node of the current map, and their upkeep.
 
-use super::room::Load;
+use super::window::Load;
 use super::{Credentials, Fault, FaultKind, Gates, Lane, LaneId};
 use crate::cluster::{NodeAddr, NodeIndex, SlotMap};
 use crate::config::Config;

@@ -60,7 +60,7 @@ impl Lane {
             state.outbox.clear();
             state.progress = Default::default();
             state.withheld = None;
-            state.room.open_again();
+            state.room.lost();
             state.link = if fault.kind == FaultKind::Retired {
                 Link::Idle
             } else {

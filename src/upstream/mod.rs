@@ -21,6 +21,7 @@ mod room;
 mod serve;
 mod subscriber;
 mod upkeep;
+mod window;
 
 pub use connect::{Credentials, HandshakeError, Within, dial};
 pub use fate::{Fate, HandedOver};
@@ -33,3 +34,4 @@ pub use leases::{Leases, NoLease};
 pub use refusal::{Refusal, Target, classify};
 pub use room::{NotTaken, Wants};
 pub use subscriber::{Listener, Subscriber};
+pub use window::Size;

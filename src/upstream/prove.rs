@@ -103,6 +103,7 @@ impl Lane {
             if let Some(requester) = entry.requester.take_if(|_| is_block) {
                 withheld.withhold(requester, entry.ticket, bytes);
                 self.metrics.released(1);
+                state.room.given_back(entry.size);
                 continue;
             }
             let is_for_block = entry.own == Own::Asking

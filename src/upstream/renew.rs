@@ -5,7 +5,7 @@
 //! left at the next occasion then.
 
 use super::lane::{Link, State};
-use super::{Fault, FaultKind, Lane, Lanes, NotTaken};
+use super::{Fault, FaultKind, Lane, Lanes, NotTaken, Ticket};
 use crate::cluster::NodeAddr;
 use crate::observe::Limit;
 use std::rc::Rc;
@@ -36,13 +36,16 @@ impl Lane {
 
     /// Why it does not take a request.
     #[cold]
-    pub(super) fn not_taken(&self, state: &State) -> NotTaken {
+    pub(super) fn not_taken(&self, state: &State, ticket: Ticket) -> NotTaken {
         match state.is_leaving() {
             true => NotTaken::Down(Fault {
                 node: self.node().clone(),
                 kind: FaultKind::Retired,
             }),
             false => {
+                if state.room.is_bulk() && ticket.slot().is_some() {
+                    return NotTaken::Full(Some(Limit::BulkBytes));
+                }
                 let bytes_max = self.context.settings.in_flight_bytes_max;
                 if state.outbox.retained() >= bytes_max {
                     return NotTaken::Full(Some(Limit::LaneInFlightBytes));

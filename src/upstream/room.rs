@@ -3,10 +3,11 @@
 //! A queue that takes everything ruins an overloaded node's work: each request is answered after its client has been
 //! told that no reply came. So a lane takes no more than its node answers in a time that is worth waiting, and who comes
 //! to a full lane waits in front of it. Requesters take turns, one request each: one with a deep pipeline has no more of
-//! the room than the others.
+//! the room than the others. On a bulk lane requests with large replies wait for one another, too (`window`).
 
 use super::lane::State;
 use super::lanes::LaneSettings;
+use super::window::{Load, Size, Window};
 use super::{Class, Fault, Lane, Requester, Ticket};
 use crate::io::Micros;
 use crate::observe::{Limit, NodeError};
@@ -17,9 +18,6 @@ use std::rc::{Rc, Weak};
 /// slow commands are no sign of overload.
 const IN_FLIGHT_MIN: usize = 64;
 
-/// How large the replies of a bulk lane are taken to be before there are any, in bytes.
-const BULK_REPLY: usize = 256 * 1024;
-
 /// The fastest of so many measurements counts: one in which a script held up the others says little.
 const SAMPLES: usize = 5;
 
@@ -28,7 +26,8 @@ const SAMPLES: usize = 5;
 pub enum NotTaken {
     /// The node is not reachable now.
     Down(Fault),
-    /// There is no room, or others wait for it (`room`): the bound that was reached, if it is one of the operator's.
+    /// There is no room, or others wait for it (`room`): the bound that was reached, if it is one of the operator's. On a bulk
+    /// lane there is but one.
     Full(Option<Limit>),
 }
 
@@ -49,14 +48,6 @@ enum Door {
     Shut,
 }
 
-/// What a lane is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Load {
-    Any,
-    /// Clients with large values.
-    Bulk,
-}
-
 /// Whose turn it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Turn {
@@ -67,7 +58,7 @@ enum Turn {
 
 /// See the module. One per lane.
 pub(super) struct Room {
-    /// So many in flight are let in without a look: none while somebody waits.
+    /// So many in flight are let in without a look: none while somebody waits, or if it is a bulk lane.
     pub(super) admits: usize,
     turn: Turn,
     door: Door,
@@ -84,25 +75,59 @@ impl Room {
             turn: Turn::Nobody,
             door: Door::Open,
             pace: Pace::new(settings, now),
-            window: (load == Load::Bulk).then_some(Window {
-                bytes: settings.bulk_bytes,
-                reply: BULK_REPLY,
-            }),
+            window: (load == Load::Bulk).then(|| Window::new(settings.bulk_bytes)),
             waiting: VecDeque::new(),
         };
         room.close();
         room
     }
 
-    /// So many may be in flight.
-    fn limit(&self) -> usize {
-        let by_bytes = self.window.as_ref().map_or(usize::MAX, Window::limit);
-        self.pace.limit.min(by_bytes)
+    /// Whether one more is let in whose turn it is, or who waits for no turn.
+    fn is_left(&self, in_flight: usize) -> bool {
+        in_flight < self.pace.limit && self.door == Door::Open
     }
 
-    /// Whether one more is let in whose turn it is, or who waits for no turn.
-    pub(super) fn is_left(&self, in_flight: usize) -> bool {
-        in_flight < self.limit() && self.door == Door::Open
+    /// Whether it is anybody's turn.
+    fn has_turn(&self, in_flight: usize) -> bool {
+        self.is_left(in_flight) && self.window.as_ref().is_none_or(Window::is_open)
+    }
+
+    /// Whether a bulk lane takes one more. One with a small reply waits for nobody there, only for the pace of the node: the
+    /// others wait for bytes, of which it needs few.
+    fn takes_bulk(&mut self, size: Size, in_flight: usize) -> bool {
+        let is_left = self.is_left(in_flight);
+        let may_go = self.turn == Turn::First || self.waiting.is_empty();
+        let Some(window) = self.window.as_mut().filter(|_| is_left) else {
+            return false;
+        };
+        if size == Size::Large {
+            if !may_go || !window.is_open() {
+                return false;
+            }
+            window.taken();
+            self.turn = Turn::Nobody;
+        }
+        true
+    }
+
+    /// A request that was expected to have a large reply has one of so many bytes.
+    #[cold]
+    pub(super) fn landed(&mut self, reply: usize) {
+        if let Some(window) = &mut self.window {
+            window.landed(reply);
+        }
+    }
+
+    /// A request is not sent after all.
+    pub(super) fn given_back(&mut self, size: Size) {
+        if let Some(window) = self.window.as_mut().filter(|_| size == Size::Large) {
+            window.given_back();
+        }
+    }
+
+    /// Whether requests in turn wait for more than the pace of the node.
+    pub(super) fn is_bulk(&self) -> bool {
+        self.window.is_some()
     }
 
     /// Whether one more is let in that stands in no line. There are few of them, and whoever waits in turn takes all room
@@ -127,15 +152,15 @@ impl Room {
         self.close();
     }
 
-    /// So many requests were answered, with so many bytes.
-    pub(super) fn answered(&mut self, requests: usize, bytes: usize) {
+    /// Nothing is on its way any longer.
+    pub(super) fn lost(&mut self) {
+        self.window.iter_mut().for_each(Window::reset);
+        self.open_again();
+    }
+
+    /// So many requests were answered.
+    pub(super) fn answered(&mut self, requests: usize) {
         self.pace.answered += requests;
-        if let Some(window) = &mut self.window
-            && requests > 0
-        {
-            window.answered(bytes / requests);
-            self.close();
-        }
     }
 
     /// Whether so many in flight are all that the operator allows.
@@ -153,23 +178,32 @@ impl Room {
     /// Ends a turn.
     fn close(&mut self) {
         self.turn = Turn::Nobody;
-        let at_once = self.waiting.is_empty() && self.door == Door::Open;
-        self.admits = if at_once { self.limit() } else { 0 };
+        let at_once = self.waiting.is_empty() && self.door == Door::Open && !self.is_bulk();
+        self.admits = if at_once { self.pace.limit } else { 0 };
     }
 }
 
 impl State {
-    /// Whether a request that need not wait for its turn, because there is no order to keep, finds room.
+    /// Whether a request finds room that is not let in without a look: on a bulk lane, or if it need not wait for its turn,
+    /// because there is no order to keep.
     #[cold]
     pub(super) fn lets_in(
-        &self,
+        &mut self,
         requester: &dyn Requester,
         ticket: Ticket,
         bytes_max: usize,
-    ) -> bool {
-        (ticket.slot().is_none() || !requester.takes_turns())
-            && self.room.is_below_max(self.queue.len())
-            && self.outbox.retained() < bytes_max
+    ) -> Option<Size> {
+        let in_flight = self.queue.len();
+        if self.outbox.retained() >= bytes_max {
+            return None;
+        }
+        let (size, taken) = if ticket.slot().is_none() || !requester.takes_turns() {
+            (Size::Small, self.room.is_below_max(in_flight))
+        } else {
+            let size = requester.expects();
+            (size, self.room.takes_bulk(size, in_flight))
+        };
+        taken.then_some(size)
     }
 }
 
@@ -191,19 +225,20 @@ impl Lane {
     ) -> Result<(), NotTaken> {
         self.send(request, false, ticket, requester, class)?;
         let state = &mut *self.state.borrow_mut();
-        if state.room.turn == Turn::First {
+        if state.room.turn == Turn::First && !state.room.is_bulk() {
             state.room.admits = state.queue.len() + 1;
         }
         Ok(())
     }
 
-    /// A request was refused because no room came in time.
-    pub fn count_refused(&self) {
+    /// A request was refused because no room came in time, so that it is the bound that was reached.
+    pub fn count_refused(&self, limit: Limit) {
         self.metrics.error(NodeError::Queue);
-        self.context.metrics.limit_hit(Limit::QueueTimeout);
+        self.context.metrics.limit_hit(limit);
     }
 
-    /// Lets in those that wait, as far as there is room, one request of each after the other.
+    /// Lets in those that wait, as far as there is room, one request of each after the other (or all that have small
+    /// replies).
     pub(super) fn offer_room(&self) {
         if self.state.borrow().room.waiting.is_empty() {
             return;
@@ -224,11 +259,14 @@ impl Lane {
         let state = &mut *state;
         let in_flight = state.queue.len();
         let settings = &self.context.settings;
-        if !state.room.is_left(in_flight) || state.outbox.retained() >= settings.in_flight_bytes_max
+        if !state.room.has_turn(in_flight)
+            || state.outbox.retained() >= settings.in_flight_bytes_max
         {
             return None;
         }
-        state.room.admits = in_flight + 1;
+        if !state.room.is_bulk() {
+            state.room.admits = in_flight + 1;
+        }
         state.room.turn = Turn::First;
         while let Some(waiter) = state.room.waiting.pop_front() {
             if let Some(requester) = waiter.upgrade() {
@@ -236,25 +274,6 @@ impl Lane {
             }
         }
         None
-    }
-}
-
-/// How many bytes of replies may be on their way. A node executes all requests that have come before it looks at what
-/// others have sent, and takes a good part of a millisecond for a reply of a megabyte.
-struct Window {
-    bytes: usize,
-    /// What is expected of the next reply, in bytes.
-    reply: usize,
-}
-
-impl Window {
-    fn limit(&self) -> usize {
-        (self.bytes / self.reply).max(1)
-    }
-
-    /// Replies of that size came: large ones are a sign of more, small ones only if there are many.
-    fn answered(&mut self, reply: usize) {
-        self.reply = reply.max(self.reply - self.reply.div_ceil(16)).max(1);
     }
 }
 
@@ -356,22 +375,6 @@ mod tests {
         assert_eq!(pace.limit, 100_000, "it answers more than was there");
         pass(&mut pace, 20, 0, 50_000);
         assert_eq!(pace.limit, 100_000, "it stands still");
-    }
-
-    #[test]
-    fn large_replies_come_few_at_a_time() {
-        let mut window = Window {
-            bytes: 2_000_000,
-            reply: BULK_REPLY,
-        };
-        window.answered(1_000_000);
-        assert_eq!(window.limit(), 2);
-        window.answered(100);
-        assert_eq!(window.limit(), 2, "there may be more of them");
-        window.answered(usize::MAX);
-        assert_eq!(window.limit(), 1);
-        (0..1000).for_each(|_| window.answered(1));
-        assert_eq!(window.limit(), 2_000_000);
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn deliver(
         }
         replies += 1;
     }
-    lane.state.borrow_mut().room.answered(replies, used);
+    lane.state.borrow_mut().room.answered(replies);
     used
 }
 
