@@ -5,6 +5,8 @@
 mod bounds;
 #[path = "pubsub/events.rs"]
 mod events;
+#[path = "pubsub/handover.rs"]
+mod handover;
 #[path = "pubsub/illusion.rs"]
 mod illusion;
 #[path = "pubsub/moves.rs"]

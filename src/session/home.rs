@@ -1,16 +1,15 @@
 //! The home of ordinary channels: where everybody publishes and what is published is heard, and when a client's
 //! subscriptions move to a new one.
 
+use super::handover::Handover;
 use super::subscriptions::{Around, Subscriptions};
-use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::modes::pubsub::{Item, Kind};
-use std::time::Duration;
+use crate::cluster::{NodeAddr, NodeIndex, Slot, SlotMap};
+use crate::modes::pubsub::{Kind, Message, Push};
+use crate::route::events;
+use std::time::Instant;
 
 /// The owner of this slot is where everybody publishes and subscribes. Any slot would do, as long as it is always the same.
 const HOME_SLOT: u16 = 8191;
-
-/// Nodes pass on to each other what is published within far less. After so long a silence nothing is under way between them.
-const SILENCE: Duration = Duration::from_secs(1);
 
 /// Where PUBLISH goes and what is published is heard.
 pub(super) fn home(map: &SlotMap) -> Option<NodeIndex> {
@@ -19,20 +18,54 @@ pub(super) fn home(map: &SlotMap) -> Option<NodeIndex> {
 }
 
 impl Subscriptions {
-    /// After a confirmation or a silence: a new home may be ready, a connection no longer needed.
+    /// Whether the client is told a message that came from `node`; `kept_max`: bytes of others that may be kept for it.
+    pub(super) fn accepts(
+        &mut self,
+        node: &NodeAddr,
+        message: &Message<'_>,
+        now: Instant,
+        kept_max: usize,
+    ) -> bool {
+        match message.kind {
+            Kind::Shard => return true,
+            _ if events::is_event(message.channel) => return self.primaries.1.contains(node),
+            Kind::Channel | Kind::Pattern => {}
+        }
+        let is_home = self.home.as_ref() == Some(node);
+        let Some(handover) = &mut self.handover else {
+            return is_home;
+        };
+        let is_new = match (is_home, handover.is_moved()) {
+            (true, false) => {
+                handover.old_said(message.bytes, now);
+                true
+            }
+            (true, true) => !handover.was_said(message.bytes, now),
+            (false, false) if handover.is_to(node) => {
+                handover.new_said(message.bytes, now, kept_max);
+                false
+            }
+            (false, _) => false,
+        };
+        if handover.is_over() {
+            self.handover = None;
+        }
+        is_new
+    }
+
+    /// After a confirmation or a while: a new home may be ready, a connection no longer needed.
     pub(super) fn advance(&mut self, around: &Around<'_>) {
-        if let Some(next) = &self.next_home
-            && let Some(at) = self.connections.iter().position(|c| c.node == *next)
+        if let (Some(next), Some(handover)) = (&self.next_home, &mut self.handover)
+            && let Some(next) = self.connections.iter().find(|c| c.node == *next)
+            && next.link.common() == self.book.common()
         {
-            let link = &self.connections[at].link;
-            let has = |item: &Item| item.kind == Kind::Shard || link.has(item);
-            let silent_at = self.heard + SILENCE;
-            let is_ready = self.book.iter().all(has);
-            if is_ready && around.now >= silent_at {
+            let due = handover.due(around.now);
+            if around.now >= due {
+                self.owed.extend(handover.moved());
                 self.home = self.next_home.take();
                 self.leave(around);
-            } else if is_ready {
-                self.wake(silent_at);
+            } else {
+                self.wake(due);
             }
         }
         self.connections.retain(|c| !c.link.is_empty());
@@ -45,21 +78,53 @@ impl Subscriptions {
         let rests = best
             .as_ref()
             .and_then(|b| self.trouble.rests(b, around.now));
-        let current = self.home.take();
-        let works = current.filter(|home| self.connections.iter().any(|c| c.node == *home));
+        let before = self.home.take();
+        let works = |node: &NodeAddr| self.connections.iter().any(|c| c.node == *node);
+        let current = before.clone().filter(works);
+        let current = current.or_else(|| self.next_home.take().filter(works));
         self.next_home = None;
-        match (works, rests) {
+        match (current, rests) {
             (Some(home), None) => {
                 self.next_home = best.filter(|best| *best != home);
                 self.home = Some(home);
             }
             (None, None) => self.home = best,
-            (works, Some(until)) => {
+            (current, Some(until)) => {
                 let mut others = self.primaries.1.iter();
                 let other = others.find(|p| self.trouble.rests(p, around.now).is_none());
-                self.home = works.or_else(|| other.cloned());
+                self.home = current.or_else(|| other.cloned());
                 self.wake(until);
             }
         }
+        self.hand_over(before, around.now);
+    }
+
+    /// The homes are chosen; the one before may be lost. Begins a handover, or ends one.
+    fn hand_over(&mut self, before: Option<NodeAddr>, now: Instant) {
+        let stays = before == self.home;
+        let (home, next) = (self.home.as_ref(), self.next_home.as_ref());
+        let goes_on = match &mut self.handover {
+            None => false,
+            Some(handover) if handover.is_moved() => stays && next.is_none(),
+            Some(handover) if stays => next.is_some_and(|next| handover.is_to(next)),
+            Some(handover) if home.is_some_and(|home| handover.is_to(home)) => {
+                self.owed.extend(handover.moved());
+                next.is_none()
+            }
+            Some(_) => false,
+        };
+        if !goes_on {
+            self.handover = next.map(|next| Box::new(Handover::new(next.clone(), now)));
+        }
+    }
+
+    /// Subscriptions have ended: nothing of them may be told later.
+    pub(super) fn forget_ended(&mut self) {
+        let book = &self.book;
+        let has = |bytes: &[u8]| matches!(Push::read(bytes), Push::Message(message) if book.has(&message.item()));
+        if let Some(handover) = &mut self.handover {
+            handover.retain(has);
+        }
+        self.owed.retain(|bytes| has(bytes));
     }
 }

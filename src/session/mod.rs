@@ -20,6 +20,7 @@ mod errors;
 mod executing;
 mod fan_out;
 mod fsync;
+mod handover;
 mod healing;
 mod home;
 mod inspect;

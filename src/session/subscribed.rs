@@ -3,7 +3,7 @@
 
 use super::{Life, Session, State};
 use crate::cluster::NodeAddr;
-use crate::modes::pubsub::{Heard, Item};
+use crate::modes::pubsub::{Heard, Item, Message, Push};
 use crate::observe::{ErrorSource, Limit, Rejected, RetryReason};
 use crate::topology::{Report, Trigger};
 use crate::upstream::{Fault, FaultKind, Listener, Refusal, classify};
@@ -31,25 +31,13 @@ impl Listener for Session {
         let now = self.context.clock.now();
         match connection.link.hear(reply) {
             Heard::Message(message) => {
-                if !subscriptions.accepts(&node, &message, now) {
-                    return;
-                }
-                let (first, rest) = message.pieces(state.client.proto());
-                if !subscriptions.holds() {
-                    return self.push(state, first, rest);
-                }
-                let held = &mut subscriptions.held;
-                held.extend_from_slice(first);
-                held.extend_from_slice(rest);
-                if held.len() > self.context.config.limits.client_output_hard {
-                    let metrics = &self.context.metrics;
-                    metrics.client_rejected(Rejected::Output);
-                    metrics.limit_hit(Limit::ClientOutputHard);
-                    self.die(state);
+                let kept = self.context.config.limits.client_output_hard;
+                if subscriptions.accepts(&node, &message, now, kept) {
+                    self.tell(state, &message);
                 }
                 return;
             }
-            Heard::Settled => subscriptions.works(link, now),
+            Heard::Settled => subscriptions.works(link),
             Heard::Ended(item) => self.subscription_ended(state, &item),
             Heard::Refused(items, reply) => {
                 self.subscription_refused(state, (&node, asked), &items, reply);
@@ -72,6 +60,35 @@ impl Listener for Session {
 }
 
 impl Session {
+    /// The client gets a message, behind the confirmations of what it is about to subscribe to.
+    fn tell(&self, state: &mut State, message: &Message<'_>) {
+        let (first, rest) = message.pieces(state.client.proto());
+        let Some(subscriptions) = state.subscriptions.as_mut().filter(|s| s.holds()) else {
+            return self.push(state, first, rest);
+        };
+        let held = &mut subscriptions.held;
+        held.extend_from_slice(first);
+        held.extend_from_slice(rest);
+        if held.len() > self.context.config.limits.client_output_hard {
+            let metrics = &self.context.metrics;
+            metrics.client_rejected(Rejected::Output);
+            metrics.limit_hit(Limit::ClientOutputHard);
+            self.die(state);
+        }
+    }
+
+    /// What it would have missed because of a handover.
+    pub(super) fn tell_owed(&self, state: &mut State) {
+        let owed = state.subscriptions.as_mut().map(|s| s.owed.split_off(0));
+        for bytes in owed.unwrap_or_default() {
+            if let Push::Message(message) = Push::read(&bytes)
+                && state.life != Life::Dead
+            {
+                self.tell(state, &message);
+            }
+        }
+    }
+
     /// What was subscribed there is subscribed again, where it belongs by now.
     fn lose(&self, state: &mut State, link: u32, fault: &Fault) {
         let map = self.context.map().clone();

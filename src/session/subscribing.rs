@@ -73,8 +73,7 @@ impl Session {
                 );
                 return self.refuse(state, about, &text);
             };
-            state.subscriptions =
-                Some(Box::new(Subscriptions::new(seat, self.context.clock.now())));
+            state.subscriptions = Some(Box::new(Subscriptions::new(seat)));
             self.context.subscribed(state.client.id(), self);
         }
         self.change(state, Verb::Subscribe, kind, about, request)
@@ -221,6 +220,12 @@ impl Session {
             return;
         };
         subscriptions.advance(&around);
+        if !subscriptions.owed.is_empty() {
+            self.tell_owed(state);
+        }
+        let Some(subscriptions) = &mut state.subscriptions else {
+            return;
+        };
         if subscriptions.pending.is_none() && subscriptions.book.is_empty() {
             state.subscriptions = None;
             return;

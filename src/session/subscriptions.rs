@@ -3,17 +3,17 @@
 //!
 //! - Ordinary channels and patterns are at one node, their home: the one that PUBLISH goes to as well, so that order and
 //!   counts are those of one server. Messages of other connections are dropped. When PUBLISH goes elsewhere they are
-//!   subscribed there too, for the counts; but every node passes on what any node publishes, sooner or later, and so the
-//!   home stays where it is until nothing is under way: nobody hears anything twice, or misses it, because of a move.
+//!   subscribed there too, and the home follows: nobody hears anything twice, or misses it, because of that (`handover`).
 //! - What can carry a node's own events (`__keyspace@*`, `__keyevent@*`) is at every primary; events of replicas are
 //!   dropped, their primary has sent them already.
 //! - Sharded channels are at their slot's owner.
 
 use super::SessionContext;
+use super::handover::Handover;
 use super::seat::Seat;
 use super::troubles::Troubles;
 use crate::cluster::{NodeAddr, Slot, SlotMap};
-use crate::modes::pubsub::{Book, Item, Kind, Link, Message, Verb};
+use crate::modes::pubsub::{Book, Item, Kind, Link, Verb};
 use crate::route::events;
 use crate::upstream::{Fault, Listener, Subscriber};
 use smallvec::SmallVec;
@@ -29,10 +29,11 @@ pub(super) struct Subscriptions {
     pub(super) held: Vec<u8>,
     pub(super) connections: Vec<Connection>,
     pub(super) home: Option<NodeAddr>,
-    /// Becomes the home once everything is subscribed there and nothing is under way.
+    /// Becomes the home at the end of the handover.
     pub(super) next_home: Option<NodeAddr>,
-    /// When a node last said something.
-    pub(super) heard: Instant,
+    pub(super) handover: Option<Box<Handover>>,
+    /// Messages that the client is to be told now: it would have missed them because of a handover.
+    pub(super) owed: Vec<Box<[u8]>>,
     /// Primaries of the map with that version.
     pub(super) primaries: (u64, Vec<NodeAddr>),
     pub(super) trouble: Troubles,
@@ -75,7 +76,7 @@ pub(super) struct Around<'a> {
 }
 
 impl Subscriptions {
-    pub(super) fn new(seat: Seat, now: Instant) -> Self {
+    pub(super) fn new(seat: Seat) -> Self {
         Self {
             book: Book::default(),
             pending: None,
@@ -83,7 +84,8 @@ impl Subscriptions {
             connections: Vec::new(),
             home: None,
             next_home: None,
-            heard: now,
+            handover: None,
+            owed: Vec::new(),
             primaries: (0, Vec::new()),
             trouble: Troubles::default(),
             wake_at: None,
@@ -95,22 +97,13 @@ impl Subscriptions {
 
     /// Bytes it keeps.
     pub(super) fn memory(&self) -> usize {
-        self.book.memory() * (1 + self.connections.len()) + self.held.capacity()
+        let kept = self.handover.as_ref().map_or(0, |h| h.memory());
+        self.book.memory() * (1 + self.connections.len()) + self.held.capacity() + kept
     }
 
     /// The connection with that number, unless it was closed meanwhile.
     pub(super) fn connection(&mut self, id: u32) -> Option<&mut Connection> {
         self.connections.iter_mut().find(|c| c.id == id)
-    }
-
-    /// Whether a message that came from `node` is the client's.
-    pub(super) fn accepts(&mut self, node: &NodeAddr, message: &Message<'_>, now: Instant) -> bool {
-        self.heard = now;
-        match message.kind {
-            Kind::Shard => true,
-            _ if events::is_event(message.channel) => self.primaries.1.contains(node),
-            _ => self.home.as_ref() == Some(node),
-        }
     }
 
     /// Whether messages wait for the confirmations of a command.
@@ -125,19 +118,12 @@ impl Subscriptions {
         };
         let lost = self.connections.swap_remove(at);
         let had_some = lost.link.wanted().any(|item| lost.link.has(item));
-        if self.home.as_ref() == Some(&fault.node) {
-            self.home = None;
-        }
-        if self.next_home.as_ref() == Some(&fault.node) {
-            self.next_home = None;
-        }
         self.trouble.add(&fault.node, now);
         had_some
     }
 
     /// A node confirmed something: it works.
-    pub(super) fn works(&mut self, id: u32, now: Instant) {
-        self.heard = now;
+    pub(super) fn works(&mut self, id: u32) {
         if let Some(connection) = self.connections.iter().find(|c| c.id == id) {
             self.trouble.retain(|node| *node != connection.node);
         }
@@ -238,6 +224,7 @@ impl Subscriptions {
 
     /// Ends these subscriptions wherever they are.
     pub(super) fn leave_all(&mut self, items: &[Item]) {
+        self.forget_ended();
         for at in 0..self.connections.len() {
             let link = &self.connections[at].link;
             let here: Vec<Item> = items.iter().filter(|i| link.wants(i)).cloned().collect();

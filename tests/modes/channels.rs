@@ -76,7 +76,7 @@ impl Channel {
         self.calm.store(calm + calm % 2, Ordering::Relaxed);
     }
 
-    /// Waits until those who listen to it do so at the node where it belongs (and there alone, if it is sharded). No message
+    /// Waits until those who listen to it do so at the node where it belongs, and there alone. No message
     /// may be lost from now on.
     #[track_caller]
     pub fn wait_home(&self, stage: &Stage) {
@@ -99,8 +99,7 @@ impl Channel {
                     let listeners = reply
                         .integer()
                         .or_else(|| reply.elements().get(1)?.integer());
-                    let may_stay = is_common && node != home;
-                    if (listeners > Some(0)) != (node == home) && !may_stay {
+                    if (listeners > Some(0)) != (node == home) {
                         return Err(format!("node {node} of {home}: {question:?} {reply:?}"));
                     }
                 }

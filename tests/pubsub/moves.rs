@@ -59,7 +59,7 @@ fn a_home_that_is_down_is_replaced() {
 }
 
 /// How many listen to the channel of these tests at a node.
-fn listeners(cluster: &Cluster, node: usize) -> i64 {
+pub(crate) fn listeners(cluster: &Cluster, node: usize) -> i64 {
     let reply = cluster.command(node, &["PUBSUB", "NUMSUB", "news"]);
     let count = reply
         .ok()
@@ -69,7 +69,7 @@ fn listeners(cluster: &Cluster, node: usize) -> i64 {
 
 /// Waits until these nodes have one listener each, and the others that live have none.
 #[track_caller]
-fn wait_listeners(proxy: &Proxy, cluster: &Cluster, at: &[usize]) {
+pub(crate) fn wait_listeners(proxy: &Proxy, cluster: &Cluster, at: &[usize]) {
     proxy.wait_for(
         "the subscription is where it belongs",
         NOTICED_WITHIN,
@@ -86,7 +86,7 @@ fn wait_listeners(proxy: &Proxy, cluster: &Cluster, at: &[usize]) {
 
 /// Each message from now on once, in order, and each counted once.
 #[track_caller]
-fn hears_all(proxy: &Proxy, subscriber: &mut RawClient) {
+pub(crate) fn hears_all(proxy: &Proxy, subscriber: &mut RawClient) {
     let mut publisher = proxy.client();
     for n in 0..50 {
         publisher.expect(&format!("PUBLISH news {n}"), b":1\r\n");

@@ -23,6 +23,11 @@ impl Book {
         self.items.len()
     }
 
+    /// Channels and patterns that are not sharded.
+    pub fn common(&self) -> usize {
+        self.items.len() - self.shards
+    }
+
     /// Whether it has none: the client is no subscriber.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
@@ -120,7 +125,7 @@ impl Book {
     fn count(&self, kind: Kind) -> usize {
         match kind {
             Kind::Shard => self.shards,
-            Kind::Channel | Kind::Pattern => self.items.len() - self.shards,
+            Kind::Channel | Kind::Pattern => self.common(),
         }
     }
 }

@@ -13,6 +13,8 @@ const NAMES_PER_COMMAND: usize = 1000;
 #[derive(Default, Debug)]
 pub struct Link {
     items: BTreeMap<Item, Standing>,
+    /// Of them, the confirmed channels and patterns.
+    common: usize,
     /// Commands without an answer to each of their names, oldest first.
     unanswered: VecDeque<Asked>,
     /// Ends of sharded subscriptions that may have come of themselves rather than as the answer that they were taken for:
@@ -54,7 +56,7 @@ impl Link {
     /// Asks for subscriptions; the commands are appended.
     pub fn subscribe(&mut self, items: &[Item], out: &mut Vec<u8>) {
         for item in items {
-            self.items.insert(item.clone(), Standing::Asked);
+            self.set(item, Some(Standing::Asked));
         }
         self.ask(Verb::Subscribe, items, out);
     }
@@ -62,7 +64,7 @@ impl Link {
     /// Asks for their end.
     pub fn unsubscribe(&mut self, items: &[Item], out: &mut Vec<u8>) {
         for item in items {
-            self.items.insert(item.clone(), Standing::Leaving);
+            self.set(item, Some(Standing::Leaving));
         }
         self.ask(Verb::Unsubscribe, items, out);
     }
@@ -83,6 +85,11 @@ impl Link {
     /// Whether nothing is left of it.
     pub fn lacks(&self, item: &Item) -> bool {
         !self.items.contains_key(item)
+    }
+
+    /// How many channels and patterns the node has confirmed: those that are not sharded.
+    pub fn common(&self) -> usize {
+        self.common
     }
 
     /// What it was asked for.
@@ -112,6 +119,20 @@ impl Link {
             Push::Confirmed(verb, item) => self.confirmed(verb, item),
             Push::Nothing | Push::Odd => Heard::Odd,
         }
+    }
+
+    /// How an item stands from now on. Returns how it stood.
+    fn set(&mut self, item: &Item, standing: Option<Standing>) -> Option<Standing> {
+        let before = match standing {
+            Some(standing) => self.items.insert(item.clone(), standing),
+            None => self.items.remove(item),
+        };
+        if item.kind != Kind::Shard {
+            let counts = |standing| usize::from(standing == Some(Standing::Confirmed));
+            self.common += counts(standing);
+            self.common -= counts(before);
+        }
+        before
     }
 
     fn ask(&mut self, verb: Verb, items: &[Item], out: &mut Vec<u8>) {
@@ -145,7 +166,7 @@ impl Link {
             .is_some_and(|asked| asked.verb == verb && asked.items[asked.answered] == item);
         if !answers {
             // Only ends come unasked, and what is over may end once more.
-            return match (verb, self.items.remove(&item)) {
+            return match (verb, self.set(&item, None)) {
                 (Verb::Unsubscribe, Some(_)) => Heard::Ended(item),
                 (Verb::Unsubscribe, None) => Heard::Settled,
                 (Verb::Subscribe, _) => Heard::Odd,
@@ -162,10 +183,10 @@ impl Link {
         }
         match (verb, self.items.get(&item)) {
             (Verb::Subscribe, Some(Standing::Asked)) => {
-                self.items.insert(item, Standing::Confirmed);
+                self.set(&item, Some(Standing::Confirmed));
             }
             (Verb::Unsubscribe, Some(Standing::Leaving)) => {
-                self.items.remove(&item);
+                self.set(&item, None);
             }
             // It was asked for something else since.
             _ => {}
@@ -186,7 +207,7 @@ impl Link {
             Some(Verb::Unsubscribe) => {
                 for item in self.unanswered.pop_front()?.items {
                     if self.items.get(&item) == Some(&Standing::Leaving) {
-                        self.items.remove(&item);
+                        self.set(&item, None);
                     }
                 }
                 Some(Heard::Settled)
@@ -212,7 +233,7 @@ impl Link {
             Verb::Subscribe => {
                 for item in &asked.items {
                     if self.items.get(item) == Some(&Standing::Asked) {
-                        self.items.remove(item);
+                        self.set(item, None);
                     }
                 }
                 Heard::Refused(asked.items, reply)
@@ -264,6 +285,7 @@ mod tests {
         assert_eq!(text.matches("ssubscribe").count(), 2, "one for each slot");
         assert!(matches!(link.hear(&push("subscribe", "a")), Heard::Settled));
         assert!(link.has(&a) && link.wants(&s) && !link.has(&s));
+        assert_eq!(link.common(), 1);
         let Heard::Refused(items, _) = link.hear(b"-MOVED 1 127.0.0.1:1\r\n") else {
             panic!("s was refused");
         };
@@ -285,6 +307,9 @@ mod tests {
             Heard::Settled
         ));
         assert!(link.lacks(&t) && !link.is_empty());
+        assert_eq!(link.common(), 1, "sharded ones are not counted");
+        link.unsubscribe(std::slice::from_ref(&a), &mut Vec::new());
+        assert_eq!(link.common(), 0);
     }
 
     #[test]
@@ -301,7 +326,7 @@ mod tests {
         link.hear(&push("unsubscribe", "a"));
         assert!(link.wants(&a));
         link.hear(&push("subscribe", "a"));
-        assert!(link.has(&a));
+        assert!(link.has(&a) && link.common() == 1);
         assert!(matches!(link.hear(b"-ERR what\r\n"), Heard::Odd));
         assert!(matches!(link.hear(&push("subscribe", "b")), Heard::Odd));
     }

@@ -22,6 +22,8 @@ pub enum Push<'a> {
 pub struct Message<'a> {
     /// By which kind of subscription it came.
     pub kind: Kind,
+    /// What it was subscribed to: the channel or a pattern.
+    pub name: &'a [u8],
     /// Where it was published.
     pub channel: &'a [u8],
     /// The whole push, as RESP3 has it.
@@ -59,6 +61,7 @@ impl<'a> Push<'a> {
         };
         Some(Self::Message(Message {
             kind,
+            name: resp::bulk(part(1)?)?,
             channel: resp::bulk(part(channel)?)?,
             bytes,
         }))
@@ -66,6 +69,14 @@ impl<'a> Push<'a> {
 }
 
 impl Message<'_> {
+    /// The subscription that it came by.
+    pub fn item(&self) -> Item {
+        Item {
+            kind: self.kind,
+            name: self.name.into(),
+        }
+    }
+
     /// Its bytes as a client with this version gets them, in two pieces: in RESP2 it is an array of the same elements.
     pub fn pieces(&self, proto: Proto) -> (&'static [u8], &[u8]) {
         match proto {
@@ -86,6 +97,7 @@ mod tests {
             panic!("a message");
         };
         assert_eq!((message.kind, message.channel), (Kind::Pattern, &b"ab"[..]));
+        assert_eq!(message.item().name[..], *b"a*");
         let (first, rest) = message.pieces(Proto::Resp2);
         assert_eq!(
             [first, rest].concat(),

@@ -1,0 +1,162 @@
+//! Ordinary channels change their home while messages keep coming: each is heard once, the old home is left soon, and if
+//! it is cut off meanwhile nothing is missed but what is published in a moment.
+
+use crate::moves::{hears_all, listeners, wait_listeners};
+use crate::support::{Proxy, RawClient, boot_cluster, encode, on_each, show};
+use crate::{HOME_SLOT, NOTICED_WITHIN, message};
+use slotway::demo::Cluster;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// For so long after a handover has begun nobody knows whether what only the new home says was told before.
+const LAG: Duration = Duration::from_secs(1);
+
+/// Nobody asks for a key whose slot has moved, from which slotway would learn of it.
+const ARGS: [&str; 4] = ["--workers", "1", "--set", "cluster.refresh_interval=200ms"];
+
+/// A look for messages takes so long.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What one publishes until it is told to stop. Returns how much it was.
+fn publish(addr: SocketAddr, name: &str, stop: &AtomicBool) -> usize {
+    let mut client = RawClient::connect(addr);
+    let mut n = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let reply = client.line(&format!("PUBLISH news {name}:{n}"));
+        assert!(reply.starts_with(b":"), "{name}: {}", show(&reply));
+        n += 1;
+        // Far more often than nodes pass messages on.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    n
+}
+
+/// Counts what it hears, up to the last message of each node.
+fn hear(mut subscriber: RawClient, nodes: usize) -> HashMap<Vec<u8>, usize> {
+    let mut heard = HashMap::new();
+    let lasts: Vec<_> = (0..nodes).map(last).map(|l| message("news", &l)).collect();
+    while !lasts.iter().all(|last| heard.contains_key(last)) {
+        *heard.entry(subscriber.reply()).or_default() += 1;
+    }
+    heard
+}
+
+fn last(node: usize) -> String {
+    format!("last of {node}")
+}
+
+/// The home hands over to its replica, while messages are published through slotway and at every primary.
+#[test]
+fn a_hand_over_among_messages_loses_and_doubles_none() {
+    on_each(|kind| {
+        let cluster = boot_cluster(kind);
+        let proxy = Proxy::start(&cluster, &ARGS);
+        let mut subscriber = proxy.client();
+        subscriber.line("SUBSCRIBE news");
+        let home = cluster.owner_of(HOME_SLOT).unwrap();
+        let replica = cluster.replica_of(home).unwrap();
+        let addrs: Vec<SocketAddr> = [home, replica, (home + 1) % 3]
+            .map(|node| cluster.addr(node))
+            .into_iter()
+            .chain([proxy.addr()])
+            .collect();
+        let stop = AtomicBool::new(false);
+        let (published, heard) = std::thread::scope(|scope| {
+            let ear = scope.spawn(|| hear(subscriber, cluster.len()));
+            let stop = &stop;
+            let publishers: Vec<_> = addrs
+                .iter()
+                .enumerate()
+                .map(|(i, addr)| scope.spawn(move || publish(*addr, &i.to_string(), stop)))
+                .collect();
+            cluster.failover(replica).unwrap();
+            wait_listeners(&proxy, &cluster, &[replica]);
+            stop.store(true, Ordering::Relaxed);
+            let published: Vec<usize> = publishers.into_iter().map(|p| p.join().unwrap()).collect();
+            for node in 0..cluster.len() {
+                let words = ["PUBLISH", "news", &last(node)];
+                cluster.command(node, &words).unwrap();
+            }
+            (published, ear.join().unwrap())
+        });
+        let twice = heard.iter().filter(|(_, count)| **count > 1);
+        let twice: Vec<String> = twice.map(|(text, _)| show(text)).collect();
+        assert!(twice.is_empty(), "{}: twice: {twice:?}", kind.name);
+        let total: usize = published.iter().sum();
+        let missed: Vec<String> = (0..published.len())
+            .flat_map(|i| (0..published[i]).map(move |n| format!("{i}:{n}")))
+            .filter(|text| !heard.contains_key(&message("news", text)))
+            .collect();
+        assert!(missed.is_empty(), "{}: {total}: {missed:?}", kind.name);
+    });
+}
+
+/// The old home gives its slot away, lives, and is cut off before it is left: nobody hears it any more.
+#[test]
+fn a_home_that_is_cut_off_in_a_hand_over_is_not_waited_for() {
+    on_each(|kind| {
+        for cut_off in [Cluster::kill, |cluster: &mut Cluster, node| {
+            cluster.pause(node).unwrap()
+        }] {
+            let mut cluster = boot_cluster(kind);
+            let proxy = Proxy::start(&cluster, &ARGS);
+            let mut subscriber = proxy.client();
+            subscriber.line("SUBSCRIBE news");
+            let home = cluster.owner_of(HOME_SLOT).unwrap();
+            let next = (home + 1) % 3;
+            let mut publisher = RawClient::connect(cluster.addr(next));
+            cluster.migrate_slot(HOME_SLOT, home, next).unwrap();
+            proxy.wait_for(
+                "the next home is subscribed to",
+                NOTICED_WITHIN,
+                || match listeners(&cluster, next) {
+                    1 => Ok(()),
+                    n => Err(format!("{n} listeners")),
+                },
+            );
+            cut_off(&mut cluster, home);
+            let begun = Instant::now();
+            let (mut published, mut heard) = (Vec::new(), Vec::new());
+            subscriber.wait_at_most(LOOK);
+            while heard.len() < 20 && begun.elapsed() < NOTICED_WITHIN {
+                let text = published.len().to_string();
+                published.push((begun.elapsed(), message("news", &text)));
+                publisher.line(&format!("PUBLISH news {text}"));
+                heard.extend(subscriber.try_replies(1));
+            }
+            let missed = published.iter().take_while(|p| heard.first() != Some(&p.1));
+            let missed = missed.count();
+            let certain = missed.checked_sub(1).is_none_or(|i| published[i].0 < LAG);
+            assert!(certain, "{}: missed {missed}", kind.name);
+            let all = published[missed..].iter().map(|(_, text)| text);
+            let in_order = all.zip(&heard).all(|(published, heard)| published == heard);
+            assert!(in_order, "{}: {heard:?}", kind.name);
+        }
+    });
+}
+
+/// So many that looking at each for the confirmation of each would take minutes.
+const CHANNELS: usize = 30_000;
+
+#[test]
+fn a_hand_over_of_many_channels_is_soon_over() {
+    on_each(|kind| {
+        let cluster = boot_cluster(kind);
+        let proxy = Proxy::start(&cluster, &ARGS);
+        let mut subscriber = proxy.client();
+        subscriber.line("SUBSCRIBE news");
+        let names: Vec<String> = (0..CHANNELS).map(|n| format!("channel:{n}")).collect();
+        for some in names.chunks(1000) {
+            let words = std::iter::once("SUBSCRIBE").chain(some.iter().map(String::as_str));
+            subscriber.send(&encode(&words.collect::<Vec<_>>()));
+            subscriber.replies(some.len());
+        }
+        let home = cluster.owner_of(HOME_SLOT).unwrap();
+        let replica = cluster.replica_of(home).unwrap();
+        cluster.failover(replica).unwrap();
+        wait_listeners(&proxy, &cluster, &[replica]);
+        hears_all(&proxy, &mut subscriber);
+    });
+}
