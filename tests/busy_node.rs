@@ -34,7 +34,15 @@ fn busy(kind: &ServerKind) {
         options.settings.push((name.into(), value.into()));
     }
     let cluster = Cluster::boot(&options).unwrap_or_else(|e| panic!("{}: {e}", kind.name));
-    let args = ["--workers", "1", "--set", "timeouts.command=1s"];
+    // All on one connection, however large: what waits there is more than the kernel takes.
+    let args = [
+        "--workers",
+        "1",
+        "--set",
+        "timeouts.command=1s",
+        "--set",
+        "upstream.bulk_from=512MB",
+    ];
     let proxy = Proxy::start(&cluster, &args);
     let mut client = proxy.client();
     client.expect("SET {k}before 1", b"+OK\r\n");

@@ -31,8 +31,15 @@ struct Scene {
 impl Scene {
     fn start() -> Self {
         let cluster = FakeCluster::start(1);
-        // What is held back here is held back for longer on a slow machine.
-        let args = ["--workers", "1", "--set", "timeouts.command=60s"];
+        // What is held back here is held back for longer on a slow machine, and large values share the connection.
+        let args = [
+            "--workers",
+            "1",
+            "--set",
+            "timeouts.command=60s",
+            "--set",
+            "upstream.bulk_from=512MB",
+        ];
         let proxy = Proxy::start_with(&cluster.addrs(), &args);
         Self { cluster, proxy }
     }
