@@ -308,6 +308,7 @@ pub(super) fn set_up_workers(
 fn admin_state(metrics: Metrics, topology: Topology, stop: CancellationToken) -> AdminState {
     let status = topology.status();
     let map = topology.shared_map();
+    let known = topology.clone();
     AdminState::new(
         metrics,
         move || {
@@ -322,7 +323,10 @@ fn admin_state(metrics: Metrics, topology: Topology, stop: CancellationToken) ->
                     .map_or("no node has answered yet", |e| &e.error);
                 return Err(format!("no topology: {why}"));
             }
-            Ok(())
+            match known.knows_commands() {
+                true => Ok(()),
+                false => Err("no node has listed its commands yet".to_owned()),
+            }
         },
         move || serde_json::to_value(&**topology.status().load()).unwrap_or_default(),
     )

@@ -25,6 +25,7 @@ use crate::cluster::{NodeAddr, Said, Slot, SlotMap};
 use crate::command::CommandTable;
 use crate::observe::TopologyMetrics;
 use arc_swap::{ArcSwap, Guard};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -88,6 +89,8 @@ pub(crate) struct Shared {
     table: Arc<ArcSwap<CommandTable>>,
     server: Arc<ArcSwap<ServerInfo>>,
     status: Arc<ArcSwap<TopologyStatus>>,
+    /// A node has listed its commands, or would not.
+    listed: AtomicBool,
     subscribers: Mutex<Vec<Arc<Notify>>>,
 }
 
@@ -104,6 +107,7 @@ impl Topology {
             table: Arc::new(ArcSwap::from_pointee(commands)),
             server: Arc::default(),
             status: Arc::default(),
+            listed: AtomicBool::new(false),
             subscribers: Mutex::default(),
         });
         let (reports, inbox) = mpsc::channel(REPORTS_MAX);
@@ -140,6 +144,11 @@ impl Topology {
     /// For `/topology` and `/readyz`.
     pub fn status(&self) -> Arc<ArcSwap<TopologyStatus>> {
         Arc::clone(&self.shared.status)
+    }
+
+    /// Whether a node has listed its commands, or would not: before that, commands of modules are unknown.
+    pub fn knows_commands(&self) -> bool {
+        self.shared.listed.load(Ordering::Relaxed)
     }
 
     /// Registers a worker: the result is notified after each newly published map or command table.

@@ -18,6 +18,7 @@ use crate::io::{Jitter, now};
 use crate::observe::{RefreshResult, TopologyMetrics, Trigger};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -230,6 +231,7 @@ impl Task {
         let addr = listed.addr.clone();
         let link = self.commands.take(listed);
         self.shared.wake();
+        self.shared.listed.store(true, Ordering::Relaxed);
         if let Some(peer) = self.peers.get_mut(&addr) {
             peer.link = link;
             peer.busy = false;
