@@ -313,16 +313,37 @@ fn who_sends_a_script_on_is_asked_what_it_knows() {
         let error = moved.clone().into_bytes();
         cluster.on(node, move |call| match call.name().as_str() {
             "EVAL" => Some(vec![Action::Send(error.clone())]),
+            "EXISTS" => Some(vec![Action::Send(b":1\r\n".to_vec())]),
             _ => None,
         });
         let before = cluster.count(node, "CLUSTER");
-        // A script can word any error, and no node confirms this one.
+        // A script can word any error; no node confirms this one, and its own node sends no plain command on.
         client.expect(
             &format!("EVAL return{{err=ARGV[1]}} 1 {key} x"),
             moved.as_bytes(),
         );
         assert!(cluster.count(node, "CLUSTER") > before, "node {node}");
+        assert_eq!(cluster.count(node, "EXISTS"), 1, "node {node}");
     }
+    cluster.finish();
+}
+
+/// Nobody says so in a refresh, but the node sends plain commands on as well.
+#[test]
+fn a_script_follows_what_its_node_says_of_plain_commands_too() {
+    let cluster = FakeCluster::start(2);
+    let proxy = start(&cluster, NO_COMMAND_TIMEOUT);
+    let slot = Slot::of(b"a").number();
+    let from = cluster.owner(slot);
+    let moved = format!("-MOVED {slot} {}\r\n", cluster.addr(1 - from)).into_bytes();
+    cluster.on(from, move |call| {
+        let sent_on = ["EVAL", "EXISTS"].contains(&call.name().as_str());
+        sent_on.then(|| vec![Action::Send(moved.clone())])
+    });
+    cluster.on(1 - from, |call| {
+        (call.name() == "EVAL").then(|| vec![Action::Send(b":7\r\n".to_vec())])
+    });
+    proxy.client().expect("EVAL return(7) 1 a", b":7\r\n");
     cluster.finish();
 }
 

@@ -59,7 +59,8 @@ pub enum Why {
         /// Who said so.
         from: NodeAddr,
     },
-    /// ASK that a script may have forged: that node is asked about the script's keys in plain words.
+    /// ASK, or MOVED that no refresh confirms, that a script may have forged: that node is asked about the script's keys in
+    /// plain words.
     UnconfirmedAsk {
         /// Who said so.
         from: NodeAddr,

@@ -13,7 +13,8 @@ use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 impl Session {
-    /// Asks `from` about the keys of a script that it refused with ASK. `false`: it cannot be asked.
+    /// Asks `from` about the keys of a script that it refused with ASK, or with a MOVED that no refresh confirms. `false`: it
+    /// cannot be asked.
     pub(super) fn confirm(
         &self,
         state: &State,

@@ -116,6 +116,13 @@ impl Session {
                 });
                 return self.give_up(state, &refused);
             }
+            Verdict::InDoubt => {
+                if let Why::Unconfirmed { from, .. } = refused.why {
+                    refused.why = Why::UnconfirmedAsk { from };
+                    refused.not_before = None;
+                }
+                return self.resend(state, slot, refused);
+            }
             Verdict::Wait(until) => refused.not_before = Some(until),
             Verdict::Unreachable => refused.wait_longer(now),
             Verdict::Send(node, asking) => {

@@ -32,6 +32,8 @@ pub(super) enum Verdict {
     /// Nobody can be asked for now: another attempt later.
     Unreachable,
     GiveUp,
+    /// No node that was asked has heard of what a script returned: who said so is asked itself.
+    InDoubt,
 }
 
 impl Session {
@@ -82,7 +84,7 @@ impl Session {
                     Some(owner) if map.node(owner).addr != *from => {
                         Verdict::Send(owner, Asking::No)
                     }
-                    _ => Verdict::GiveUp,
+                    _ => Verdict::InDoubt,
                 }
             }
             Why::UnconfirmedAsk { from } => {
