@@ -15,7 +15,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slotway::cluster::Slot;
 use slotway::demo::Cluster;
 use support::{
-    Proxy, RawClient, Scenario, ServerKind, StopOnDrop, boot_cluster, encode, redis, show, valkey,
+    Proxy, RawClient, Scenario, ServerKind, StopOnDrop, boot_cluster, encode, is_long, redis,
+    rounds, show, valkey,
 };
 
 /// How long a load may take to have its whole effect.
@@ -66,7 +67,6 @@ struct Scale {
     commands: usize,
     /// In a pipeline whose end nobody waits for.
     endless: usize,
-    repetitions: usize,
 }
 
 const SHORT: Scale = Scale {
@@ -76,7 +76,6 @@ const SHORT: Scale = Scale {
     writers: 1000,
     commands: 1000,
     endless: 10_000,
-    repetitions: 1,
 };
 
 const LONG: Scale = Scale {
@@ -86,12 +85,7 @@ const LONG: Scale = Scale {
     writers: 1000,
     commands: 10_000,
     endless: 100_000,
-    repetitions: 20,
 };
-
-fn is_long() -> bool {
-    std::env::var_os("SLOTWAY_LONG").is_some_and(|v| v == "1")
-}
 
 /// One load after the other, then all at once. The short form is satisfied with one kind of server for each.
 #[test]
@@ -110,7 +104,7 @@ fn memory_is_bounded_whatever_clients_do() {
     for (n, loads) in scenes.into_iter().enumerate() {
         for (m, stage) in stages.iter().enumerate() {
             if is_long() || n % 2 == m {
-                (0..scale.repetitions).for_each(|_| stage.scene(loads, scale));
+                (0..rounds()).for_each(|_| stage.scene(loads, scale));
             }
         }
     }

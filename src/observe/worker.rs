@@ -39,8 +39,9 @@ pub struct WorkerMetrics {
     /// Blocked now.
     pub(super) blocked_clients: Cell64,
     pub(super) pushed_back: Cell64,
-    /// Watching keys now.
+    /// On the lanes of large values now.
     pub(super) bulk_clients: Cell64,
+    /// Watching keys now.
     pub(super) watchers: Cell64,
     pub(super) watches_lost: Cell64,
     pub(super) rejected: [Cell64; Rejected::COUNT],
