@@ -6,7 +6,7 @@ use crate::support::{self, Proxy, RawClient, ServerKind, encode, redis, show, va
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use slotway::demo::Server;
+use slotway::demo::{Cluster, ClusterOptions, Server};
 use std::time::Duration;
 
 /// Sequences for each server.
@@ -102,7 +102,12 @@ fn every_reply_is_that_of_a_plain_valkey() {
 
 fn compare(kind: &ServerKind) {
     let plain = Server::boot(&kind.path, &[("databases", "1")]).expect("a plain server");
-    let cluster = support::boot_cluster(kind);
+    // Neither has replicas: WAIT tells how many there are that have acknowledged everything, just now.
+    let cluster = Cluster::boot(&ClusterOptions {
+        replicas: 0,
+        ..support::cluster_options(kind)
+    });
+    let cluster = cluster.expect("a cluster");
     let proxy = Proxy::start(&cluster, &["--workers", "1"]);
     // Until the nodes have listed their commands the proxy takes each for a command that some server has.
     let known = RawClient::connect(plain.addr()).line("HTTL");
