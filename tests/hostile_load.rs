@@ -124,12 +124,7 @@ impl Stage {
         }
     }
 
-    fn scene(&self, loads: &[Load], scale: &Scale) {
-        let what = match loads {
-            [load] => load.what(),
-            _ => "slow readers, stalled writers, huge sizes and long pipelines at once",
-        };
-        let mut scenario = Scenario::begin(12, what, self.kind);
+    fn start(&self, scale: &Scale) -> Proxy {
         let memory = format!("limits.memory={}MB", scale.memory / MB);
         let mut args = vec!["--workers", "2", "--set", &memory];
         // Others may have to wait for their turn at a node: that is measured, and no error.
@@ -139,7 +134,16 @@ impl Stage {
             "--set",
             "timeouts.queue=60s",
         ]);
-        let proxy = Proxy::start(&self.cluster, &args);
+        Proxy::start(&self.cluster, &args)
+    }
+
+    fn scene(&self, loads: &[Load], scale: &Scale) {
+        let what = match loads {
+            [load] => load.what(),
+            _ => "slow readers, stalled writers, huge sizes and long pipelines at once",
+        };
+        let mut scenario = Scenario::begin(12, what, self.kind);
+        let proxy = self.start(scale);
         let large = self.key(BUSY, "large");
         let value = vec![b'v'; MB];
         let set = proxy.client().command(&[b"SET", large.as_bytes(), &value]);
@@ -163,7 +167,7 @@ impl Stage {
                 "their first large value"
             );
         }
-        let (survivors, during) = while_served(addrs, &keys, || {
+        let (clients, during) = while_served(addrs, &keys, || {
             std::thread::scope(|scope| {
                 for (clients, requests) in clients.iter().zip(&requests) {
                     scope.spawn(move || send_all(clients, requests));
@@ -172,10 +176,11 @@ impl Stage {
             wait_settled(&proxy, loads, scale, &requests);
             clients
         });
+        let standing = others(addrs, &keys, &|served| served < ALONE);
         let closed = || closed_for_memory(&proxy);
         let answered: Vec<_> = loads
             .iter()
-            .zip(survivors)
+            .zip(clients)
             .map(|(load, clients)| load.judge(scale, clients, &value, &closed))
             .collect();
         if loads == [Load::Declared] {
@@ -186,7 +191,7 @@ impl Stage {
         scenario.figure("resident, at most", format!("{} MB", peak / MB));
         scenario.figure("limits.memory", format!("{} MB", scale.memory / MB));
         scenario.figure("closed for it", closed());
-        record_waits(&mut scenario, &alone, &during);
+        record_waits(&mut scenario, [&alone, &during, &standing]);
         scenario.figure("answered to the end", answered.iter().sum::<usize>());
         assert_bounded(&proxy, loads, scale, peak);
         proxy.wait_for("they are forgotten", LOADED_WITHIN, || {
@@ -195,20 +200,22 @@ impl Stage {
                 n => Err(format!("{n} clients")),
             }
         });
-        if loads == [Load::SlowReaders] {
-            let direct = self.direct(scale, &large, &keys);
+        let direct = match loads {
+            [Load::SlowReaders] => Some(self.direct_readers(scale, &large, &keys)),
+            [Load::StalledWriters] => Some(self.direct_writers(&requests[0], &keys)),
+            _ => None,
+        };
+        if let Some(direct) = direct {
             scenario.figure("p99 of others, direct", format!("{direct:.1} ms"));
-            let same = p99(&during[0]);
-            assert!(
-                !is_long() || same * 2.0 <= direct,
-                "others wait {same:.1} ms, and {direct:.1} ms without slotway"
-            );
+            if is_long() {
+                assert_served(loads, [&alone, &during, &standing], direct);
+            }
         }
         scenario.passed();
     }
 
     /// What others wait whose clients, like the slow readers, are connected to the node itself: p99 in milliseconds.
-    fn direct(&self, scale: &Scale, large: &str, keys: &[String; 2]) -> f64 {
+    fn direct_readers(&self, scale: &Scale, large: &str, keys: &[String; 2]) -> f64 {
         let node = |at: usize| self.cluster.addr(at);
         let readers = connect_all(node(BUSY), scale.readers);
         // The server keeps what they do not read.
@@ -228,6 +235,16 @@ impl Stage {
             send_all(&readers, &requests);
             let all = before + scale.readers * DIRECT_READS;
             while calls() < all {}
+        });
+        p99(&busy)
+    }
+
+    /// The same, when the writers stall in the middle of what they send to the node itself, which keeps all of it.
+    fn direct_writers(&self, requests: &[Bytes], keys: &[String; 2]) -> f64 {
+        let node = |at: usize| self.cluster.addr(at);
+        let writers = connect_all(node(BUSY), requests.len());
+        let ((), [busy, _]) = while_served([node(BUSY), node(FREE)], keys, || {
+            send_all(&writers, requests);
         });
         p99(&busy)
     }
@@ -433,18 +450,32 @@ fn wait_settled(proxy: &Proxy, loads: &[Load], scale: &Scale, requests: &[Vec<By
     });
 }
 
-/// How long others waited.
-fn record_waits(scenario: &mut Scenario, alone: &[Vec<Duration>; 2], during: &[Vec<Duration>; 2]) {
-    for (name, alone, during) in [
-        ("same node", &alone[0], &during[0]),
-        ("another node", &alone[1], &during[1]),
-    ] {
-        scenario.figure(
-            &format!("p99 of others, {name}"),
-            format!("{:.1} ms", p99(during)),
-        );
-        scenario.figure(&format!("alone, {name}"), format!("{:.1} ms", p99(alone)));
+/// How long others waited: alone, while the load came, and once it stood.
+fn record_waits(scenario: &mut Scenario, waits: [&[Vec<Duration>; 2]; 3]) {
+    for (node, name) in ["same node", "another node"].into_iter().enumerate() {
+        let [alone, during, standing] = waits.map(|waits| format!("{:.1} ms", p99(&waits[node])));
+        scenario.figure(&format!("p99 of others, {name}"), during);
+        scenario.figure(&format!("once it stands, {name}"), standing);
+        scenario.figure(&format!("alone, {name}"), alone);
     }
+}
+
+/// Others are served as without slotway at least while slow readers ask or writers come, and as if they were alone once
+/// those do nothing any more.
+fn assert_served(loads: &[Load], waits: [&[Vec<Duration>; 2]; 3], direct: f64) {
+    let [alone, during, standing] = waits.map(|waits| p99(&waits[BUSY]));
+    let most = match loads {
+        [Load::SlowReaders] => direct / 2.0,
+        _ => direct * 2.0,
+    };
+    assert!(
+        during <= most,
+        "{loads:?}: others wait {during:.1} ms, and {direct:.1} ms without slotway"
+    );
+    assert!(
+        standing <= alone * 2.0,
+        "{loads:?}: others wait {standing:.2} ms, and {alone:.2} ms alone"
+    );
 }
 
 fn closed_for_memory(proxy: &Proxy) -> usize {

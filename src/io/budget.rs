@@ -15,14 +15,19 @@ const ROOM_MIN: usize = 32 * 1024 * 1024;
 /// ... but no more than this share of the limit, in percent.
 const ROOM_PERCENT: usize = 50;
 
-/// So much of the limit is left for what was freed and is not given back yet, in percent.
-const SPARE_PERCENT: usize = 3;
+/// So much of the limit is left for what was freed and is not given back yet, in percent. With more of that, clients that
+/// hold much are not read.
+const SPARE_PERCENT: usize = 8;
 
-/// So much of the limit may be wasted like that, in percent, before nobody is read for it.
-const WASTE_PERCENT: usize = 8;
+/// With so much more of it, in percent of the limit, nobody is read.
+const WASTE_PERCENT: usize = 6;
 
 /// And no less than so many bytes.
 const WASTE_MIN: usize = 4 * 1024 * 1024;
+
+/// Once clients have to be closed, so much of the limit is freed at once, in percent: whoever is read next would have others
+/// closed otherwise, one by one.
+const MARGIN_PERCENT: usize = 2;
 
 /// The account of the process.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub struct Budget {
     spare: usize,
     pub(super) beyond: Beyond,
     pub(super) workers: Box<[Share]>,
+    /// How many of them read nobody.
+    pub(super) halted: AtomicUsize,
 }
 
 /// What one worker tells the others.
@@ -56,12 +63,18 @@ impl Budget {
         Self::with(limit, limit / 100 * SPARE_PERCENT, beyond, workers)
     }
 
+    #[cfg(test)]
+    pub(super) fn sparing(limit: usize, spare: usize, workers: usize) -> Arc<Self> {
+        Self::with(limit, spare, Beyond::new(None, 0, limit), workers)
+    }
+
     fn with(limit: usize, spare: usize, beyond: Beyond, workers: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
             spare,
             beyond,
             workers: (0..workers).map(|_| Share::default()).collect(),
+            halted: AtomicUsize::new(0),
         })
     }
 
@@ -77,19 +90,21 @@ impl Budget {
         self.limit.saturating_sub(taken).max(least)
     }
 
-    /// What was freed and is not given back yet, beyond what is put up with.
-    pub(super) fn wasted(&self) -> usize {
-        let allowed = (self.limit / 100 * WASTE_PERCENT).max(WASTE_MIN);
-        self.beyond.waste().saturating_sub(allowed)
+    /// What is to be used once clients had to be closed.
+    pub(super) fn goal(&self) -> usize {
+        let margin = self.limit / 100 * MARGIN_PERCENT;
+        self.room().saturating_sub(margin)
     }
 
     pub(super) fn level(&self) -> Level {
         let (used, room) = (self.used(), self.room());
+        let resident = used.saturating_add(self.beyond.waste());
+        let full = room + self.spare;
+        let most = full + (self.limit / 100 * WASTE_PERCENT).max(WASTE_MIN);
         match () {
-            () if used.saturating_add(self.wasted()) > room => Level::Over,
-            () if used.saturating_add(self.beyond.waste()) > room / 100 * SLOW_PERCENT => {
-                Level::Slow
-            }
+            () if used > room || resident > most => Level::Over,
+            () if resident > full => Level::Tight,
+            () if resident > room / 100 * SLOW_PERCENT => Level::Slow,
             () => Level::Ample,
         }
     }
@@ -100,7 +115,9 @@ impl Budget {
 pub(super) enum Level {
     Ample,
     Slow,
-    /// Clients are being closed; nobody is read.
+    /// Too much was freed and is not given back yet: only clients that hold little are read, a little at a time.
+    Tight,
+    /// Clients are being closed, or far too much is not given back yet; nobody is read.
     Over,
     /// More than the limit, and no client to close for it.
     Stuck,

@@ -59,7 +59,7 @@ struct Pieces {
 impl Input {
     /// Reads once and hands what is unconsumed to `consume`, which says how many bytes from the front it is
     /// done with. `wanted` hints how many more bytes the message at the front needs; as long as they are collected,
-    /// `consume` gets nothing.
+    /// `consume` gets nothing. Of a small message and what follows it no more than `most` bytes are read.
     ///
     /// Ready with the number of bytes read, 0 at the end of the stream; `consume` is not called then.
     pub fn poll_read(
@@ -68,13 +68,15 @@ impl Input {
         socket: &mut ReadHalf,
         scratch: &Scratch,
         wanted: usize,
+        most: usize,
         mut consume: impl FnMut(&[u8]) -> usize,
     ) -> Poll<io::Result<usize>> {
         let is_small =
             self.carry.len() + wanted <= SCRATCH_BYTES / 2 || self.carry.len() < RESERVE_MIN;
         if is_small && self.pieces.len == 0 {
             let mut scratch = scratch.0.borrow_mut();
-            let mut into = ReadBuf::new(&mut scratch);
+            let end = (self.carry.len() + most).min(SCRATCH_BYTES);
+            let mut into = ReadBuf::new(&mut scratch[..end]);
             into.put_slice(&self.carry);
             ready!(socket.poll_read(cx, &mut into))?;
             let bytes = into.filled();
@@ -249,7 +251,7 @@ mod tests {
             while n < lengths.len() {
                 let mut taken = 0;
                 let read = poll_fn(|cx| {
-                    input.poll_read(cx, &mut read, &scratch, wanted, |bytes| {
+                    input.poll_read(cx, &mut read, &scratch, wanted, SCRATCH_BYTES, |bytes| {
                         let mut used = 0;
                         while n < lengths.len() && bytes.len() - used >= lengths[n] {
                             let message = &bytes[used..used + lengths[n]];

@@ -5,14 +5,16 @@
 //! measured and is not for clients ([`Budget`]). That decides, in this order:
 //! 1. from three quarters on, a client is not read while replies to it are outstanding: it is slowed, not refused;
 //! 2. from [`SCARCE_PERCENT`] on, requests of more than [`LARGE_REQUEST`] bytes are refused;
-//! 3. beyond the limit, the clients that hold most are closed, as many as necessary, at once: nobody is read before;
+//! 3. beyond the limit, the clients that hold most are closed, until some room is left, at once: nobody is read before;
 //! 4. if no client is left that holds anything (requests on their way to nodes do), every command is refused.
 //!
-//! Nobody is closed for what was freed already: while too much of that is not given back yet, nobody is read either.
+//! Nobody is closed for what was freed already: while too much of that is not given back yet, only clients that hold little
+//! are read, and not even those while it is far too much.
 //!
 //! It decides; the worker (`server`) acts.
 
 use super::budget::{Budget, Level, Share};
+use super::input::SCRATCH_BYTES;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +24,12 @@ const SCARCE_PERCENT: usize = 90;
 
 /// A request of more bytes is a large one.
 pub const LARGE_REQUEST: usize = 64 * 1024;
+
+/// A client that holds so many bytes is not read while memory is tight.
+const HOLDS_MUCH: usize = 8 * 1024;
+
+/// Bytes that are read at once meanwhile.
+const TIGHT_READ: usize = 4 * 1024;
 
 /// Commands a client may have in flight while it is slowed.
 const SLOW_IN_FLIGHT: usize = 1;
@@ -41,6 +49,8 @@ pub struct Ledger {
     in_flight_now: Cell<usize>,
     /// Requests of more bytes are looked at before they are taken.
     look_from: Cell<usize>,
+    /// Clients that hold so many bytes are not read.
+    halts_from: Cell<usize>,
 }
 
 impl Ledger {
@@ -56,6 +66,7 @@ impl Ledger {
             in_flight_max,
             in_flight_now: Cell::new(in_flight_max),
             look_from: Cell::new(LARGE_REQUEST),
+            halts_from: Cell::new(usize::MAX),
         }
     }
 
@@ -112,9 +123,34 @@ impl Ledger {
         self.level.get() == Level::Over
     }
 
+    /// Whether nobody who holds much is read, or asks for much.
+    pub fn is_tight(&self) -> bool {
+        matches!(self.level.get(), Level::Tight | Level::Over)
+    }
+
+    /// Whether a client that holds so many bytes is not read now.
+    #[inline]
+    pub fn halts(&self, held: usize) -> bool {
+        held >= self.halts_from.get()
+    }
+
+    /// How many bytes may be read at once.
+    #[inline]
+    pub fn read_max(&self) -> usize {
+        match self.halts_from.get() {
+            usize::MAX => SCRATCH_BYTES,
+            _ => TIGHT_READ,
+        }
+    }
+
     /// More is used than is allowed, by so many bytes.
     pub fn excess(&self) -> usize {
         self.budget.used().saturating_sub(self.budget.room())
+    }
+
+    /// What is to be freed once clients have to be closed, in bytes.
+    pub fn to_free(&self) -> usize {
+        self.budget.used().saturating_sub(self.budget.goal())
     }
 
     /// Bytes used by this worker.
@@ -173,16 +209,22 @@ impl Ledger {
 
     /// Nobody is read until [`Self::calm`] if more is used than is allowed.
     fn weigh(&self) {
-        match (self.level.get(), self.budget.level()) {
+        let now = self.budget.level();
+        if now != Level::Over && self.budget.halted.load(Ordering::Relaxed) > 0 {
+            // Whoever halted looks, and has everybody read on.
+            self.tell_all();
+        }
+        match (self.level.get(), now) {
             (before, now) if before == now => {}
             // What is stuck becomes less, or a client is to be closed after all: the worker looks ten times a second.
             (Level::Stuck, Level::Over) => {}
-            // The worker looks, and has everybody read on.
-            (Level::Over, _) => self.mine().look.notify_one(),
             (_, Level::Over) => {
                 self.enter(Level::Over);
                 self.mine().look.notify_one();
             }
+            (Level::Over, _) => {}
+            // Here too, those that wait are woken first.
+            (Level::Tight, _) => self.mine().look.notify_one(),
             (_, level) => self.enter(level),
         }
     }
@@ -193,9 +235,9 @@ impl Ledger {
         if self.worker != 0 {
             return;
         }
-        if self.budget.wasted() > 0 {
+        if self.is_tight() {
             beyond.nudge();
-            if self.is_halted() && self.excess() == 0 {
+            if self.excess() == 0 {
                 beyond.insist();
             }
         }
@@ -204,14 +246,24 @@ impl Ledger {
 
     /// Has everybody read on if that may be.
     pub fn calm(&self) {
-        if self.level.get() == Level::Over && self.budget.level() != Level::Over {
-            self.enter(Level::Slow);
-            self.weigh();
+        let now = self.budget.level();
+        if self.is_tight() && now != Level::Over {
+            self.enter(now);
         }
     }
 
     fn enter(&self, level: Level) {
-        self.level.set(level);
+        match (self.level.replace(level), level) {
+            (Level::Over, Level::Over) => {}
+            (Level::Over, _) => _ = self.budget.halted.fetch_sub(1, Ordering::Relaxed),
+            (_, Level::Over) => _ = self.budget.halted.fetch_add(1, Ordering::Relaxed),
+            _ => {}
+        }
+        self.halts_from.set(match level {
+            Level::Ample | Level::Slow | Level::Stuck => usize::MAX,
+            Level::Tight => HOLDS_MUCH,
+            Level::Over => 0,
+        });
         self.in_flight_now.set(match level {
             Level::Ample => self.in_flight_max,
             _ => SLOW_IN_FLIGHT.min(self.in_flight_max),
@@ -230,6 +282,9 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::pin::pin;
+    use std::task::{Context, Waker};
 
     const LIMIT: usize = 1 << 20;
 
@@ -271,6 +326,54 @@ mod tests {
         one.calm();
         assert!(!one.is_halted());
         assert_eq!(one.in_flight_max(), 100);
+    }
+
+    /// Whoever waits for room is told when another worker has made some.
+    #[test]
+    fn those_that_wait_are_told() {
+        let (one, other) = two();
+        other.client(0, LIMIT);
+        one.client(0, 1);
+        assert!(one.is_halted() && !other.is_halted());
+        let told = || {
+            let look = pin!(one.look());
+            look.poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+        };
+        assert!(told() && !told());
+        other.client(LIMIT, LIMIT - 1);
+        assert!(told());
+        one.calm();
+        assert!(!one.is_halted());
+        other.client(LIMIT - 1, LIMIT - 2);
+        assert!(!told(), "nobody waits any more");
+    }
+
+    /// Too much is not given back yet: clients that hold little are read, a little at a time; with far too much, nobody.
+    #[test]
+    fn what_was_freed_stops_those_that_hold_much() {
+        let (limit, spare) = (100 * LIMIT, 8 * LIMIT);
+        let budget = Budget::sparing(limit, spare, 1);
+        let ledger = Ledger::new(budget.clone(), 0, 100);
+        let wasting = |used: usize, waste: usize| {
+            budget.beyond.set_waste(waste);
+            ledger.lanes(used);
+            ledger.calm();
+            let reads = [HOLDS_MUCH - 1, HOLDS_MUCH].map(|held| !ledger.halts(held));
+            (reads, ledger.read_max(), ledger.excess() > 0)
+        };
+        let room = limit - spare;
+        assert_eq!(wasting(room, spare), ([true, true], SCRATCH_BYTES, false));
+        assert_eq!(wasting(room, spare + 1), ([true, false], TIGHT_READ, false));
+        assert!(ledger.is_tight() && !ledger.is_halted());
+        assert_eq!(wasting(LIMIT, limit), ([true, false], TIGHT_READ, false));
+        assert_eq!(
+            wasting(room, 14 * LIMIT + 1),
+            ([false, false], TIGHT_READ, false)
+        );
+        assert_eq!(wasting(room, 0), ([true, true], SCRATCH_BYTES, false));
+        assert_eq!(wasting(room + 1, 0), ([false, false], TIGHT_READ, true));
+        assert_eq!(ledger.to_free(), 2 * LIMIT + 1, "some room is made");
     }
 
     #[test]

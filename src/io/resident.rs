@@ -81,6 +81,12 @@ impl Beyond {
         self.waste.load(Ordering::Relaxed)
     }
 
+    /// So much was freed and is still resident.
+    #[cfg(test)]
+    pub(super) fn set_waste(&self, bytes: usize) {
+        self.waste.store(bytes, Ordering::Relaxed);
+    }
+
     /// Measures. Whoever comes while another does has what that one finds.
     #[cold]
     pub(super) fn measure(&self, counted: usize) {

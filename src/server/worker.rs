@@ -221,24 +221,35 @@ impl Worker {
         });
         let largest = held.max().unwrap_or(0);
         self.lanes.context().memory.largest(largest);
-        self.lanes.context().memory.measure();
+        let memory = &self.lanes.context().memory;
+        memory.measure();
         self.keep_memory();
+        if memory.is_tight() {
+            // Some hold less than before.
+            self.resume();
+        }
     }
 
     /// Keeps `limits.memory`: closes the clients that hold most, as many as necessary, and has the others read on.
     fn keep_memory(&self) {
         let memory = &self.lanes.context().memory;
         memory.lanes(self.lanes.held());
-        let halted = memory.is_halted();
+        let (halted, tight) = (memory.is_halted(), memory.is_tight());
         if memory.excess() > 0 {
             self.shed();
         }
         memory.calm();
-        if halted && !memory.is_halted() {
-            self.context.sessions().iter().for_each(|s| s.resume());
-            self.lanes.resume();
+        if (halted && !memory.is_halted()) || (tight && !memory.is_tight()) {
+            self.resume();
         }
         self.setup.metrics.set_memory(memory.used());
+    }
+
+    /// Has everybody look again whether they may read.
+    #[cold]
+    fn resume(&self) {
+        self.context.sessions().iter().for_each(|s| s.resume());
+        self.lanes.resume();
     }
 
     #[cold]
@@ -250,14 +261,17 @@ impl Worker {
         let mut largest: Vec<_> = sessions.into_iter().filter_map(gain).collect();
         largest.sort_unstable_by_key(|(gain, _)| *gain);
         let mut closed = false;
-        while memory.excess() > dying {
+        while memory.to_free() > dying {
             let most = largest.last().map_or(0, |(gain, _)| *gain);
             memory.largest(most);
             if !memory.is_next(most) {
                 return;
             }
             let Some((gain, session)) = largest.pop() else {
-                return memory.stuck();
+                if memory.excess() > dying {
+                    memory.stuck();
+                }
+                return;
             };
             tracing::warn!(
                 client = session.id(),

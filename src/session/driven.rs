@@ -118,11 +118,13 @@ impl Session {
             return Poll::Pending;
         };
         let most = self.context.config.limits.client_in_flight_bytes;
-        while reader.input.unconsumed() < most && !self.context.memory.is_halted() {
+        let memory = &self.context.memory;
+        while reader.input.unconsumed() < most && !memory.halts(self.charged.get()) {
             let scratch = &self.context.scratch;
-            let read = reader
-                .input
-                .poll_read(cx, &mut reader.read, scratch, 0, |_| 0);
+            let read =
+                reader
+                    .input
+                    .poll_read(cx, &mut reader.read, scratch, 0, memory.read_max(), |_| 0);
             self.charge_read(reader.input.held());
             match read {
                 Poll::Pending => return Poll::Pending,

@@ -2,7 +2,7 @@
 
 use super::dispatch::Taken;
 use super::{Life, Session, SessionContext, State};
-use crate::io::{Input, ReadHalf, WriteHalf};
+use crate::io::{Input, ReadHalf, SCRATCH_BYTES, WriteHalf};
 use crate::local::{Access, Client};
 use crate::observe::Limit;
 use crate::resp::{Decoded, ProtocolError, RequestDecoder, RequestLimits};
@@ -94,7 +94,7 @@ impl Session {
                     continue;
                 }
             }
-            if self.context.memory.is_halted() {
+            if self.context.memory.halts(self.charged.get()) {
                 // The worker wakes it.
                 return Poll::Pending;
             }
@@ -130,10 +130,10 @@ impl Session {
             let bytes = wanted + reader.input.unconsumed();
             self.sends(&mut self.state.borrow_mut(), bytes);
         }
-        let scratch = &self.context.scratch;
+        let (scratch, most) = (&self.context.scratch, self.context.memory.read_max());
         let read = reader
             .input
-            .poll_read(cx, &mut reader.read, scratch, wanted, |bytes| {
+            .poll_read(cx, &mut reader.read, scratch, wanted, most, |bytes| {
                 self.context.clock.tick();
                 self.last_read.set(self.context.clock.now());
                 self.decode(bytes, decoder)
@@ -214,7 +214,9 @@ impl Session {
         let scratch = &self.context.scratch;
         let until_end = async {
             let all = |bytes: &[u8]| bytes.len();
-            while let Ok(1..) = poll_fn(|cx| thrown_away.poll_read(cx, read, scratch, 0, all)).await
+            let most = SCRATCH_BYTES;
+            while let Ok(1..) =
+                poll_fn(|cx| thrown_away.poll_read(cx, read, scratch, 0, most, all)).await
             {
             }
         };

@@ -5,7 +5,7 @@
 use super::prove::Transactions;
 use super::upkeep::PING;
 use super::{FaultKind, Lane, connect};
-use crate::io::{Input, ReadHalf, split_node};
+use crate::io::{Input, ReadHalf, SCRATCH_BYTES, split_node};
 use crate::resp::ReplyScanner;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -81,7 +81,8 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
         }
         lane.poll_unblock(cx);
         for _ in 0..READS_PER_TURN {
-            if lane.context.memory.is_halted() {
+            let memory = &lane.context.memory;
+            if memory.is_halted() || (memory.is_tight() && lane.state.borrow().room.is_bulk()) {
                 // Not for long: clients are being closed for `limits.memory`, and then it is woken.
                 return Poll::Pending;
             }
@@ -110,12 +111,17 @@ impl Reader {
         let wanted = self.scanner.wanted();
         let scanner = &mut self.scanner;
         let scratch = &lane.context.scratch;
-        let read = self
-            .input
-            .poll_read(cx, &mut self.read, scratch, wanted, |bytes| {
+        let read = self.input.poll_read(
+            cx,
+            &mut self.read,
+            scratch,
+            wanted,
+            SCRATCH_BYTES,
+            |bytes| {
                 lane.heard();
                 deliver(lane, scanner, bytes, &mut broken)
-            });
+            },
+        );
         lane.input_held.set(self.input.held());
         lane.charge(&lane.state.borrow());
         lane.offer_room();
