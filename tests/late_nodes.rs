@@ -3,6 +3,11 @@
 
 mod support;
 
+/// The modules of this test are in `tests/late_nodes/`.
+mod late_nodes {
+    mod tasks;
+}
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;

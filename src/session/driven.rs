@@ -3,10 +3,14 @@
 //! while nodes have not confirmed a subscription.
 
 use super::dispatch::Taken;
+use super::pursuit::Pursuit;
 use super::reading::Reader;
 use super::replies::{About, Stage};
 use super::unblock::Signal;
+use super::watching::Hold;
 use super::{Life, Session, State};
+use crate::cluster::Slot;
+use crate::observe::ErrorSource;
 use crate::upstream::Ticket;
 use bytes::Bytes;
 use std::future::Future;
@@ -74,6 +78,29 @@ impl Session {
         // Its own place among the replies is what the barrier waits for.
         state.barrier = true;
         Taken::Yes
+    }
+
+    /// As [`Self::drive`], for what goes over the lease of a client that watches: not before what may still be in flight for
+    /// that slot. If it never comes to that the lease is dropped.
+    pub(super) fn drive_in_turn(
+        self: &Rc<Self>,
+        state: &mut State,
+        about: About,
+        slot: Slot,
+        task: impl Future<Output = Bytes> + 'static,
+    ) -> Taken {
+        let me = self.clone();
+        self.drive(state, about, HangUp::Waits, async move {
+            let turn = Pursuit::new(me.clone(), Some(slot)).turn().await;
+            match turn {
+                Ok(()) => task.await,
+                Err(reply) => {
+                    me.hold(Hold::Lost, Vec::new());
+                    me.context.metrics.error(ErrorSource::Proxy, &reply);
+                    reply
+                }
+            }
+        })
     }
 
     /// As [`Self::drive`], for a command that may wait for long: a client that hangs up takes it along, and CLIENT UNBLOCK

@@ -227,7 +227,7 @@ impl Drop for Waiting {
 
 impl Session {
     /// A task's request has got no reply in time, and may still be executed: nothing of its slot goes over another lane
-    /// until it has come back.
+    /// (`fences`), or on behalf of a task (`Pursuit::turn`), until it has come back.
     fn strays(&self, slot: Slot, lane: LaneId) {
         let state = &mut *self.state.borrow_mut();
         if state.life != Life::Dead {

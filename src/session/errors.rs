@@ -114,6 +114,14 @@ pub(super) fn outcome_unknown(fault: &Fault) -> Bytes {
     ))
 }
 
+/// What a client gets whose command would overtake one that was not answered in time.
+pub(super) fn overdue() -> Bytes {
+    error_reply(
+        "ERR slotway: not sent, an earlier command of this connection, whose reply did not come in time, has been in \
+         flight for its slot for longer than timeouts.unavailable; try again later",
+    )
+}
+
 /// What a client gets whose command was not answered in time.
 pub(super) fn late() -> Bytes {
     error_reply(&format!(

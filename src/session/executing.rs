@@ -3,7 +3,6 @@
 //! refused has executed nothing. After WATCH it goes over the client's own connection instead (`on_lease`).
 
 use super::dispatch::{Batch, SCARCE, Taken};
-use super::driven::HangUp;
 use super::errors::{LATE, OUTCOME_UNKNOWN};
 use super::fan_out::{ToSend, closed_slots};
 use super::on_lease::OnLease;
@@ -96,7 +95,7 @@ impl Session {
         };
         let errand = OnLease::exec_of(self, slot, self.within(class));
         let me = self.clone();
-        self.drive(state, about, HangUp::Waits, async move {
+        self.drive_in_turn(state, about, slot, async move {
             let Some(reply) = errand.exec(held, &block).await else {
                 me.context.metrics.watch_lost();
                 return nil(proto);

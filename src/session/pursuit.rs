@@ -9,7 +9,7 @@ use super::{Session, errors};
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::{Limit, RetryReason};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{Refusal, Ticket, classify};
+use crate::upstream::{LaneId, Refusal, Ticket, classify};
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -151,8 +151,20 @@ impl Pursuit {
         goes_on
     }
 
-    /// Where it goes next. Waits for an owner; `Err` is the reply when that takes too long.
+    /// Waits while a request of its slot is in flight whose client was told that no reply came in time: over a lane of
+    /// another kind, or a lease, it would overtake that one (invariant 3). `Err` is the reply when that takes too long.
+    pub(super) async fn turn(&mut self) -> Result<(), Bytes> {
+        // What must not be lost goes out at once: it is for a client that is gone.
+        let slot = self.slot.filter(|_| self.insistence == Insistence::Usual);
+        while slot.is_some_and(|slot| self.session.is_overdue(slot)) {
+            self.failed(errors::overdue()).await?;
+        }
+        Ok(())
+    }
+
+    /// Where it goes next. Waits for its turn, and for an owner; `Err` is the reply when that takes too long.
     pub(super) async fn target(&mut self) -> Result<Target, Bytes> {
+        self.turn().await?;
         loop {
             self.chosen = self.session.context.clock.now();
             if let Some(next) = self.next.take() {
@@ -282,5 +294,15 @@ impl Pursuit {
             Ok(()) => Verdict::Again,
             Err(_) => Verdict::Final,
         }
+    }
+}
+
+impl Session {
+    /// Whether a request of that slot is in flight. While a task carries a command out, all before it has been answered:
+    /// with an error, if the reply to it is still to come.
+    fn is_overdue(&self, slot: Slot) -> bool {
+        let state = self.state.borrow();
+        let fences = state.fences.as_ref();
+        fences.is_some_and(|fences| fences.busy_elsewhere(slot, LaneId::NONE))
     }
 }

@@ -99,7 +99,7 @@ impl Session {
                 self.reply_in_turn(state, about, OK);
                 return Taken::Yes;
             };
-            return self.drive(state, about, HangUp::Waits, errand.watch_more(held, keys));
+            return self.drive_in_turn(state, about, slot, errand.watch_more(held, keys));
         }
         let Some(place) = Place::take(&self.context) else {
             return self.refuse(state, about, TOO_MANY);
@@ -165,7 +165,7 @@ impl Session {
         about.keys = request.len() as u32 - 1;
         let held = self.borrow_lease(state)?;
         let errand = OnLease::new(self, watched, command, request);
-        Some(self.drive(state, about, HangUp::Waits, errand.carry_out(held)))
+        Some(self.drive_in_turn(state, about, watched, errand.carry_out(held)))
     }
 
     /// Whether the node of the lease is the one to ask about these keys.
