@@ -4,6 +4,16 @@
 
 mod support;
 
+/// The modules of this test are in `tests/redirections/`.
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test's own modules; to fail is to panic"
+)]
+mod redirections {
+    mod lying_scripts;
+    mod old_commands;
+}
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -242,9 +242,7 @@ impl Fences {
         let fence = ticket.slot().and_then(|slot| self.slots.get_mut(&slot));
         let refused = fence.and_then(|f| f.refused.iter_mut().find(|r| r.held.ticket == ticket));
         if let Some(refused) = refused {
-            refused.past.hops += u32::from(matches!(why, Why::Moved(_) | Why::Ask(_)));
-            refused.why = why;
-            refused.not_before = None;
+            refused.learns(why);
         }
     }
 

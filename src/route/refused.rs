@@ -42,6 +42,59 @@ pub struct Past {
     pub attempts: u32,
     /// Whether it was lost. One that was only refused may still be repeated.
     pub losses: Losses,
+    /// Since when nothing but nodes that send it on or put it off has kept it from being executed.
+    pub moved_since: Option<Instant>,
+    /// To whom it was sent last.
+    pub sent: Sent,
+}
+
+/// To whom a request was sent, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sent {
+    /// To the node that owned its slot, as the map said then.
+    #[default]
+    ToOwner,
+    /// To one that need not own it.
+    ToOther(Asking),
+}
+
+impl Past {
+    /// It was refused or lost, or did not get there.
+    pub fn failed(&mut self, why: &Why, now: Instant) {
+        self.attempts += 1;
+        match why {
+            Why::Moved(_) | Why::Ask(_) => self.hops += 1,
+            // Several keys on their way: both nodes send the request back and forth until they have arrived. The
+            // pauses bound that, and the command's time.
+            Why::TryAgain => self.hops = 0,
+            // It did not get to where it was sent.
+            Why::NotSent => self.hops = self.hops.saturating_sub(1),
+            Why::LostRead => self.losses = Losses::One,
+            _ => {}
+        }
+        match why {
+            Why::Unavailable | Why::NotSent | Why::LostRead => self.moved_since = None,
+            _ => _ = self.moved_since.get_or_insert(now),
+        }
+    }
+
+    /// From when on it counts how long a request waits that came at `started`. What it has waited for before it was sent
+    /// on, in a lane or for a node that does not serve, is not counted: how old it is says nothing of the redirection.
+    pub fn waits_since(&self, why: &Why, started: Instant) -> Instant {
+        match why {
+            Why::Unavailable | Why::NotSent | Why::LostRead => started,
+            _ => self.moved_since.unwrap_or(started),
+        }
+    }
+}
+
+impl Refused {
+    /// More is known of why it was refused. It goes on at once.
+    pub fn learns(&mut self, why: Why) {
+        self.past.hops += u32::from(matches!(why, Why::Moved(_) | Why::Ask(_)));
+        self.why = why;
+        self.not_before = None;
+    }
 }
 
 /// Why a request did not execute.
@@ -122,5 +175,77 @@ impl Why {
     /// Whether it waits for room in a lane.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn node() -> NodeAddr {
+        NodeAddr::new("127.0.0.1", 7000)
+    }
+
+    /// What has become of a request that came at the first moment and was refused like that, at these seconds.
+    fn refused(start: Instant, reasons: &[(u64, Why)]) -> Past {
+        let mut past = Past::default();
+        for (after, why) in reasons {
+            past.failed(why, start + Duration::from_secs(*after));
+        }
+        past
+    }
+
+    /// The second from which on it counts how long a request waits that was refused like that.
+    fn counts_from(reasons: &[(u64, Why)]) -> u64 {
+        let start = Instant::now();
+        let (_, last) = reasons.last().expect("one");
+        let since = refused(start, reasons).waits_since(last, start);
+        since.duration_since(start).as_secs()
+    }
+
+    #[test]
+    fn patience_with_redirections_counts_from_the_first_of_a_series() {
+        let (moved, ask) = (|| Why::Moved(node()), || Why::Ask(node()));
+        let from = node();
+        assert_eq!(counts_from(&[(9, moved())]), 9);
+        assert_eq!(counts_from(&[(9, Why::UnconfirmedAsk { from })]), 9);
+        let series = [(9, ask()), (10, Why::TryAgain), (11, ask())];
+        assert_eq!(counts_from(&series), 9);
+        for between in [Why::Unavailable, Why::NotSent, Why::LostRead] {
+            let interrupted = [(9, ask()), (10, between.clone()), (20, Why::TryAgain)];
+            assert_eq!(counts_from(&interrupted), 20, "{between:?}");
+            // The time without a node is all that a request has, however often it is sent on meanwhile.
+            assert_eq!(
+                counts_from(&[(9, moved()), (10, between.clone())]),
+                0,
+                "{between:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn hops_count_where_they_lead_somewhere() {
+        let start = Instant::now();
+        let (moved, ask) = (|| Why::Moved(node()), || Why::Ask(node()));
+        let hops = |reasons: &[(u64, Why)]| refused(start, reasons).hops;
+        assert_eq!(hops(&[(0, moved()), (1, ask()), (2, moved())]), 3);
+        assert_eq!(hops(&[(0, moved()), (1, ask()), (2, Why::NotSent)]), 1);
+        assert_eq!(hops(&[(0, moved()), (1, Why::TryAgain)]), 0);
+        let mut refused = Refused {
+            held: Held {
+                ticket: Ticket::new(0, 0, None),
+                request: Bytes::new(),
+                class: Class::Normal,
+            },
+            why: Why::Refuted,
+            reply: Bytes::new(),
+            past: Past::default(),
+            not_before: Some(start),
+        };
+        refused.learns(Why::UnconfirmedAsk { from: node() });
+        assert_eq!((refused.past.hops, refused.not_before), (0, None));
+        refused.learns(moved());
+        assert_eq!(refused.past.hops, 1, "confirmed, it is followed");
     }
 }

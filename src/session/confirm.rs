@@ -1,13 +1,16 @@
-//! Whether a node meant the ASK that came as the reply to a script. A script may return any error text (invariant
-//! 7), but EXISTS may not: for the same keys a node that sends scripts on sends EXISTS on as well, and one whose
-//! script made it up counts the keys. Called by `retry` when the script's turn has come, with nothing else of its
-//! slot in flight.
+//! Whether a node meant the ASK, or the MOVED, that came as the reply to a script. A script may return any error text
+//! (invariant 7), but EXISTS may not: for the same keys a node that sends scripts on sends EXISTS on as well, and one whose
+//! script made it up counts the keys. It is asked as the script was, with ASKING where that was. Called by `retry` when the
+//! script's turn has come, with nothing else of its slot in flight.
+//!
+//! A node that migrates the slot sends EXISTS on for keys that the script has deleted, so its ASK counts only if the script
+//! said the same. A script that deletes its keys and then words that very ASK cannot be told from one that was sent on.
 
 use super::{Life, Session, State};
 use crate::cluster::{NodeAddr, SlotMap};
 use crate::command::Keys;
 use crate::resp::{Span, encode, parse_request};
-use crate::route::{Held, Why};
+use crate::route::{Asking, Refused, Sent, Why};
 use crate::upstream::{Answer, Class, Refusal, Requester, Ticket, classify};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
@@ -18,22 +21,29 @@ impl Session {
     pub(super) fn confirm(
         &self,
         state: &State,
-        script: &Held,
+        refused: &Refused,
         from: &NodeAddr,
         map: &SlotMap,
     ) -> bool {
+        let script = &refused.held;
         let (Some(node), Some(question)) = (map.find(from), self.keys_question(&script.request))
         else {
             return false;
+        };
+        let said_ask = match classify(&refused.reply) {
+            Some(Refusal::Ask(_, to)) => Some(self.reached(&to, from)),
+            _ => None,
         };
         let lane = self.lane_to(state, map, node);
         let asker = Rc::new(Confirmation {
             session: self.myself.clone(),
             script: script.ticket,
+            said_ask,
             asked: self.context.clock.now(),
         });
         let ticket = Ticket::new(0, 0, script.ticket.slot());
-        lane.send(&question, false, ticket, asker, Class::Normal)
+        let asking = refused.past.sent == Sent::ToOther(Asking::Yes);
+        lane.send(&question, asking, ticket, asker, Class::Normal)
             .is_ok()
     }
 
@@ -69,6 +79,8 @@ impl Session {
 struct Confirmation {
     session: Weak<Session>,
     script: Ticket,
+    /// Where the ASK pointed that came as its reply.
+    said_ask: Option<NodeAddr>,
     asked: Instant,
 }
 
@@ -84,7 +96,11 @@ impl Requester for Confirmation {
         let why = match answer {
             Answer::Reply { reply, from, .. } => match classify(reply) {
                 Some(Refusal::Ask(slot, target)) if self.script.slot() == Some(slot) => {
-                    Why::Ask(session.reached(&target, from))
+                    let to = session.reached(&target, from);
+                    match self.said_ask.as_ref() == Some(&to) {
+                        true => Why::Ask(to),
+                        false => Why::Refuted,
+                    }
                 }
                 // The slot has left altogether since.
                 Some(Refusal::Moved(slot, target)) if self.script.slot() == Some(slot) => {

@@ -120,17 +120,7 @@ impl Session {
             return false;
         };
         let mut past = fences.past(ticket);
-        past.attempts += 1;
-        match why {
-            Why::Moved(_) | Why::Ask(_) => past.hops += 1,
-            // Several keys on their way: both nodes send the request back and forth until they have arrived. The
-            // pauses bound that, and the command's time.
-            Why::TryAgain => past.hops = 0,
-            // It did not get to where it was sent.
-            Why::NotSent => past.hops = past.hops.saturating_sub(1),
-            Why::LostRead => past.losses = Losses::One,
-            _ => {}
-        }
+        past.failed(&why, self.context.clock.now());
         fences.refused(
             slot,
             Refused {

@@ -6,7 +6,7 @@ use super::verdict::{Verdict, pause, reason};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
 use crate::observe::{ErrorSource, Redirection};
-use crate::route::{Asking, Held, Next, Refused, Why};
+use crate::route::{Asking, Held, Next, Refused, Sent, Why};
 use crate::upstream::{Class, LaneId, Ticket};
 use bytes::Bytes;
 use std::time::Instant;
@@ -116,11 +116,8 @@ impl Session {
                 });
                 return self.give_up(state, &refused);
             }
-            Verdict::InDoubt => {
-                if let Why::Unconfirmed { from, .. } = refused.why {
-                    refused.why = Why::UnconfirmedAsk { from };
-                    refused.not_before = None;
-                }
+            Verdict::Learned(why) => {
+                refused.learns(why);
                 return self.resend(state, slot, refused);
             }
             Verdict::Wait(until) => refused.not_before = Some(until),
@@ -143,6 +140,10 @@ impl Session {
                         self.context.metrics.retry(reason(&refused.why));
                         self.mark(state, ticket, Some(lane.id()));
                         self.note_resent(state, ticket, &lane);
+                        refused.past.sent = match is_owners(node, asking, slot, &map) {
+                            true => Sent::ToOwner,
+                            false => Sent::ToOther(asking),
+                        };
                         if let Some(fences) = &mut state.fences {
                             fences.resend(slot, lane.id(), &refused);
                         }
@@ -152,9 +153,11 @@ impl Session {
                         let was_full = refused.why.is_full();
                         let redirected = matches!(refused.why, Why::Moved(_) | Why::Ask(_));
                         refused.why = Why::from(&not_taken);
-                        if redirected && refused.why == Why::NotSent {
+                        if refused.why == Why::NotSent {
                             // It did not get there.
-                            refused.past.hops = refused.past.hops.saturating_sub(1);
+                            let hop = u32::from(redirected);
+                            refused.past.hops = refused.past.hops.saturating_sub(hop);
+                            refused.past.moved_since = None;
                         }
                         refused.wait_longer(now);
                         if !was_full {
@@ -249,9 +252,14 @@ impl Refused {
 
 /// It found no room on its way to that node, which need not own its slot.
 fn crowded_at(node: NodeIndex, asking: Asking, slot: Slot, map: &SlotMap) -> Why {
-    let is_owner = asking == Asking::No && map.owner(slot) == Some(node);
-    let to = (!is_owner).then(|| (map.node(node).addr.clone(), asking));
+    let is_owners = is_owners(node, asking, slot, map);
+    let to = (!is_owners).then(|| (map.node(node).addr.clone(), asking));
     Why::Full { to }
+}
+
+/// Whether what is sent to that node goes to the owner of its slot, as such.
+fn is_owners(node: NodeIndex, asking: Asking, slot: Slot, map: &SlotMap) -> bool {
+    asking == Asking::No && map.owner(slot) == Some(node)
 }
 
 /// The request, copied, with its place.

@@ -5,7 +5,7 @@ use super::{Session, State};
 use crate::cluster::{NodeAddr, NodeIndex, Slot, SlotMap};
 use crate::config::Unavailable;
 use crate::observe::{Limit, RetryReason};
-use crate::route::{Asking, Refused, Why};
+use crate::route::{Asking, Refused, Sent, Why};
 use crate::topology::{Report, Trigger};
 use crate::upstream::Ticket;
 use std::time::{Duration, Instant};
@@ -32,8 +32,8 @@ pub(super) enum Verdict {
     /// Nobody can be asked for now: another attempt later.
     Unreachable,
     GiveUp,
-    /// No node that was asked has heard of what a script returned: who said so is asked itself.
-    InDoubt,
+    /// Why it was refused is clearer now.
+    Learned(Why),
 }
 
 impl Session {
@@ -49,14 +49,19 @@ impl Session {
             return Verdict::GiveUp;
         };
         let started = self.context.clock.instant(pending.about.started);
-        // ASK is followed at once, so it is for the node it names to say what the client gets.
-        let asked = matches!(&refused.why, Why::Ask(to) if map.find(to).is_some());
-        let until = match self.patience(&refused.why) {
-            Some(patience) => started + patience,
-            None => self.crowded_until(state, refused.held.ticket, slot),
+        let until = match &refused.why {
+            // Followed at once, however late: only how often is bounded.
+            Why::Moved(to) | Why::Ask(to) if map.find(to).is_some() => None,
+            // The question to the node has a time of its own.
+            Why::UnconfirmedAsk { .. } => None,
+            Why::Full { .. } => Some(self.crowded_until(state, refused.held.ticket, slot)),
+            why => Some(refused.past.waits_since(why, started) + self.patience(why)),
         };
-        let over = now >= until && !asked;
+        let over = until.is_some_and(|until| now >= until);
         let hops_max = self.context.config.limits.redirections as u32;
+        if let (Why::Unconfirmed { from, .. }, true) = (&refused.why, over) {
+            return Verdict::Learned(Why::UnconfirmedAsk { from: from.clone() });
+        }
         if over || refused.past.hops > hops_max {
             if let Some(limit) = reached(&refused.why, over) {
                 self.context.metrics.limit_hit(limit);
@@ -77,18 +82,21 @@ impl Session {
                 }
             },
             Why::Unconfirmed { refreshes, from } => {
-                if self.context.shared.topology.rounds().answered < *refreshes {
-                    return wait;
-                }
-                match map.owner(slot) {
-                    Some(owner) if map.node(owner).addr != *from => {
-                        Verdict::Send(owner, Asking::No)
+                let answered = self.context.shared.topology.rounds().answered;
+                // That somebody else owns the slot is news only of a node that was believed to own it.
+                if refused.past.sent == Sent::ToOwner {
+                    if answered < *refreshes {
+                        return wait;
                     }
-                    _ => Verdict::InDoubt,
+                    let owner = map.owner(slot).map(|owner| &map.node(owner).addr);
+                    if let Some(owner) = owner.filter(|owner| *owner != from) {
+                        return Verdict::Learned(Why::Moved(owner.clone()));
+                    }
                 }
+                Verdict::Learned(Why::UnconfirmedAsk { from: from.clone() })
             }
             Why::UnconfirmedAsk { from } => {
-                if refused.not_before.is_none() && !self.confirm(state, &refused.held, from, map) {
+                if refused.not_before.is_none() && !self.confirm(state, refused, from, map) {
                     return Verdict::GiveUp;
                 }
                 wait
@@ -202,18 +210,14 @@ impl Session {
         }
     }
 
-    /// How long a command may wait in all; `None`: for room in a lane, see [`Self::crowded_until`].
-    fn patience(&self, why: &Why) -> Option<Duration> {
-        let timeouts = &self.context.config.timeouts;
-        Some(match why {
-            Why::Moved(_) | Why::Ask(_) | Why::TryAgain => timeouts.command,
-            Why::UnconfirmedAsk { .. } | Why::Refuted => timeouts.command,
-            Why::NoScript { .. } | Why::UnprovenNoScript { .. } => timeouts.command,
-            Why::Full { .. } => return None,
+    /// How long a command may wait, from [`Past::waits_since`](crate::route::Past::waits_since) on.
+    fn patience(&self, why: &Why) -> Duration {
+        match why {
             Why::Unavailable | Why::NotSent | Why::LostRead | Why::Unconfirmed { .. } => {
                 self.unavailable()
             }
-        })
+            _ => self.context.config.timeouts.command,
+        }
     }
 
     pub(super) fn unavailable(&self) -> Duration {
