@@ -110,6 +110,57 @@ fn a_node_that_answers_no_probe_either_is_dead() {
     busy.cluster.finish();
 }
 
+/// A probe that fails says that one connection is dead, and nothing of the next, which is being made meanwhile.
+#[test]
+fn a_probe_of_a_connection_that_is_lost_does_not_end_the_next() {
+    let cluster = FakeCluster::start(1);
+    let [lose, greet] = [Gate::default(), Gate::default()];
+    let (losing, greeting) = (lose.clone(), greet.clone());
+    let (reads, is_lost) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+    let held = is_lost.clone();
+    cluster.on(0, move |call| match call.name().as_str() {
+        "GET" if reads.fetch_add(1, Ordering::Relaxed) == 0 => {
+            Some(vec![Action::Wait(losing.clone()), Action::Close])
+        }
+        "GET" => send(b"$1\r\n1\r\n"),
+        "PING" => Some(vec![]),
+        "CLIENT" if held.load(Ordering::Relaxed) => Some(vec![
+            Action::Wait(greeting.clone()),
+            Action::Send(b"+OK\r\n".to_vec()),
+        ]),
+        _ => None,
+    });
+    let set = [PATIENT, "timeouts.command=60s", "timeouts.connect=60s"];
+    let mut args = vec!["--workers", "1"];
+    set.iter().for_each(|one| args.extend(["--set", one]));
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let (mut reader, mut other) = (proxy.client(), proxy.client());
+    let wait_count = |name: &str, at_least: usize| {
+        proxy.wait_for(name, SHOWN_WITHIN, || match cluster.count(0, name) {
+            n if n >= at_least => Ok(()),
+            n => Err(format!("{n}")),
+        });
+    };
+    reader.send(&encode(&["GET", "a"]));
+    wait_count("PING", 1);
+    let calls = cluster.calls(0);
+    let probe = calls.iter().find(|call| call.name() == "PING");
+    let probe = probe.expect("it came").connection;
+    is_lost.store(true, Ordering::Relaxed);
+    let greeted = cluster.count(0, "CLIENT");
+    lose.open();
+    wait_count("CLIENT", greeted + 1);
+    cluster.inject(probe, b":1\r\n");
+    // Behind the first reply the worker has read what the probe was told, behind the second it has acted on it.
+    (0..2).for_each(|_| other.expect("ECHO 1", b"$1\r\n1\r\n"));
+    greet.open();
+    assert_eq!(show(&reader.reply()), show(b"$1\r\n1\r\n"));
+    let late = [("reason", "timeout")];
+    let metrics = proxy.metrics();
+    assert_eq!(metrics.sum("slotway_upstream_errors_total", &late), 0.0);
+    cluster.finish();
+}
+
 /// A node that says MOVED to itself is left for a new connection once all is answered. A command that takes long does not
 /// keep the others from it until then.
 #[test]

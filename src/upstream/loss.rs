@@ -60,6 +60,7 @@ impl Lane {
             state.outbox.clear();
             state.progress = Default::default();
             state.withheld = None;
+            state.probing = None;
             state.room.lost();
             state.link = if fault.kind == FaultKind::Retired {
                 Link::Idle

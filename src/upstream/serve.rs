@@ -186,7 +186,7 @@ fn check_due(lane: &Lane) -> Result<(), FaultKind> {
 
 /// Asks a silent node over a second connection whether it is alive: a long script or KEYS is not a dead node
 /// (an error such as BUSY is a sign of life too).
-pub(super) async fn probe(lane: Rc<Lane>) {
+pub(super) async fn probe(lane: Rc<Lane>, connection: u32) {
     let settings = &lane.context.settings;
     let until = Instant::now() + settings.probe;
     let asking = async {
@@ -211,5 +211,5 @@ pub(super) async fn probe(lane: Rc<Lane>) {
         }
     };
     let outcome = asking.await;
-    lane.probed(outcome);
+    lane.probed(connection, outcome);
 }

@@ -21,7 +21,7 @@ pub(super) enum Standing {
     Replaced,
 }
 
-/// A question over a second connection whether a node that is silent is alive.
+/// A question over a second connection whether a node that is silent is alive. Forgotten when the silent one is lost.
 pub(super) struct Probe {
     since: Micros,
     /// Which of the lane's connections is silent.
@@ -84,10 +84,8 @@ impl Lane {
         if silent > micros(settings.silent_report) {
             context.silent(self.node());
         }
-        let asked = state.probing.as_ref().is_some_and(|probe| {
-            probe.connection == state.connections
-                && now.since(probe.since) > micros(settings.silent_report)
-        });
+        let asked = (state.probing.as_ref())
+            .is_some_and(|probe| now.since(probe.since) > micros(settings.silent_report));
         if asked && silent > micros(settings.silent_probe) && state.standing == Standing::Replaced {
             // The cluster has given it up as well: whoever waits for it can go to its heir.
             self.ending.borrow_mut().get_or_insert(FaultKind::Silent);
@@ -104,22 +102,23 @@ impl Lane {
             if let Link::Up(write) | Link::Blocked(write) = &state.link {
                 write.set_unacked(unacked);
             }
+            let connection = state.connections;
             state.probing = Some(Probe {
                 since: now,
-                connection: state.connections,
+                connection,
             });
-            tokio::task::spawn_local(serve::probe(self.clone()));
+            tokio::task::spawn_local(serve::probe(self.clone(), connection));
         }
     }
 
-    pub(super) fn probed(&self, outcome: Result<(), FaultKind>) {
-        let mut state = self.state.borrow_mut();
-        let probe = state.probing.take();
-        // It has another connection by now, of which this says nothing.
-        if probe.is_none_or(|probe| probe.connection != state.connections) {
+    /// The probe of that connection has ended.
+    pub(super) fn probed(&self, connection: u32, outcome: Result<(), FaultKind>) {
+        let mine = |probe: &mut Probe| probe.connection == connection;
+        let probe = self.state.borrow_mut().probing.take_if(mine);
+        if probe.is_none() {
+            // The connection was lost meanwhile: this says nothing of the next.
             return;
         }
-        drop(state);
         match outcome {
             // A refusal is a sign of life.
             Ok(()) | Err(FaultKind::Handshake(_)) => {}
@@ -137,6 +136,11 @@ impl Lane {
             (Standing::Kept, Some(false)) => Standing::Kept,
             (_, Some(false) | None) => Standing::Replaced,
         };
+    }
+
+    /// Whether the map named its node as a primary, and does not any more, or does not name it at all.
+    pub fn is_replaced(&self) -> bool {
+        self.state.borrow().standing == Standing::Replaced
     }
 
     /// Whether it is unused: not connected and nothing queued.
