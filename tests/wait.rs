@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use slotway::cluster::Slot;
@@ -22,7 +23,7 @@ fn wait_on_valkey() {
 }
 
 fn all(kind: &ServerKind) {
-    let cluster = boot_cluster(kind);
+    let mut cluster = boot_cluster(kind);
     let proxy = Proxy::start(&cluster, &["--workers", "1"]);
     replicas_are_there(&proxy);
     mistakes_are_told_as_the_server_does(&cluster, &proxy);
@@ -31,6 +32,8 @@ fn all(kind: &ServerKind) {
     what_was_popped_is_waited_for(&cluster, &proxy);
     a_lost_connection_proves_nothing(&cluster, &proxy);
     an_idle_connection_that_was_closed_was_not_lost(&cluster);
+    a_primary_that_hands_over_is_forgotten(&cluster, &proxy);
+    a_primary_that_leaves_is_forgotten(&mut cluster);
 }
 
 /// Some key of each primary, by the primary's number.
@@ -205,4 +208,102 @@ fn a_lost_connection_proves_nothing(cluster: &Cluster, proxy: &Proxy) {
     client.expect("WAIT 1 0", b":0\r\n");
     client.expect(&format!("SET {key} 2"), b"+OK\r\n");
     client.expect("WAIT 1 0", b":1\r\n");
+}
+
+/// A client that waits, for more replicas than there are, for what it has written under that key.
+fn waits_for_ever(proxy: &Proxy, key: &str) -> RawClient {
+    let mut client = proxy.client();
+    client.send(&[encode(&["SET", key, "1"]), encode(&["WAIT", "9", "0"])].concat());
+    assert_eq!(client.reply(), b"+OK\r\n");
+    client
+}
+
+/// What a client wrote to a primary that is gone it is told once to be in doubt, and no more.
+fn is_told_once(client: &mut RawClient, key: &str) {
+    client.expect("WAIT 1 0", b":0\r\n");
+    client.expect("WAIT 1 0", b":1\r\n");
+    client.expect(&format!("SET {key} 3"), b"+OK\r\n");
+    client.expect("WAIT 1 0", b":1\r\n");
+}
+
+fn a_primary_that_hands_over_is_forgotten(cluster: &Cluster, proxy: &Proxy) {
+    let key = key_of(cluster, 0);
+    let mut waiting = waits_for_ever(proxy, &key);
+    let mut client = proxy.client();
+    client.expect(&format!("SET {key} 1"), b"+OK\r\n");
+    let heir = cluster.replica_of(0).expect("it has one");
+    cluster.failover(heir).expect("it takes over");
+    assert_eq!(waiting.reply(), b":0\r\n");
+    client.expect(&format!("SET {key} 2"), b"+OK\r\n");
+    replicas_are_there(proxy);
+    is_told_once(&mut client, &key);
+    // It has been told.
+    waiting.expect(&format!("SET {key} 4"), b"+OK\r\n");
+    waiting.expect("WAIT 1 0", b":1\r\n");
+}
+
+/// All slots of the second primary go to the third one; then it is forgotten, with its replica, and shut down.
+fn a_primary_that_leaves_is_forgotten(cluster: &mut Cluster) {
+    const LEAVES: usize = 1;
+    const STAYS: usize = 2;
+    let key = key_of(cluster, LEAVES);
+    let leaving = [LEAVES, cluster.replica_of(LEAVES).expect("it has one")];
+    let all = 0..cluster.len();
+    let others: Vec<usize> = all.filter(|n| !leaving.contains(n)).collect();
+    let seeds: Vec<_> = others.iter().map(|&node| cluster.addr(node)).collect();
+    let proxy = Proxy::start_with(&seeds, &["--workers", "1"]);
+    proxy.client().expect("FLUSHALL", b"+OK\r\n");
+    for node in leaving {
+        // It stays what it is without a slot.
+        let stay = ["CONFIG", "SET", "cluster-allow-replica-migration", "no"];
+        cluster.ask(node, &stay).expect("it answers");
+    }
+    let mut waiting = waits_for_ever(&proxy, &key);
+    let mut client = proxy.client();
+    client.expect(&format!("SET {key} 1"), b"+OK\r\n");
+    give_slots(cluster, &proxy, &key, LEAVES, STAYS);
+    for (node, gone) in others.iter().flat_map(|n| leaving.map(|gone| (*n, gone))) {
+        let forget = ["CLUSTER", "FORGET", cluster.id(gone)];
+        cluster.ask(node, &forget).expect("it answers");
+    }
+    for node in leaving {
+        let reset = ["CLUSTER", "RESET", "SOFT"];
+        cluster.ask(node, &reset).expect("it answers");
+    }
+    assert_eq!(waiting.reply(), b":0\r\n");
+    let addr = cluster.addr(LEAVES);
+    proxy.wait_for("its connections are closed in order", SOON, || {
+        let page = proxy.get("/metrics").ok_or("no answer")?.1;
+        match page.contains(&addr.to_string()) {
+            true => Err("it is in the metrics".into()),
+            false => Ok(()),
+        }
+    });
+    leaving.iter().for_each(|&node| cluster.kill(node));
+    let trap = TcpListener::bind(addr).expect("it is free");
+    trap.set_nonblocking(true).expect("possible");
+    replicas_are_there(&proxy);
+    is_told_once(&mut client, &key);
+    waiting.expect("WAIT 1 0", b":1\r\n");
+    let dialled = trap.accept().map(|(_, peer)| peer);
+    assert!(dialled.is_err(), "{dialled:?} dialled a node that has left");
+}
+
+/// Moves the key's slot, the only one with anything in it; the others' new owner only claims them, and has the higher
+/// epoch.
+fn give_slots(cluster: &Cluster, proxy: &Proxy, key: &str, from: usize, to: usize) {
+    let kept = Slot::of(key.as_bytes()).number();
+    cluster.migrate_slot(kept, from, to).expect("it moves");
+    let (first, last) = cluster.booted_slots(from);
+    for (first, last) in [(first, kept - 1), (kept + 1, last)] {
+        for verb in ["DELSLOTSRANGE", "ADDSLOTSRANGE"] {
+            let claim = ["CLUSTER", verb, &first.to_string(), &last.to_string()];
+            let reply = cluster.ask(to, &claim).expect("it answers");
+            assert!(!reply.is_error(), "{claim:?}: {reply:?}");
+        }
+    }
+    proxy.wait_for("it has no slot", SOON, || match cluster.is_primary(from) {
+        Ok(false) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
 }

@@ -12,4 +12,4 @@ mod wait;
 pub use blocking::{Blocking, Patience};
 pub use sweep::{Found, Step, Sweep, Tail, undo};
 pub use transaction::{Assembly, Block, NotQueued, Queue, QueueLimits, Slots};
-pub use wait::{Replication, Wait, WaitAof, wait_timeout_max};
+pub use wait::{Acknowledged, Replication, Wait, WaitAof, wait_timeout_max};

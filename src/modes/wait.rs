@@ -75,40 +75,51 @@ impl WaitAof {
     }
 }
 
-/// What `INFO replication` says of a primary.
+/// What `INFO replication` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replication {
+pub enum Replication {
+    /// Of a primary.
+    Primary(Acknowledged),
+    /// That it is none.
+    Replica,
+}
+
+/// How far a primary is, and its replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
     /// How far the primary itself is.
     pub offset: u64,
     /// How far its replicas that are online have acknowledged.
-    acknowledged: Vec<u64>,
+    replicas: Vec<u64>,
 }
 
 impl Replication {
-    /// Reads the text; `None` if it is not a primary's.
+    /// Reads the text; `None` if it is no server's.
     pub fn parse(info: &[u8]) -> Option<Self> {
         let info = std::str::from_utf8(info).ok()?;
         let lines = || info.split("\r\n").filter_map(|line| line.split_once(':'));
         let field = |name: &str| lines().find(|(n, _)| *n == name).map(|(_, value)| value);
         if field("role")? != "master" {
-            return None;
+            return Some(Self::Replica);
         }
-        let acknowledged = lines()
+        let replicas = lines()
             .filter(|(name, _)| {
                 let number = name.strip_prefix("slave");
                 number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
             })
             .filter_map(|(_, replica)| online_offset(replica))
             .collect();
-        Some(Self {
+        Some(Self::Primary(Acknowledged {
             offset: field("master_repl_offset")?.parse().ok()?,
-            acknowledged,
-        })
+            replicas,
+        }))
     }
+}
 
+impl Acknowledged {
     /// How many replicas have acknowledged that offset.
     pub fn at(&self, offset: u64) -> usize {
-        self.acknowledged.iter().filter(|&&at| at >= offset).count()
+        self.replicas.iter().filter(|&&at| at >= offset).count()
     }
 }
 
@@ -158,10 +169,14 @@ mod tests {
             slave2:ip=::1,port=3,state=online,offset=99,lag=1,type=replica\r\n\
             slaves_waiting_psync:7\r\n\
             master_repl_offset:121\r\n";
-        let said = Replication::parse(info.as_bytes()).unwrap();
+        let Some(Replication::Primary(said)) = Replication::parse(info.as_bytes()) else {
+            panic!("it is a primary's");
+        };
         assert_eq!(said.offset, 121);
         assert_eq!([0, 99, 100, 120, 121].map(|o| said.at(o)), [2, 2, 1, 1, 0]);
         let replica = info.replace("role:master", "role:slave");
-        assert_eq!(Replication::parse(replica.as_bytes()), None);
+        let replica = Replication::parse(replica.as_bytes());
+        assert_eq!(replica, Some(Replication::Replica));
+        assert_eq!(Replication::parse(b"-ERR unknown"), None);
     }
 }

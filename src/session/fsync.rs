@@ -8,7 +8,8 @@
 
 use super::dispatch::{Batch, Taken};
 use super::replies::About;
-use super::waiting::{ASK_EVERY, End, FIRST_LOOK, LOOK_EVERY, Patience, Target, ask, ask_replicas};
+use super::waiting::{ASK_EVERY, End, FIRST_LOOK, LOOK_EVERY, Patience, ask, ask_replicas};
+use super::written::Target;
 use super::{Session, SessionContext, State, errors};
 use crate::modes::WaitAof;
 use crate::resp::{self, Proto, Request, encode};
@@ -41,8 +42,10 @@ struct Disk {
 enum Failed {
     /// What the client is told.
     Told(Bytes),
-    /// The node is gone, or no primary any more, and with that what was known of the writes.
+    /// The node is gone, and with it what was known of the writes.
     Gone,
+    /// It is no primary any more: the same.
+    Replica,
 }
 
 /// How many disks: 1 for the primary's own, and how many replicas'.
@@ -77,7 +80,7 @@ impl Session {
         self.drive_blocking(state, about, unblock, async move {
             match run(&context, wait, &patience, targets, &look).await {
                 Ok(reply) | Err(Failed::Told(reply)) => reply,
-                Err(Failed::Gone) => reply([0, 0]),
+                Err(Failed::Gone | Failed::Replica) => reply([0, 0]),
             }
         })
     }
@@ -171,11 +174,14 @@ impl Disk {
         disk.look(look).await?;
         if disk.target.losses.is_some() {
             told(disk.lease.exchange(WRITE_NOTHING).await?)?;
+            if disk.target.tells_doubt() {
+                return Err(Failed::Gone);
+            }
             // The lane that the client's writes went over is still there: both lead to one and the same process.
             if let Some(answer) = ask(&disk.target.lane) {
                 answer.await.map_err(|_| Failed::Gone)?;
             }
-            if disk.target.is_lost() {
+            if disk.target.tells_doubt() {
                 return Err(Failed::Gone);
             }
         }
@@ -183,6 +189,17 @@ impl Disk {
     }
 
     async fn look(&mut self, look: &[u8]) -> Result<Counts, Failed> {
+        let counts = self.ask(look).await;
+        if matches!(counts, Err(Failed::Replica)) {
+            self.target.tell();
+        }
+        match self.target.tells_doubt() {
+            true => Err(Failed::Gone),
+            false => counts,
+        }
+    }
+
+    async fn ask(&mut self, look: &[u8]) -> Result<Counts, Failed> {
         const REPLIES: usize = 3;
         self.lease.send(look, REPLIES).await?;
         let mut last = Bytes::new();
@@ -220,9 +237,12 @@ fn told(reply: Bytes) -> Result<Bytes, Failed> {
 /// From an error of a node's.
 impl From<Bytes> for Failed {
     fn from(error: Bytes) -> Self {
-        match error.starts_with(IS_REPLICA) || classify(&error).is_some() {
-            true => Self::Gone,
-            false => Self::Told(error),
+        if error.starts_with(IS_REPLICA) {
+            return Self::Replica;
+        }
+        match classify(&error) {
+            Some(_) => Self::Gone,
+            None => Self::Told(error),
         }
     }
 }

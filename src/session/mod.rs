@@ -52,6 +52,7 @@ mod verdict;
 mod waiting;
 mod watching;
 mod worker_scripts;
+mod written;
 
 pub use context::{SessionContext, Shared};
 pub use mailbox::{Errand, Errands, Mailbox, Unanswered};
@@ -120,7 +121,7 @@ struct State {
     /// EVALSHAs that were sent again with their script, which happens once.
     healed: Vec<crate::upstream::Ticket>,
     /// Where its writes went, for WAIT.
-    written: Option<Box<waiting::Written>>,
+    written: Option<Box<written::Written>>,
     /// The lane of the last write.
     wrote_last: crate::upstream::LaneId,
     /// The command that a task carries out.

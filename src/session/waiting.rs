@@ -5,15 +5,16 @@
 //! how far have its replicas acknowledged. A WAIT on a connection of its own makes them acknowledge at once.
 
 use super::dispatch::{Batch, Taken};
-use super::replies::{About, Stage};
+use super::replies::About;
 use super::unblock::{Signal, Unblock};
+use super::written::Target;
 use super::{Session, SessionContext, State};
 use crate::cluster::NodeAddr;
 use crate::modes::{Replication, Wait, wait_timeout_max};
 use crate::resp::{self, Request, encode};
-use crate::upstream::{Answer, Class, Lane, LaneId, Requester, Ticket};
+use crate::upstream::{Answer, Class, Lane, Requester, Ticket};
 use bytes::Bytes;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -34,87 +35,7 @@ pub(super) const ASK_EVERY: Duration = Duration::from_millis(500);
 /// Timeouts above it are no timeouts, in milliseconds.
 const TIMEOUT_MAX: u64 = 1000 * 365 * 24 * 3600 * 1000;
 
-/// Where a session has written to.
-#[derive(Default)]
-pub(super) struct Written {
-    lanes: Vec<WrittenLane>,
-}
-
-struct WrittenLane {
-    lane: Rc<Lane>,
-    /// How many connections the lane had lost at the first write.
-    losses: u32,
-    offset: Rc<Offset>,
-}
-
-/// How far the primary was behind the last write; not known before the first look after it.
-type Offset = Cell<Option<u64>>;
-
-/// One primary that is waited for.
-pub(super) struct Target {
-    pub(super) lane: Rc<Lane>,
-    /// How many connections the lane had lost at the writes, if there were any.
-    pub(super) losses: Option<u32>,
-    offset: Rc<Offset>,
-}
-
 impl Session {
-    /// A command that writes was taken: notes where it went, for WAIT.
-    #[inline]
-    pub(super) fn note_write(&self, state: &mut State) {
-        match state.replies.newest() {
-            Some(Stage::Sent(_, lane)) if *lane == state.wrote_last => {}
-            _ => self.note_written(state),
-        }
-    }
-
-    #[cold]
-    fn note_written(&self, state: &mut State) {
-        let lanes: Vec<LaneId> = match state.replies.newest() {
-            Some(Stage::Sent(_, lane)) => vec![*lane],
-            Some(Stage::Fanout(fanout)) => fanout.parts.iter().filter_map(|p| p.lane).collect(),
-            _ => return,
-        };
-        for id in lanes {
-            if let Some(lane) = self.context.lanes.by_id(id) {
-                self.note_write_on(state, &lane);
-            }
-        }
-    }
-
-    /// A command was sent, later than it came or once more.
-    pub(super) fn note_resent(&self, state: &mut State, ticket: Ticket, lane: &Rc<Lane>) {
-        let pending = state.replies.get_mut(ticket.seq);
-        if pending.is_some_and(|pending| pending.about.writes) {
-            self.note_write_on(state, lane);
-        }
-    }
-
-    /// What a task sent to that node has written.
-    pub(super) fn note_write_at(&self, node: &NodeAddr) {
-        let map = self.context.map().clone();
-        if let Some(node) = map.find(node) {
-            let state = &mut *self.state.borrow_mut();
-            let lane = self.lane_to(state, &map, node);
-            self.note_write_on(state, &lane);
-        }
-    }
-
-    /// A command that writes is sent on that lane.
-    pub(super) fn note_write_on(&self, state: &mut State, lane: &Rc<Lane>) {
-        state.wrote_last = lane.id();
-        let written = state.written.get_or_insert_default();
-        let known = written.lanes.iter().find(|w| w.lane.id() == lane.id());
-        match known {
-            Some(known) => known.offset.set(None),
-            None => written.lanes.push(WrittenLane {
-                lane: lane.clone(),
-                losses: lane.losses(),
-                offset: Rc::default(),
-            }),
-        }
-    }
-
     /// `WAIT replicas timeout`
     pub(super) fn wait_for_replicas(
         self: &Rc<Self>,
@@ -128,7 +49,6 @@ impl Session {
             Err(text) => return self.refuse(state, about, text),
         };
         let Some(targets) = self.written_to(state, batch) else {
-            // Nobody knows whether what was written over a lost connection is still there: no replica has it for sure.
             self.reply_in_turn(state, about, b":0\r\n");
             return Taken::Yes;
         };
@@ -142,39 +62,6 @@ impl Session {
     pub(super) fn wait_timeout_max(&self) -> i64 {
         let server = self.context.shared.server.load();
         wait_timeout_max(&server.name, self.context.env(&server).now)
-    }
-
-    /// The primaries that it has written to, or all of them if it has written nothing. `None`: a connection that it
-    /// has written over is lost.
-    pub(super) fn written_to(&self, state: &mut State, batch: &Batch<'_>) -> Option<Vec<Target>> {
-        // The next write is noted, whichever lane it takes.
-        state.wrote_last = LaneId::NONE;
-        let mut lost = false;
-        let mut targets = Vec::new();
-        if let Some(written) = &mut state.written {
-            written.lanes.retain(|w| {
-                let same = w.lane.losses() == w.losses;
-                lost |= !same;
-                same
-            });
-            targets.extend(written.lanes.iter().map(|w| Target {
-                lane: w.lane.clone(),
-                losses: Some(w.losses),
-                offset: w.offset.clone(),
-            }));
-        }
-        if lost {
-            return None;
-        }
-        if targets.is_empty() {
-            let primaries = batch.map.primaries();
-            targets.extend(primaries.into_iter().map(|node| Target {
-                lane: self.lane_to(state, &batch.map, node),
-                losses: None,
-                offset: Rc::new(Cell::new(Some(0))),
-            }));
-        }
-        Some(targets)
     }
 }
 
@@ -282,17 +169,12 @@ impl Patience {
     }
 }
 
-impl Target {
-    /// Whether nobody knows any more what became of the writes.
-    pub(super) fn is_lost(&self) -> bool {
-        self.losses
-            .is_some_and(|losses| losses != self.lane.losses())
-    }
-}
-
-/// How many replicas have acknowledged, at the primary where the fewest have. `None`: a connection is lost, and with
-/// it whatever was known of the writes.
+/// How many replicas have acknowledged, at the primary where the fewest have. `None`: something that was written is in
+/// doubt.
 async fn look(targets: &[Target]) -> Option<usize> {
+    if targets.iter().any(Target::tells_doubt) {
+        return None;
+    }
     let questions: Vec<_> = targets.iter().map(|target| ask(&target.lane)).collect();
     let mut least = None;
     for (target, question) in targets.iter().zip(questions) {
@@ -300,18 +182,20 @@ async fn look(targets: &[Target]) -> Option<usize> {
             Some(answer) => answer.await.ok(),
             None => None,
         };
-        if target.is_lost() {
-            return None;
-        }
         let said = reply
             .as_deref()
             .and_then(resp::bulk)
             .and_then(Replication::parse);
-        let count = said.map_or(0, |said| {
-            let offset = target.offset.get().unwrap_or(said.offset);
-            target.offset.set(Some(offset));
-            said.at(offset)
-        });
+        if said == Some(Replication::Replica) {
+            target.tell();
+        }
+        if target.tells_doubt() {
+            return None;
+        }
+        let count = match said {
+            Some(Replication::Primary(said)) => said.at(target.reached(said.offset)),
+            Some(Replication::Replica) | None => 0,
+        };
         least = Some(least.map_or(count, |least: usize| least.min(count)));
     }
     Some(least.unwrap_or(0))
