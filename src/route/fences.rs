@@ -8,12 +8,14 @@
 //!
 //! Pure: no socket, no clock; the session acts on what [`Fences::next`] says.
 
+mod fence;
+
 use super::refused::{Held, Past, Refused, Why};
 use crate::cluster::Slot;
 use crate::upstream::{LaneId, Ticket};
 use bytes::Bytes;
+use fence::{Fence, Resent};
 use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
 use std::time::Instant;
 
 /// What to do next for a slot.
@@ -29,60 +31,6 @@ pub enum Next {
     Conflict(Refused),
     /// Send it as if it had just arrived.
     Release(Held),
-}
-
-#[derive(Debug)]
-struct Fence {
-    in_flight: u32,
-    /// The lane on which they are in flight.
-    lane: LaneId,
-    refused: VecDeque<Refused>,
-    /// Requests (sequence number, bytes) that executed, or may have, after one that was refused.
-    executed: Vec<(u64, Bytes)>,
-    held: VecDeque<Held>,
-    /// What is being resent, in order.
-    resent: VecDeque<Resent>,
-    /// The last one executed. Others with that reason need not be alone, as long as none of them is refused.
-    flows: Option<Why>,
-    /// Since when its requests have waited for room in a lane, and for nothing else.
-    full_since: Option<Instant>,
-}
-
-/// A refused request that is in flight again.
-#[derive(Debug)]
-struct Resent {
-    ticket: Ticket,
-    why: Why,
-    past: Past,
-}
-
-impl Fence {
-    fn new(lane: LaneId) -> Self {
-        Self {
-            in_flight: 0,
-            lane,
-            refused: VecDeque::new(),
-            executed: Vec::new(),
-            held: VecDeque::new(),
-            resent: VecDeque::new(),
-            flows: None,
-            full_since: None,
-        }
-    }
-
-    fn is_closed(&self) -> bool {
-        !self.refused.is_empty() || !self.held.is_empty() || !self.resent.is_empty()
-    }
-
-    /// Whether the oldest refused request may follow what is in flight: all of that is resent, too.
-    fn follows(&self) -> bool {
-        let next = self.refused.front().map(|first| &first.why);
-        self.flows.is_some() && self.flows.as_ref() == next && self.all_resent()
-    }
-
-    fn all_resent(&self) -> bool {
-        usize::try_from(self.in_flight).is_ok_and(|n| n == self.resent.len())
-    }
 }
 
 /// See the module. Owned by a session while it is redirecting.
@@ -143,6 +91,11 @@ impl Fences {
         self.sent(slot, lane);
         if let Some(fence) = self.slots.get_mut(&slot) {
             fence.flows.take_if(|why| *why != refused.why);
+            if refused.only_lacked_room() {
+                return;
+            }
+            // What is behind it waits for its reply.
+            fence.full_since = None;
             fence.resent.push_back(Resent {
                 ticket: refused.held.ticket,
                 why: refused.why.clone(),
@@ -258,14 +211,15 @@ impl Fences {
         self.slots.get_mut(&slot)?.refused.pop_front()
     }
 
-    /// There is room for it: it may go as soon as nothing else of the slot is in flight.
-    pub fn let_in(&mut self, slot: Slot) {
-        let first = self
-            .slots
-            .get_mut(&slot)
-            .and_then(|f| f.refused.front_mut());
-        if let Some(first) = first.filter(|r| r.why.is_full()) {
+    /// There is room for it in that lane: it may go now if what is in flight of the slot went the same way, and else as soon
+    /// as nothing is.
+    pub fn let_in(&mut self, slot: Slot, lane: LaneId) {
+        let Some(fence) = self.slots.get_mut(&slot) else {
+            return;
+        };
+        if let Some(first) = fence.refused.front_mut().filter(|r| r.why.is_full()) {
             first.not_before = None;
+            fence.turn = Some(lane);
         }
     }
 
@@ -316,8 +270,9 @@ impl Fences {
         let Some(fence) = self.slots.get_mut(&slot) else {
             return Next::Idle;
         };
+        let turn = fence.turn.take();
         let closed = !fence.resent.is_empty() || !fence.refused.is_empty();
-        if fence.in_flight > 0 && closed && !fence.follows() {
+        if fence.in_flight > 0 && closed && !fence.follows() && !fence.takes(turn) {
             return Next::Idle;
         }
         if let Some(first) = fence.refused.front() {
@@ -341,6 +296,7 @@ impl Fences {
         match fence.held.pop_front() {
             Some(held) => Next::Release(held),
             None => {
+                fence.full_since = None;
                 if fence.in_flight == 0 {
                     self.slots.remove(&slot);
                 }

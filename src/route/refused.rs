@@ -33,6 +33,13 @@ pub struct Refused {
     pub not_before: Option<Instant>,
 }
 
+impl Refused {
+    /// Whether it was never anywhere, and waits for nothing but room: it goes as if it had just arrived.
+    pub fn only_lacked_room(&self) -> bool {
+        self.why.is_full() && self.past == Past::default()
+    }
+}
+
 /// How a request has fared so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Past {

@@ -96,7 +96,7 @@ impl Session {
         };
         for slot in one.into_iter().chain(others) {
             if let Some(fences) = &mut state.fences {
-                fences.let_in(slot);
+                fences.let_in(slot, lane);
             }
             self.advance(state, slot);
         }

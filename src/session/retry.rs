@@ -159,13 +159,14 @@ impl Session {
                             refused.past.hops = refused.past.hops.saturating_sub(hop);
                             refused.past.moved_since = None;
                         }
-                        refused.wait_longer(now);
                         if !was_full {
                             self.count_crowded(&not_taken);
                         }
                         if refused.why.is_full() {
                             refused.why = crowded_at(node, asking, slot, &map);
                             refused.not_before = Some(self.crowd(state, ticket, slot, &lane));
+                        } else {
+                            refused.wait_longer(now);
                         }
                         if was_full || redirected || refused.why.is_full() {
                             refused.reply = super::errors::not_taken(&not_taken);

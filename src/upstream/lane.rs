@@ -33,6 +33,10 @@ pub struct LaneId(pub(super) u32);
 impl LaneId {
     /// No lane at all.
     pub const NONE: Self = Self(u32::MAX);
+
+    /// One more, for tests of what only compares them.
+    #[cfg(test)]
+    pub const OTHER: Self = Self(0);
 }
 
 /// See the module. Owned by [`super::Lanes`]; its task (`serve`) runs while it is connecting or connected.

@@ -140,3 +140,55 @@ fn a_script_that_goes_ahead_does_not_cost_its_call_the_turn() {
     assert_eq!(at("SCRIPT", "LOAD"), Some(called - 1));
     cluster.finish();
 }
+
+/// Commands of one client for one key: the first one takes the last place, and is in flight while others are answered.
+/// The next ones do not wait for its reply, but for room, like the commands of everybody else.
+#[test]
+fn a_pipeline_for_one_key_has_its_turns() {
+    const COMMANDS: usize = 4;
+    let [early, late] = [Gate::default(), Gate::default()];
+    let cluster = FakeCluster::start(1);
+    let gates = [early.clone(), late.clone()];
+    cluster.on(0, move |call| {
+        let [early, late] = &gates;
+        let gate = match call.args.get(1)?.as_slice() {
+            b"key" => late,
+            _ => early,
+        };
+        let reply = Action::Send([b"+", &call.args.last()?[..], b"\r\n"].concat());
+        (call.name() == "GETRANGE").then(|| vec![Action::Wait(gate.clone()), reply])
+    });
+    let set = [
+        "limits.lane_in_flight=4",
+        "timeouts.queue=60s",
+        "timeouts.command=60s",
+    ];
+    let mut args = vec!["--workers", "1"];
+    set.iter().for_each(|one| args.extend(["--set", one]));
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let get = |key: &str, n: usize| encode(&["GETRANGE", key, "0", &n.to_string()]);
+    let mut filler = proxy.client();
+    filler.send(&(0..3).flat_map(|n| get("other", n)).collect::<Vec<_>>());
+    proxy.wait_for("there is one place", SHOWN_WITHIN, || {
+        in_flight(&proxy, 3.0)
+    });
+    let mut client = proxy.client();
+    client.send(
+        &(0..COMMANDS)
+            .flat_map(|n| get("key", n))
+            .collect::<Vec<_>>(),
+    );
+    proxy.wait_for("the lane is full", SHOWN_WITHIN, || in_flight(&proxy, 4.0));
+    early.open();
+    for n in 0..3 {
+        assert_eq!(filler.reply(), format!("+{n}\r\n").into_bytes());
+    }
+    proxy.wait_for("all of it is on its way", SHOWN_WITHIN, || {
+        in_flight(&proxy, COMMANDS as f64)
+    });
+    late.open();
+    for n in 0..COMMANDS {
+        assert_eq!(client.reply(), format!("+{n}\r\n").into_bytes());
+    }
+    cluster.finish();
+}

@@ -35,6 +35,15 @@ fn refused(seq: u64) -> Refused {
     }
 }
 
+/// A request that was never anywhere.
+fn full(seq: u64) -> Refused {
+    Refused {
+        why: Why::Full { to: None },
+        past: Past::default(),
+        ..refused(seq)
+    }
+}
+
 /// Three requests are in flight when the first is refused.
 fn three_in_flight() -> Fences {
     Fences::enter([(slot(), A); 3].into_iter(), 3)
@@ -209,10 +218,6 @@ fn a_new_lane_waits_until_the_old_one_is_quiet() {
 fn the_wait_for_room_is_counted_from_its_own_begin() {
     let begin = Instant::now();
     let after = |s| begin + std::time::Duration::from_secs(s);
-    let full = |seq| Refused {
-        why: Why::Full { to: None },
-        ..refused(seq)
-    };
     let mut fences = three_in_flight();
     assert_eq!(fences.full_since(slot(), begin), begin);
     fences.put_back(slot(), A, full(3));
@@ -261,4 +266,61 @@ fn it_goes_on_until_all_have_come_back_whose_time_was_up() {
     assert!(!fences.is_over(1));
     fences.stray_landed(slot());
     assert!(fences.is_over(1));
+}
+
+/// Requests that found no room while an older one was in flight, the first of which was just let in.
+fn let_in(lane: LaneId) -> Fences {
+    let mut fences = Fences::enter([(slot(), A)].into_iter(), 1);
+    fences.put_back(slot(), A, full(1));
+    fences.hold(slot(), A, held(2));
+    assert!(matches!(next(&mut fences, false), Next::Idle));
+    fences.let_in(slot(), lane);
+    fences
+}
+
+#[test]
+fn what_only_lacked_room_goes_behind_what_is_in_flight_there() {
+    let mut fences = let_in(A);
+    assert_eq!(resend(&mut fences), 1);
+    // It goes on as if it had just arrived.
+    assert!(matches!(next(&mut fences, false), Next::Release(h) if h.ticket == ticket(2)));
+    fences.put_back(slot(), A, full(2));
+    assert!(matches!(next(&mut fences, false), Next::Idle));
+    // Its turn is over with that.
+    fences.let_in(slot(), A);
+    assert_eq!(resend(&mut fences), 2);
+    assert!(fences.admits(slot(), A));
+}
+
+#[test]
+fn what_is_let_in_elsewhere_waits_until_nothing_is_in_flight() {
+    let mut fences = let_in(LaneId::OTHER);
+    assert!(matches!(next(&mut fences, false), Next::Idle));
+    fences.executed(ticket(0), slot(), Bytes::new());
+    assert_eq!(resend(&mut fences), 1);
+}
+
+#[test]
+fn nothing_that_was_refused_is_followed_for_room() {
+    let mut fences = let_in(A);
+    fences.refused(slot(), refused(0));
+    assert_eq!(resend(&mut fences), 0);
+    fences.let_in(slot(), A);
+    assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
+    fences.executed(ticket(0), slot(), Bytes::new());
+    assert_eq!(resend(&mut fences), 1);
+}
+
+#[test]
+fn the_wait_for_room_ends_when_the_last_one_is_let_in() {
+    let begin = Instant::now();
+    let later = begin + std::time::Duration::from_secs(1);
+    let mut fences = Fences::enter([(slot(), A)].into_iter(), 1);
+    assert_eq!(fences.full_since(slot(), begin), begin);
+    fences.put_back(slot(), A, full(1));
+    fences.let_in(slot(), A);
+    assert_eq!(resend(&mut fences), 1);
+    assert_eq!(fences.full_since(slot(), later), begin);
+    assert!(matches!(next(&mut fences, false), Next::Idle));
+    assert_eq!(fences.full_since(slot(), later), later);
 }
