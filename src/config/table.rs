@@ -272,7 +272,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("timeouts.unavailable", Kind::Duration { min_ms: MILLISECOND, max_ms: HOUR, word: Some("auto") }, "auto", "", REQUEST,
         "how long a request waits while its slot has no node that serves it; auto: the nodes' cluster-node-timeout + 2s, else 3s"),
     option("timeouts.queue", time(MILLISECOND, HOUR), "1s", "", REQUEST,
-        "how long a request waits for room in a full lane (on the lanes of large values, see upstream.bulk_bytes: timeouts.command)"),
+        "how long a request waits for room in a full lane (for room among large replies, see upstream.bulk_bytes: timeouts.command); what it has waited for its node before, up to timeouts.unavailable, is not counted"),
     option("timeouts.drain", time(MILLISECOND, HOUR), "10s", "", PROCESS,
         "on SIGTERM: how long requests in flight may take to finish"),
     option("timeouts.idle", Kind::Duration { min_ms: SECOND, max_ms: 1000 * HOUR, word: Some("off") }, "off", "", CLIENT,

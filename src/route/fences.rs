@@ -10,7 +10,7 @@
 
 mod fence;
 
-use super::refused::{Held, Past, Refused, Why};
+use super::refused::{Held, Past, Refused, Room, Why};
 use crate::cluster::Slot;
 use crate::upstream::{LaneId, Ticket};
 use bytes::Bytes;
@@ -180,14 +180,15 @@ impl Fences {
         fence.refused.insert(at, refused);
     }
 
-    /// A request finds no room in its lane. Since when those of its slot have waited for room: what comes behind one that
-    /// waits waits for the same.
-    pub fn full_since(&mut self, slot: Slot, now: Instant) -> Instant {
+    /// A request finds no room of that kind in its lane. For what, and since when, those of its slot have waited: what comes
+    /// behind one that waits waits for the same.
+    pub fn full_since(&mut self, slot: Slot, room: Room, now: Instant) -> (Room, Instant) {
         let fence = self
             .slots
             .entry(slot)
             .or_insert_with(|| Fence::new(LaneId::NONE));
-        *fence.full_since.get_or_insert(now)
+        let (before, since) = fence.full_since.unwrap_or((room, now));
+        *fence.full_since.insert((before.max(room), since))
     }
 
     /// More is known about a refused request that waits: why it was refused. It goes on at once.
@@ -199,10 +200,10 @@ impl Fences {
         }
     }
 
-    /// The oldest refused request of `slot`, if it waits for room in its lane.
-    pub fn crowded_out(&self, slot: Slot) -> Option<Ticket> {
+    /// The oldest refused request of `slot`, if it waits for room in its lane, and for which.
+    pub fn crowded_out(&self, slot: Slot) -> Option<(Ticket, Room)> {
         let first = self.slots.get(&slot)?.refused.front()?;
-        first.why.is_full().then_some(first.held.ticket)
+        Some((first.held.ticket, first.why.room()?))
     }
 
     /// Takes it out: it has waited for long enough.

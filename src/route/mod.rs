@@ -17,6 +17,6 @@ pub use contract::{Effect, Losses, Resend, resend};
 pub use fences::{Fences, Next};
 pub use merge::{Facts, Gathering, limit, questions};
 pub use plan::{Plan, Why as RefusedBy, cross_slot, plan, route};
-pub use refused::{Asking, Held, Past, Refused, Sent, Why};
+pub use refused::{Asking, Held, Past, Refused, Room, Sent, Why};
 pub use scan::{INVALID_CURSOR, ScanOrder, ScanStep, Scanned, scan_count, scan_cursor, scan_reply};
 pub use split::{SplitError, SplitPlan, split};

@@ -3,6 +3,7 @@
 
 use super::contract::Losses;
 use crate::cluster::NodeAddr;
+use crate::observe::Limit;
 use crate::upstream::{Class, NotTaken, Ticket};
 use bytes::Bytes;
 use std::time::Instant;
@@ -151,7 +152,27 @@ pub enum Why {
     Full {
         /// Where a refusal had sent it; otherwise it is for its slot's owner.
         to: Option<(NodeAddr, Asking)>,
+        /// What it waits for.
+        room: Room,
     },
+}
+
+/// What a full lane has no room for; last that which takes longer to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// Any further request.
+    Request,
+    /// A further large reply (`upstream.bulk_bytes`).
+    LargeReply,
+}
+
+impl From<&NotTaken> for Room {
+    fn from(not_taken: &NotTaken) -> Self {
+        match not_taken {
+            NotTaken::Full(Some(Limit::BulkBytes)) => Self::LargeReply,
+            NotTaken::Full(_) | NotTaken::Down(_) => Self::Request,
+        }
+    }
 }
 
 /// Whether ASKING goes in front of a request.
@@ -167,7 +188,10 @@ impl From<&NotTaken> for Why {
     fn from(not_taken: &NotTaken) -> Self {
         match not_taken {
             NotTaken::Down(_) => Self::NotSent,
-            NotTaken::Full(_) => Self::Full { to: None },
+            NotTaken::Full(_) => Self::Full {
+                to: None,
+                room: not_taken.into(),
+            },
         }
     }
 }
@@ -181,7 +205,15 @@ impl Why {
 
     /// Whether it waits for room in a lane.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Full { .. })
+        self.room().is_some()
+    }
+
+    /// What it waits for in a full lane.
+    pub fn room(&self) -> Option<Room> {
+        match self {
+            Self::Full { room, .. } => Some(*room),
+            _ => None,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Session, State, errors};
 use crate::cluster::{NodeIndex, SlotMap};
 use crate::io::Micros;
 use crate::observe::{ErrorSource, Limit};
-use crate::route::{Held, Why};
+use crate::route::{Held, Room, Why};
 use crate::upstream::{Class, NotTaken, Ticket};
 use bytes::Bytes;
 use std::time::Instant;
@@ -111,7 +111,7 @@ impl Session {
             }
             if self.is_out_of_patience(&adrift) {
                 if adrift.why.is_full() {
-                    self.count_crowded_out(state, ticket, None);
+                    self.count_crowded_out(state, ticket, Room::Request, None);
                 }
                 self.context
                     .metrics

@@ -1,11 +1,12 @@
-//! Requests that wait for room in a full lane: in turn with other clients, at most `timeouts.queue`. That is counted from
-//! when they, or those of their slot in front of them, found no room: what a request has waited for something else before
-//! is not a wait for room, but altogether it is no longer than `timeouts.command`. For a bulk lane, where waiting is usual,
-//! that is the only bound. The order of a slot's requests is the fences' business, as everywhere.
+//! Requests that wait for room in a full lane: in turn with other clients, at most `timeouts.queue`; for room among large
+//! replies, where waiting is usual, at most `timeouts.command`. That is counted from when they, or those of their slot in
+//! front of them, found no room: what a request has waited for something else before, which may be as long as
+//! `timeouts.unavailable`, is not a wait for room. The order of a slot's requests is the fences' business, as everywhere.
 
 use super::{Life, Session, State};
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::Limit;
+use crate::route::Room;
 use crate::upstream::{Lane, LaneId, NotTaken, Requester, Size, Ticket, Wants};
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
@@ -55,6 +56,7 @@ impl Session {
         ticket: Ticket,
         slot: Slot,
         lane: &Rc<Lane>,
+        room: Room,
     ) -> Instant {
         match state.crowds.iter_mut().find(|c| c.lane == lane.id()) {
             Some(crowd) => crowd.push(slot),
@@ -70,7 +72,7 @@ impl Session {
                 lane.wait_for_room(me);
             }
         }
-        self.crowded_until(state, ticket, slot)
+        self.crowded_until(state, ticket, slot, room)
     }
 
     /// It is this session's turn at a lane that was full.
@@ -108,10 +110,11 @@ impl Session {
         state.way.is_bulk() && self.expects.get() == Size::Small
     }
 
-    /// Refuses what has waited for room for `timeouts.queue`, even if it is not its turn in its slot: it was never sent.
+    /// Refuses what has waited for room for too long, even if it is not its turn in its slot: it was never sent.
     pub(super) fn give_up_crowded(&self, state: &mut State, slot: Slot, now: Instant) {
-        while let Some(ticket) = state.fences.as_ref().and_then(|f| f.crowded_out(slot)) {
-            let until = self.crowded_until(state, ticket, slot);
+        let next = |state: &State| state.fences.as_ref()?.crowded_out(slot);
+        while let Some((ticket, room)) = next(state) {
+            let until = self.crowded_until(state, ticket, slot, room);
             if until > now {
                 return self.schedule(until.max(now + LOOK_AGAIN));
             }
@@ -127,6 +130,7 @@ impl Session {
         &self,
         state: &mut State,
         ticket: Ticket,
+        room: Room,
         sent_to: Option<&NodeAddr>,
     ) {
         let map = self.context.map().clone();
@@ -136,33 +140,44 @@ impl Session {
             None => self.adrift_node(state, &map, ticket),
         });
         if let Some(node) = node {
-            let limit = match state.way.is_bulk() && ticket.slot().is_some() {
-                true => Limit::BulkBytes,
-                false => Limit::QueueTimeout,
+            let limit = match room {
+                Room::LargeReply => Limit::BulkBytes,
+                Room::Request => Limit::QueueTimeout,
             };
             self.lane_to(state, &map, node).count_refused(limit);
         }
     }
 
     /// Until when a request that finds no room waits for it.
-    pub(super) fn crowded_until(&self, state: &mut State, ticket: Ticket, slot: Slot) -> Instant {
+    pub(super) fn crowded_until(
+        &self,
+        state: &mut State,
+        ticket: Ticket,
+        slot: Slot,
+        room: Room,
+    ) -> Instant {
         let clock = &self.context.clock;
-        let full_since = self.fences(state).full_since(slot, clock.now());
+        let (room, full_since) = self.fences(state).full_since(slot, room, clock.now());
         // A command that is just being sent has no place among the replies yet.
         let started = match state.replies.get_mut(ticket.seq) {
             Some(pending) => clock.instant(pending.about.started),
             None => clock.now(),
         };
-        if state.way.is_bulk() {
+        let timeouts = &self.context.config.timeouts;
+        let patience = match room {
+            Room::Request => timeouts.queue.min(timeouts.command),
             // Large values take their time, and what is let in is answered soon.
-            return started + self.context.config.timeouts.command;
-        }
-        self.room_until(started, full_since)
+            Room::LargeReply => timeouts.command,
+        };
+        full_since.max(started) + patience
     }
 
-    /// The same for a request that came and found no room at these moments.
+    /// The same for a request of no slot, or of a task, that came and found no room at these moments. It may have found
+    /// none, or no node, before, but does not come to wait for ever.
     pub(super) fn room_until(&self, started: Instant, full_since: Instant) -> Instant {
         let timeouts = &self.context.config.timeouts;
-        (full_since.max(started) + timeouts.queue).min(started + timeouts.command)
+        let patience = timeouts.queue.min(timeouts.command);
+        let before = timeouts.command.max(self.unavailable());
+        (full_since.max(started) + patience).min(started + before + patience)
     }
 }

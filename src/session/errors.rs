@@ -96,7 +96,7 @@ fn queue_full() -> Bytes {
 fn bulk_full() -> Bytes {
     error_reply(
         "ERR slotway: not sent, no room among the large values of this node for longer than timeouts.command \
-         (upstream.bulk_bytes, limits.lane_in_flight, limits.lane_in_flight_bytes); try again later",
+         (upstream.bulk_bytes); try again later",
     )
 }
 

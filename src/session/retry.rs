@@ -6,7 +6,7 @@ use super::verdict::{Verdict, pause, reason};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
 use crate::observe::{ErrorSource, Redirection};
-use crate::route::{Asking, Held, Next, Refused, Sent, Why};
+use crate::route::{Asking, Held, Next, Refused, Room, Sent, Why};
 use crate::upstream::{Class, LaneId, Ticket};
 use bytes::Bytes;
 use std::time::Instant;
@@ -150,7 +150,7 @@ impl Session {
                         return;
                     }
                     Err(not_taken) => {
-                        let was_full = refused.why.is_full();
+                        let was_full = refused.why.room();
                         let redirected = matches!(refused.why, Why::Moved(_) | Why::Ask(_));
                         refused.why = Why::from(&not_taken);
                         if refused.why == Why::NotSent {
@@ -159,16 +159,18 @@ impl Session {
                             refused.past.hops = refused.past.hops.saturating_sub(hop);
                             refused.past.moved_since = None;
                         }
-                        if !was_full {
+                        if was_full != Some(Room::from(&not_taken)) {
                             self.count_crowded(&not_taken);
                         }
                         if refused.why.is_full() {
-                            refused.why = crowded_at(node, asking, slot, &map);
-                            refused.not_before = Some(self.crowd(state, ticket, slot, &lane));
+                            let room = Room::from(&not_taken);
+                            let until = self.crowd(state, ticket, slot, &lane, room);
+                            refused.why = crowded_at(node, asking, slot, &map, room);
+                            refused.not_before = Some(until);
                         } else {
                             refused.wait_longer(now);
                         }
-                        if was_full || redirected || refused.why.is_full() {
+                        if was_full.is_some() || redirected || refused.why.is_full() {
                             refused.reply = super::errors::not_taken(&not_taken);
                         }
                     }
@@ -227,8 +229,9 @@ impl Session {
         if refused.why == Why::LostRead {
             self.context.metrics.unknown_outcome();
         }
-        if let Why::Full { to } = &refused.why {
-            self.count_crowded_out(state, refused.held.ticket, to.as_ref().map(|(to, _)| to));
+        if let Why::Full { to, room } = &refused.why {
+            let to = to.as_ref().map(|(to, _)| to);
+            self.count_crowded_out(state, refused.held.ticket, *room, to);
         }
         self.context.metrics.error(source, &refused.reply);
         self.deliver(state, refused.held.ticket, &refused.reply);
@@ -252,10 +255,10 @@ impl Refused {
 }
 
 /// It found no room on its way to that node, which need not own its slot.
-fn crowded_at(node: NodeIndex, asking: Asking, slot: Slot, map: &SlotMap) -> Why {
+fn crowded_at(node: NodeIndex, asking: Asking, slot: Slot, map: &SlotMap, room: Room) -> Why {
     let is_owners = is_owners(node, asking, slot, map);
     let to = (!is_owners).then(|| (map.node(node).addr.clone(), asking));
-    Why::Full { to }
+    Why::Full { to, room }
 }
 
 /// Whether what is sent to that node goes to the owner of its slot, as such.

@@ -45,7 +45,8 @@ impl Session {
         map: &SlotMap,
         now: Instant,
     ) -> Verdict {
-        let Some(pending) = state.replies.get_mut(refused.held.ticket.seq) else {
+        let ticket = refused.held.ticket;
+        let Some(pending) = state.replies.get_mut(ticket.seq) else {
             return Verdict::GiveUp;
         };
         let started = self.context.clock.instant(pending.about.started);
@@ -54,7 +55,7 @@ impl Session {
             Why::Moved(to) | Why::Ask(to) if map.find(to).is_some() => None,
             // The question to the node has a time of its own.
             Why::UnconfirmedAsk { .. } => None,
-            Why::Full { .. } => Some(self.crowded_until(state, refused.held.ticket, slot)),
+            Why::Full { room, .. } => Some(self.crowded_until(state, ticket, slot, *room)),
             why => Some(refused.past.waits_since(why, started) + self.patience(why)),
         };
         let over = until.is_some_and(|until| now >= until);
@@ -111,7 +112,7 @@ impl Session {
                 }
             }
             Why::TryAgain | Why::Unavailable if refused.not_before.is_none() => wait,
-            Why::Full { to } => {
+            Why::Full { to, .. } => {
                 let to = to.as_ref().and_then(|(to, a)| Some((map.find(to)?, *a)));
                 match to.or_else(|| Some((map.owner(slot)?, Asking::No))) {
                     Some((node, asking)) => Verdict::Send(node, asking),

@@ -189,7 +189,7 @@ impl Lane {
         if state.queue.len() >= state.room.admits || state.outbox.retained() >= bytes_max {
             match state.lets_in(&*requester, ticket, bytes_max) {
                 Some(expected) => size = expected,
-                None => return Err(self.not_taken(state, ticket)),
+                None => return Err(self.not_taken(state, &*requester, ticket)),
             }
         }
         match &state.link {

@@ -5,7 +5,9 @@
 //! left at the next occasion then.
 
 use super::lane::{Link, State};
-use super::{Fault, FaultKind, Lane, Lanes, NotTaken, Ticket};
+use super::room::size_in_turn;
+use super::window::Size;
+use super::{Fault, FaultKind, Lane, Lanes, NotTaken, Requester, Ticket};
 use crate::cluster::NodeAddr;
 use crate::observe::Limit;
 use std::rc::Rc;
@@ -34,26 +36,25 @@ impl Lane {
         }
     }
 
-    /// Why it does not take a request.
+    /// Why it does not take that requester's request.
     #[cold]
-    pub(super) fn not_taken(&self, state: &State, ticket: Ticket) -> NotTaken {
-        match state.is_leaving() {
-            true => NotTaken::Down(Fault {
+    pub(super) fn not_taken(
+        &self,
+        state: &State,
+        requester: &dyn Requester,
+        ticket: Ticket,
+    ) -> NotTaken {
+        if state.is_leaving() {
+            return NotTaken::Down(Fault {
                 node: self.node().clone(),
                 kind: FaultKind::Retired,
-            }),
-            false => {
-                if state.room.is_bulk() && ticket.slot().is_some() {
-                    return NotTaken::Full(Some(Limit::BulkBytes));
-                }
-                let bytes_max = self.context.settings.in_flight_bytes_max;
-                if state.outbox.retained() >= bytes_max {
-                    return NotTaken::Full(Some(Limit::LaneInFlightBytes));
-                }
-                let at_max = state.room.is_at_max(state.queue.len());
-                NotTaken::Full(at_max.then_some(Limit::LaneInFlight))
-            }
+            });
         }
+        if state.outbox.retained() >= self.context.settings.in_flight_bytes_max {
+            return NotTaken::Full(Some(Limit::LaneInFlightBytes));
+        }
+        let size = size_in_turn(requester, ticket).unwrap_or(Size::Small);
+        NotTaken::Full(state.room.keeps_out(size, state.queue.len()))
     }
 }
 

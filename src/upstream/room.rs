@@ -3,7 +3,8 @@
 //! A queue that takes everything ruins an overloaded node's work: each request is answered after its client has been
 //! told that no reply came. So a lane takes no more than its node answers in a time that is worth waiting, and who comes
 //! to a full lane waits in front of it. Requesters take turns, one request each: one with a deep pipeline has no more of
-//! the room than the others. On a bulk lane requests with large replies wait for one another, too (`window`).
+//! the room than the others. On a bulk lane requests with large replies wait for one another, too (`window`): they stand in
+//! a line of their own, and nobody else waits behind them.
 
 use super::lane::State;
 use super::lanes::LaneSettings;
@@ -26,8 +27,7 @@ const SAMPLES: usize = 5;
 pub enum NotTaken {
     /// The node is not reachable now.
     Down(Fault),
-    /// There is no room, or others wait for it (`room`): the bound that was reached, if it is one of the operator's. On a bulk
-    /// lane there is but one.
+    /// There is no room, or others wait for it (`room`): the bound that was reached, if it is one of the operator's.
     Full(Option<Limit>),
 }
 
@@ -52,7 +52,7 @@ enum Door {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Turn {
     Nobody,
-    /// One request of the requester that waited longest.
+    /// One request of the requester that waited longest, whatever its reply.
     First,
 }
 
@@ -66,6 +66,8 @@ pub(super) struct Room {
     /// If it is a bulk lane.
     window: Option<Window>,
     waiting: VecDeque<Weak<dyn Requester>>,
+    /// On a bulk lane: who waits for the pace of the node, and not for the large replies of others.
+    waiting_small: VecDeque<Weak<dyn Requester>>,
 }
 
 impl Room {
@@ -77,6 +79,7 @@ impl Room {
             pace: Pace::new(settings, now),
             window: (load == Load::Bulk).then(|| Window::new(settings.bulk_bytes)),
             waiting: VecDeque::new(),
+            waiting_small: VecDeque::new(),
         };
         room.close();
         room
@@ -87,9 +90,35 @@ impl Room {
         in_flight < self.pace.limit && self.door == Door::Open
     }
 
-    /// Whether it is anybody's turn.
-    fn has_turn(&self, in_flight: usize) -> bool {
-        self.is_left(in_flight) && self.window.as_ref().is_none_or(Window::is_open)
+    /// Whose turn it is.
+    fn next(&mut self, in_flight: usize) -> Option<Rc<dyn Requester>> {
+        if !self.is_left(in_flight) {
+            return None;
+        }
+        if let Some(small) = first_of(&mut self.waiting_small) {
+            return Some(small);
+        }
+        if !self.window.as_ref().is_none_or(Window::is_open) {
+            return None;
+        }
+        if !self.is_bulk() {
+            self.admits = in_flight + 1;
+        }
+        self.turn = Turn::First;
+        first_of(&mut self.waiting)
+    }
+
+    /// Which of the operator's bounds keeps out a request whose reply is of that size; none: it is the pace of the node, or
+    /// others that wait for it.
+    pub(super) fn keeps_out(&self, size: Size, in_flight: usize) -> Option<Limit> {
+        if self.is_bulk() && size == Size::Large && self.is_left(in_flight) {
+            return Some(Limit::BulkBytes);
+        }
+        (in_flight >= self.pace.max).then_some(Limit::LaneInFlight)
+    }
+
+    fn is_waited_for(&self) -> bool {
+        !self.waiting.is_empty() || !self.waiting_small.is_empty()
     }
 
     /// Whether a bulk lane takes one more. One with a small reply waits for nobody there, only for the pace of the node: the
@@ -163,15 +192,12 @@ impl Room {
         self.pace.answered += requests;
     }
 
-    /// Whether so many in flight are all that the operator allows.
-    pub(super) fn is_at_max(&self, in_flight: usize) -> bool {
-        in_flight >= self.pace.max
-    }
-
     /// Measures; about ten times a second.
     pub(super) fn check(&mut self, in_flight: usize, now: Micros) {
         self.pace.measure(in_flight, now);
-        self.waiting.retain(|waiter| waiter.strong_count() > 0);
+        for line in [&mut self.waiting, &mut self.waiting_small] {
+            line.retain(|waiter| waiter.strong_count() > 0);
+        }
         self.close();
     }
 
@@ -197,21 +223,43 @@ impl State {
         if self.outbox.retained() >= bytes_max {
             return None;
         }
-        let (size, taken) = if ticket.slot().is_none() || !requester.takes_turns() {
-            (Size::Small, self.room.is_below_max(in_flight))
-        } else {
-            let size = requester.expects();
-            (size, self.room.takes_bulk(size, in_flight))
+        let (size, taken) = match size_in_turn(requester, ticket) {
+            Some(size) => (size, self.room.takes_bulk(size, in_flight)),
+            None => (Size::Small, self.room.is_below_max(in_flight)),
         };
         taken.then_some(size)
     }
+}
+
+/// How large the reply to a request is likely to be that waits for its turn; `None`: it stands in no line.
+pub(super) fn size_in_turn(requester: &dyn Requester, ticket: Ticket) -> Option<Size> {
+    (ticket.slot().is_some() && requester.takes_turns()).then(|| requester.expects())
+}
+
+/// The first in a line who is still there.
+fn first_of(line: &mut VecDeque<Weak<dyn Requester>>) -> Option<Rc<dyn Requester>> {
+    while let Some(waiter) = line.pop_front() {
+        if let Some(requester) = waiter.upgrade() {
+            return Some(requester);
+        }
+    }
+    None
 }
 
 impl Lane {
     /// Has [`Requester::room`] called when it is this requester's turn.
     pub fn wait_for_room(&self, requester: Weak<dyn Requester>) {
         let room = &mut self.state.borrow_mut().room;
-        room.waiting.push_back(requester);
+        let is_small = || {
+            requester
+                .upgrade()
+                .is_some_and(|r| r.expects() == Size::Small)
+        };
+        let line = match room.is_bulk() && is_small() {
+            true => &mut room.waiting_small,
+            false => &mut room.waiting,
+        };
+        line.push_back(requester);
         room.close();
     }
 
@@ -240,7 +288,7 @@ impl Lane {
     /// Lets in those that wait, as far as there is room, one request of each after the other (or all that have small
     /// replies).
     pub(super) fn offer_room(&self) {
-        if self.state.borrow().room.waiting.is_empty() {
+        if !self.state.borrow().room.is_waited_for() {
             return;
         }
         while let Some(next) = self.next_in_turn() {
@@ -257,23 +305,10 @@ impl Lane {
     fn next_in_turn(&self) -> Option<Rc<dyn Requester>> {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        let in_flight = state.queue.len();
-        let settings = &self.context.settings;
-        if !state.room.has_turn(in_flight)
-            || state.outbox.retained() >= settings.in_flight_bytes_max
-        {
+        if state.outbox.retained() >= self.context.settings.in_flight_bytes_max {
             return None;
         }
-        if !state.room.is_bulk() {
-            state.room.admits = in_flight + 1;
-        }
-        state.room.turn = Turn::First;
-        while let Some(waiter) = state.room.waiting.pop_front() {
-            if let Some(requester) = waiter.upgrade() {
-                return Some(requester);
-            }
-        }
-        None
+        state.room.next(state.queue.len())
     }
 }
 
@@ -375,6 +410,44 @@ mod tests {
         assert_eq!(pace.limit, 100_000, "it answers more than was there");
         pass(&mut pace, 20, 0, 50_000);
         assert_eq!(pace.limit, 100_000, "it stands still");
+    }
+
+    struct Waiter;
+
+    impl Requester for Waiter {
+        fn wants_requests(&self) -> bool {
+            false
+        }
+
+        fn answered(&self, _: Ticket, _: crate::upstream::Answer<'_>) {}
+
+        fn expired(&self, _: Ticket) {}
+    }
+
+    #[test]
+    fn nobody_waits_behind_those_with_large_replies_but_they_themselves() {
+        let settings = LaneSettings::new(&crate::config::Config::default(), 1);
+        let mut room = Room::new(&settings, Load::Bulk, Micros::default());
+        let [large, small]: [Rc<dyn Requester>; 2] = [Rc::new(Waiter), Rc::new(Waiter)];
+        room.waiting.push_back(Rc::downgrade(&large));
+        room.waiting_small.push_back(Rc::downgrade(&small));
+        while room.window.as_ref().is_some_and(Window::is_open) {
+            room.turn = Turn::First;
+            assert!(room.takes_bulk(Size::Large, 0));
+        }
+        assert_eq!(room.keeps_out(Size::Large, 0), Some(Limit::BulkBytes));
+        let max = settings.in_flight_max;
+        for size in [Size::Small, Size::Large] {
+            assert_eq!(room.keeps_out(size, max), Some(Limit::LaneInFlight));
+        }
+        assert!(room.next(max).is_none());
+        let is = |next: Option<Rc<dyn Requester>>, whose: &Rc<dyn Requester>| {
+            next.is_some_and(|next| Rc::ptr_eq(&next, whose))
+        };
+        assert!(is(room.next(0), &small));
+        assert!(room.next(0).is_none());
+        room.given_back(Size::Large);
+        assert!(is(room.next(0), &large));
     }
 
     #[test]

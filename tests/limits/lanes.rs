@@ -6,20 +6,26 @@ use crate::support::{Proxy, encode, show};
 
 #[test]
 fn requests_wait_for_room_in_a_lane() {
-    for (option, setting) in [
-        ("limits.lane_in_flight", "limits.lane_in_flight=3"),
-        (
-            "limits.lane_in_flight_bytes",
-            "limits.lane_in_flight_bytes=1KB",
-        ),
+    let commands = ("limits.lane_in_flight", "limits.lane_in_flight=3");
+    let bytes = (
+        "limits.lane_in_flight_bytes",
+        "limits.lane_in_flight_bytes=5KB",
+    );
+    // The lanes of large values have the same bounds.
+    for ((option, setting), large) in [
+        (commands, "64KB"),
+        (bytes, "64KB"),
+        (commands, "1KB"),
+        (bytes, "1KB"),
     ] {
         let (cluster, proxy, gate) = start(&[
             setting,
+            &format!("upstream.bulk_from={large}"),
             "timeouts.queue=60s",
             "timeouts.command=60s",
             "timeouts.slow_command=60s",
         ]);
-        let get = encode(&["GET", &"k".repeat(400)]);
+        let get = encode(&["GET", &"k".repeat(2_000)]);
         let mut clients: Vec<_> = (0..5).map(|_| proxy.client()).collect();
         for client in &mut clients {
             client.send(&get);
@@ -35,7 +41,9 @@ fn requests_wait_for_room_in_a_lane() {
         for client in &mut clients {
             assert_eq!(client.reply(), b"$-1\r\n", "{option}");
         }
-        assert_eq!(hits(&proxy, "timeouts.queue"), 0.0);
+        for other in ["timeouts.queue", "upstream.bulk_bytes"] {
+            assert_eq!(hits(&proxy, other), 0.0, "{other}");
+        }
         others_are_served(&proxy);
         cluster.finish();
     }

@@ -28,35 +28,74 @@ const WAITING: &[(&[&str], u32)] = &[
     (&["BLPOP a b 60"], 1),
 ];
 
+/// Which lanes the clients take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lanes {
+    Usual,
+    /// They have large values: those for them.
+    Bulk,
+}
+
 /// A node that holds back GETs while the gate is closed.
 fn cluster(gate: &Gate) -> FakeCluster {
     let cluster = FakeCluster::start(1);
     let gate = gate.clone();
     cluster.on(0, move |call| {
         let reply = Action::Send([b"+", &call.args.last()?[..], b"\r\n"].concat());
-        (call.name() == "GET").then(|| vec![Action::Wait(gate.clone()), reply])
+        match call.name().as_str() {
+            "GET" => Some(vec![Action::Wait(gate.clone()), reply]),
+            "SETRANGE" => Some(vec![Action::Send(b":2000\r\n".to_vec())]),
+            _ => None,
+        }
     });
     cluster
 }
 
+/// A client that takes these lanes.
+fn client(proxy: &Proxy, lanes: Lanes) -> RawClient {
+    let mut client = proxy.client();
+    if lanes == Lanes::Bulk {
+        let large = "v".repeat(2_000);
+        assert_eq!(
+            client.command(&["SETRANGE", "s", "0", &large]),
+            b":2000\r\n"
+        );
+    }
+    client
+}
+
 #[test]
 fn what_finds_no_room_is_refused_in_time_and_never_sent() {
+    refused_in_time(Lanes::Usual);
+}
+
+#[test]
+fn what_finds_no_room_among_large_values_is_refused_in_time_and_never_sent() {
+    refused_in_time(Lanes::Bulk);
+}
+
+fn refused_in_time(lanes: Lanes) {
     let gate = Gate::default();
     let cluster = cluster(&gate);
     let queue = format!("timeouts.queue={}ms", QUEUE.as_millis());
-    let set = ["limits.lane_in_flight=4", &queue, "timeouts.command=60s"];
+    let set = [
+        "limits.lane_in_flight=4",
+        "upstream.bulk_from=1KB",
+        &queue,
+        "timeouts.command=60s",
+    ];
     let mut args = vec!["--workers", "1"];
     set.iter().for_each(|one| args.extend(["--set", one]));
     let proxy = Proxy::start_with(&cluster.addrs(), &args);
-    let mut filler = proxy.client();
+    let free: Vec<_> = WAITING.iter().map(|_| client(&proxy, lanes)).collect();
+    let mut filler = client(&proxy, lanes);
     // The last one is for a slot of which something is in flight: it need not wait for that to be refused.
     for key in ["k", "l", "m", "n", "k"] {
         filler.send(&encode(&["GET", key]));
     }
     proxy.wait_for("the lane is full", SHOWN_WITHIN, || in_flight(&proxy, 4.0));
     let mut clients: Vec<(RawClient, Instant)> = Vec::new();
-    for (lines, _) in WAITING {
-        let mut client = proxy.client();
+    for ((lines, _), mut client) in WAITING.iter().zip(free) {
         let (last, first) = lines.split_last().expect("a command");
         first.iter().for_each(|line| {
             client.line(line);

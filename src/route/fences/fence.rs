@@ -1,6 +1,6 @@
 //! What is known of one slot while its session is redirecting.
 
-use crate::route::refused::{Held, Past, Refused, Why};
+use crate::route::refused::{Held, Past, Refused, Room, Why};
 use crate::upstream::{LaneId, Ticket};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -20,8 +20,8 @@ pub(super) struct Fence {
     pub(super) resent: VecDeque<Resent>,
     /// The last one executed. Others with that reason need not be alone, as long as none of them is refused.
     pub(super) flows: Option<Why>,
-    /// Since when its requests have waited for room in a lane, and for nothing else.
-    pub(super) full_since: Option<Instant>,
+    /// Since when its requests have waited for that room in a lane, and for nothing else.
+    pub(super) full_since: Option<(Room, Instant)>,
     /// The lane that has room for the oldest refused request now.
     pub(super) turn: Option<LaneId>,
 }

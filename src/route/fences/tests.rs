@@ -38,7 +38,10 @@ fn refused(seq: u64) -> Refused {
 /// A request that was never anywhere.
 fn full(seq: u64) -> Refused {
     Refused {
-        why: Why::Full { to: None },
+        why: Why::Full {
+            to: None,
+            room: Room::Request,
+        },
         past: Past::default(),
         ..refused(seq)
     }
@@ -219,19 +222,25 @@ fn the_wait_for_room_is_counted_from_its_own_begin() {
     let begin = Instant::now();
     let after = |s| begin + std::time::Duration::from_secs(s);
     let mut fences = three_in_flight();
-    assert_eq!(fences.full_since(slot(), begin), begin);
+    let full_since = |fences: &mut Fences, now| fences.full_since(slot(), Room::Request, now).1;
+    assert_eq!(full_since(&mut fences, begin), begin);
     fences.put_back(slot(), A, full(3));
     // What comes behind it waits for the same.
-    assert_eq!(fences.full_since(slot(), after(1)), begin);
+    assert_eq!(full_since(&mut fences, after(1)), begin);
     fences.put_back(slot(), A, full(4));
-    assert_eq!(fences.full_since(slot(), after(2)), begin);
+    assert_eq!(full_since(&mut fences, after(2)), begin);
     // What was refused waited for something else, and so did all behind it.
     fences.refused(slot(), refused(0));
-    assert_eq!(fences.full_since(slot(), after(3)), after(3));
+    assert_eq!(full_since(&mut fences, after(3)), after(3));
     fences.put_back(slot(), A, refused(1));
-    assert_eq!(fences.full_since(slot(), after(4)), after(4));
+    assert_eq!(full_since(&mut fences, after(4)), after(4));
+    // With room among large replies it takes longer altogether.
+    let large = Room::LargeReply;
+    for room in [large, Room::Request] {
+        assert_eq!(fences.full_since(slot(), room, after(5)), (large, after(4)));
+    }
     fences.unhold(slot(), held(5));
-    assert_eq!(fences.full_since(slot(), after(5)), after(5));
+    assert_eq!(full_since(&mut fences, after(7)), after(7));
 }
 
 #[test]
@@ -316,11 +325,35 @@ fn the_wait_for_room_ends_when_the_last_one_is_let_in() {
     let begin = Instant::now();
     let later = begin + std::time::Duration::from_secs(1);
     let mut fences = Fences::enter([(slot(), A)].into_iter(), 1);
-    assert_eq!(fences.full_since(slot(), begin), begin);
+    assert_eq!(fences.full_since(slot(), Room::Request, begin).1, begin);
     fences.put_back(slot(), A, full(1));
     fences.let_in(slot(), A);
     assert_eq!(resend(&mut fences), 1);
-    assert_eq!(fences.full_since(slot(), later), begin);
+    assert_eq!(fences.full_since(slot(), Room::Request, later).1, begin);
     assert!(matches!(next(&mut fences, false), Next::Idle));
-    assert_eq!(fences.full_since(slot(), later), later);
+    assert_eq!(fences.full_since(slot(), Room::Request, later).1, later);
+}
+
+/// Half of a deep pipeline is refused, each by itself.
+#[test]
+fn what_has_executed_is_looked_at_once() {
+    const REQUESTS: u64 = 1_000;
+    let in_flight = std::iter::repeat_n((slot(), A), REQUESTS as usize);
+    let mut fences = Fences::enter(in_flight, REQUESTS);
+    let looks = std::cell::Cell::new(0);
+    for seq in (0..REQUESTS).step_by(2) {
+        fences.refused(slot(), refused(seq));
+        fences.executed(ticket(seq + 1), slot(), Bytes::new());
+    }
+    let now = Instant::now();
+    let look = |_: &[u8], _: &[u8]| {
+        looks.set(looks.get() + 1);
+        false
+    };
+    while let Next::Resend(refused) = fences.next(slot(), now, look) {
+        fences.resend(slot(), A, &refused);
+        fences.executed(refused.held.ticket, slot(), Bytes::new());
+    }
+    assert!(fences.is_over(REQUESTS));
+    assert!(looks.get() <= 2 * REQUESTS, "{} looks", looks.get());
 }
