@@ -10,10 +10,10 @@
 
 mod fence;
 
+use super::overtaken::Footprint;
 use super::refused::{Held, Past, Refused, Room, Why};
 use crate::cluster::Slot;
 use crate::upstream::{LaneId, Ticket};
-use bytes::Bytes;
 use fence::{Fence, Resent};
 use rustc_hash::FxHashMap;
 use std::time::Instant;
@@ -112,20 +112,20 @@ impl Fences {
             .map_or_else(Past::default, |r| r.past)
     }
 
-    /// A request in flight for `slot` was executed.
-    pub fn executed(&mut self, ticket: Ticket, slot: Slot, request: Bytes) {
+    /// A request in flight for `slot` was executed. What it touches is only asked for if that may matter.
+    pub fn executed(&mut self, ticket: Ticket, slot: Slot, touches: impl FnOnce() -> Footprint) {
         let resent = self.landed(ticket, slot);
         if let (Some(why), Some(fence)) = (resent, self.slots.get_mut(&slot)) {
             fence.flows = why.is_lasting().then_some(why);
         }
-        self.note_executed(ticket, slot, request);
+        self.note_executed(ticket, slot, touches);
     }
 
     /// A request in flight for `slot` may have executed: its reply was lost.
-    pub fn lost(&mut self, ticket: Ticket, slot: Slot, request: Bytes) {
+    pub fn lost(&mut self, ticket: Ticket, slot: Slot, touches: impl FnOnce() -> Footprint) {
         self.landed(ticket, slot);
         self.stop_flow(slot);
-        self.note_executed(ticket, slot, request);
+        self.note_executed(ticket, slot, touches);
     }
 
     /// Whether a request of `slot` that was refused for that reason has just executed.
@@ -141,7 +141,7 @@ impl Fences {
         }
     }
 
-    fn note_executed(&mut self, ticket: Ticket, slot: Slot, request: Bytes) {
+    fn note_executed(&mut self, ticket: Ticket, slot: Slot, touches: impl FnOnce() -> Footprint) {
         let Some(fence) = self.slots.get_mut(&slot) else {
             return;
         };
@@ -150,7 +150,7 @@ impl Fences {
             .front()
             .is_some_and(|r| r.held.ticket.seq < ticket.seq);
         if later {
-            fence.executed.push((ticket.seq, request));
+            fence.overtaking.executed(ticket.seq, touches());
         }
     }
 
@@ -260,13 +260,12 @@ impl Fences {
         fence.resent.remove(at).map(|resent| resent.why)
     }
 
-    /// What to do for `slot`; call again until it says `Idle` or `Wait`. `conflict(refused, executed)` says
-    /// whether two requests share a key and either writes.
+    /// What to do for `slot`; call again until it says `Idle` or `Wait`. `touches` says what a refused request would touch.
     pub fn next(
         &mut self,
         slot: Slot,
         now: Instant,
-        conflict: impl Fn(&[u8], &[u8]) -> bool,
+        touches: impl FnOnce(&[u8]) -> Footprint,
     ) -> Next {
         let Some(fence) = self.slots.get_mut(&slot) else {
             return Next::Idle;
@@ -278,10 +277,7 @@ impl Fences {
         }
         if let Some(first) = fence.refused.front() {
             let (seq, bytes) = (first.held.ticket.seq, &first.held.request);
-            let reversed = fence
-                .executed
-                .iter()
-                .any(|(later, executed)| *later > seq && conflict(bytes, executed));
+            let reversed = fence.overtaking.reverses(seq, || touches(bytes));
             if !reversed && let Some(moment) = first.not_before.filter(|&at| at > now) {
                 return Next::Wait(moment);
             }
@@ -293,7 +289,7 @@ impl Fences {
                 };
             }
         }
-        fence.executed.clear();
+        fence.overtaking.clear();
         match fence.held.pop_front() {
             Some(held) => Next::Release(held),
             None => {

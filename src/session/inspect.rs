@@ -4,9 +4,8 @@
 use super::Session;
 use crate::command::{Command, Flags, Keys, Mode, Policy};
 use crate::resp::{Decoded, Request, RequestDecoder, Span, parse_request};
-use crate::route::Effect;
+use crate::route::{Access, Effect, Footprint};
 use crate::upstream::{Class, Ticket};
-use std::collections::HashSet;
 
 impl Session {
     /// What the command table says of a request's bytes. A block's error replies are the server's own, whatever scripts
@@ -37,26 +36,22 @@ impl Session {
         others.is_none()
     }
 
-    /// Whether two requests share a key and either of them writes; what cannot be told counts as yes.
-    pub(super) fn conflict(&self, a: &[u8], b: &[u8]) -> bool {
-        let (Some(a), Some(b)) = (self.footprint(a), self.footprint(b)) else {
-            return true;
-        };
-        (a.writes || b.writes) && !a.keys.is_disjoint(&b.keys)
-    }
-
-    /// What a request, or the commands of a block, touch; `None` if that cannot be told.
-    fn footprint(&self, bytes: &[u8]) -> Option<Footprint> {
-        let mut footprint = Footprint::default();
-        self.each_command(bytes, |command, request| {
+    /// What a request, or the commands of a block, touch.
+    pub(super) fn footprint(&self, bytes: &[u8]) -> Footprint {
+        let (mut touched, mut access) = (Vec::new(), Access::Reads);
+        let known = self.each_command(bytes, |command, request| {
             let mut keys = Keys::new();
             command.keys(request, &mut keys).ok()?;
-            let keys = keys.iter().map(|&key| request.arg(key as usize).to_vec());
-            footprint.keys.extend(keys);
-            footprint.writes |= !command.is_readonly();
+            touched.extend(keys.iter().map(|&key| request.arg(key as usize).to_vec()));
+            if !command.is_readonly() {
+                access = Access::Writes;
+            }
             Some(())
-        })?;
-        Some(footprint)
+        });
+        match known {
+            Some(()) => Footprint::Keys(touched, access),
+            None => Footprint::Unknown,
+        }
     }
 
     fn block_class(&self, block: &[u8]) -> Class {
@@ -92,12 +87,6 @@ impl Session {
         }
         Some(())
     }
-}
-
-#[derive(Default)]
-struct Footprint {
-    keys: HashSet<Vec<u8>>,
-    writes: bool,
 }
 
 /// See [`Session::inspect`]; what is not known counts as the worst.

@@ -70,7 +70,7 @@ impl Session {
         } else {
             self.note_heir(state, ticket, &request, from);
         }
-        self.settled(state, ticket, request);
+        self.settled(state, ticket, &request);
         self.deliver(state, ticket, reply);
         self.advance_ticket(state, ticket);
     }
@@ -191,7 +191,7 @@ impl Session {
         }
         self.context.metrics.error(ErrorSource::Proxy, &reply);
         self.context.metrics.unknown_outcome();
-        self.perhaps_settled(state, ticket, request);
+        self.perhaps_settled(state, ticket, &request);
         self.deliver(state, ticket, &reply);
         self.advance_ticket(state, ticket);
     }
@@ -279,7 +279,7 @@ impl Session {
 
     /// The answer to a request whose client got a timeout error.
     fn landed_late(&self, state: &mut State, ticket: Ticket, request: Bytes) {
-        self.perhaps_settled(state, ticket, request);
+        self.perhaps_settled(state, ticket, &request);
         if let Some(fences) = &mut state.fences {
             fences.expired_landed(ticket);
         }
@@ -287,16 +287,16 @@ impl Session {
     }
 
     /// A request in flight has executed.
-    fn settled(&self, state: &mut State, ticket: Ticket, request: Bytes) {
+    fn settled(&self, state: &mut State, ticket: Ticket, request: &[u8]) {
         if let (Some(fences), Some(slot)) = (&mut state.fences, ticket.slot()) {
-            fences.executed(ticket, slot, request);
+            fences.executed(ticket, slot, || self.footprint(request));
         }
     }
 
     /// A request is no longer in flight, and nobody knows whether it has executed.
-    fn perhaps_settled(&self, state: &mut State, ticket: Ticket, request: Bytes) {
+    fn perhaps_settled(&self, state: &mut State, ticket: Ticket, request: &[u8]) {
         if let (Some(fences), Some(slot)) = (&mut state.fences, ticket.slot()) {
-            fences.lost(ticket, slot, request);
+            fences.lost(ticket, slot, || self.footprint(request));
         }
     }
 

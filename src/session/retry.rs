@@ -61,9 +61,7 @@ impl Session {
         let now = self.context.clock.now();
         self.give_up_crowded(state, slot, now);
         while let Some(fences) = &mut state.fences {
-            match fences.next(slot, now, |refused, executed| {
-                self.conflict(refused, executed)
-            }) {
+            match fences.next(slot, now, |refused| self.footprint(refused)) {
                 // Its command got a timeout error because of another part.
                 Next::Conflict(Refused { held, .. })
                 | Next::Resend(Refused { held, .. })

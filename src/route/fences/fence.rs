@@ -1,8 +1,8 @@
 //! What is known of one slot while its session is redirecting.
 
+use crate::route::overtaken::Overtaking;
 use crate::route::refused::{Held, Past, Refused, Room, Why};
 use crate::upstream::{LaneId, Ticket};
-use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ pub(super) struct Fence {
     /// The lane on which they are in flight.
     pub(super) lane: LaneId,
     pub(super) refused: VecDeque<Refused>,
-    /// Requests (sequence number, bytes) that executed, or may have, after one that was refused.
-    pub(super) executed: Vec<(u64, Bytes)>,
+    /// What executed, or may have, after one that was refused.
+    pub(super) overtaking: Overtaking,
     pub(super) held: VecDeque<Held>,
     /// What is being resent, in order.
     pub(super) resent: VecDeque<Resent>,
@@ -40,7 +40,7 @@ impl Fence {
             in_flight: 0,
             lane,
             refused: VecDeque::new(),
-            executed: Vec::new(),
+            overtaking: Overtaking::default(),
             held: VecDeque::new(),
             resent: VecDeque::new(),
             flows: None,

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::cluster::NodeAddr;
+use crate::route::Access;
 use crate::upstream::Class;
+use bytes::Bytes;
 
 const A: LaneId = LaneId::NONE;
 
@@ -52,8 +54,18 @@ fn three_in_flight() -> Fences {
     Fences::enter([(slot(), A); 3].into_iter(), 3)
 }
 
+/// What is next, if those that were executed would conflict with it or not.
 fn next(fences: &mut Fences, conflict: bool) -> Next {
-    fences.next(slot(), Instant::now(), |_, _| conflict)
+    let footprint = match conflict {
+        true => Footprint::Unknown,
+        false => nothing(),
+    };
+    fences.next(slot(), Instant::now(), |_| footprint)
+}
+
+/// It touches nothing.
+fn nothing() -> Footprint {
+    Footprint::Keys(Vec::new(), Access::Reads)
 }
 
 #[test]
@@ -64,7 +76,7 @@ fn nothing_is_resent_while_others_are_in_flight() {
     assert!(!fences.admits(slot(), A), "later requests are held");
     fences.refused(slot(), refused(1));
     assert!(matches!(next(&mut fences, false), Next::Idle));
-    fences.executed(ticket(2), slot(), Bytes::new());
+    fences.executed(ticket(2), slot(), nothing);
     assert!(matches!(next(&mut fences, false), Next::Resend(r) if r.held.ticket == ticket(0)));
 }
 
@@ -100,12 +112,12 @@ fn once_one_has_executed_where_the_slot_has_moved_the_others_follow_together() {
     fences.hold(slot(), A, held(3));
     assert_eq!(resend(&mut fences), 0);
     assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
-    fences.executed(ticket(0), slot(), Bytes::new());
+    fences.executed(ticket(0), slot(), nothing);
     assert_eq!(resend(&mut fences), 1);
     assert_eq!(resend(&mut fences), 2);
     assert!(matches!(next(&mut fences, false), Next::Idle));
     for seq in 1..3 {
-        fences.executed(ticket(seq), slot(), Bytes::new());
+        fences.executed(ticket(seq), slot(), nothing);
     }
     assert!(matches!(next(&mut fences, false), Next::Release(h) if h.ticket == ticket(3)));
     assert!(matches!(next(&mut fences, false), Next::Idle));
@@ -117,10 +129,10 @@ fn nothing_follows_one_that_is_refused_again_or_lost() {
     for is_lost in [false, true] {
         let mut fences = all_refused(&[moved(), moved(), moved(), moved()]);
         assert_eq!(resend(&mut fences), 0);
-        fences.executed(ticket(0), slot(), Bytes::new());
+        fences.executed(ticket(0), slot(), nothing);
         assert_eq!([resend(&mut fences), resend(&mut fences)], [1, 2]);
         match is_lost {
-            true => fences.lost(ticket(1), slot(), Bytes::new()),
+            true => fences.lost(ticket(1), slot(), nothing),
             false => fences.refused(
                 slot(),
                 Refused {
@@ -133,7 +145,7 @@ fn nothing_follows_one_that_is_refused_again_or_lost() {
             matches!(next(&mut fences, false), Next::Idle),
             "one is in flight"
         );
-        fences.executed(ticket(2), slot(), Bytes::new());
+        fences.executed(ticket(2), slot(), nothing);
         let first = if is_lost { 3 } else { 1 };
         assert_eq!(resend(&mut fences), first);
     }
@@ -143,7 +155,7 @@ fn nothing_follows_one_that_is_refused_again_or_lost() {
 fn nothing_follows_one_that_was_refused_for_another_reason() {
     let mut fences = all_refused(&[moved(), Why::NotSent, moved()]);
     assert_eq!(resend(&mut fences), 0);
-    fences.executed(ticket(0), slot(), Bytes::new());
+    fences.executed(ticket(0), slot(), nothing);
     assert_eq!(resend(&mut fences), 1);
     assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
 }
@@ -162,7 +174,7 @@ fn what_is_refused_for_single_keys_is_resent_alone_and_in_order_then_what_is_hel
         assert_eq!(refused.held.ticket, ticket(seq));
         fences.resend(slot(), A, &refused);
         assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
-        fences.executed(ticket(seq), slot(), Bytes::new());
+        fences.executed(ticket(seq), slot(), nothing);
     }
     assert!(matches!(next(&mut fences, false), Next::Release(h) if h.ticket == ticket(3)));
     assert!(matches!(next(&mut fences, false), Next::Idle));
@@ -174,8 +186,8 @@ fn what_is_refused_for_single_keys_is_resent_alone_and_in_order_then_what_is_hel
 fn a_refused_request_is_not_resent_behind_a_later_one_that_conflicts() {
     let mut fences = three_in_flight();
     fences.refused(slot(), refused(0));
-    fences.executed(ticket(1), slot(), Bytes::from_static(b"SET a"));
-    fences.executed(ticket(2), slot(), Bytes::from_static(b"SET a"));
+    fences.executed(ticket(1), slot(), nothing);
+    fences.executed(ticket(2), slot(), nothing);
     assert!(matches!(next(&mut fences, true), Next::Conflict(r) if r.held.ticket == ticket(0)));
     assert!(matches!(next(&mut fences, true), Next::Idle));
 }
@@ -183,7 +195,7 @@ fn a_refused_request_is_not_resent_behind_a_later_one_that_conflicts() {
 #[test]
 fn an_earlier_request_that_executed_is_no_conflict() {
     let mut fences = Fences::enter([(slot(), A); 2].into_iter(), 2);
-    fences.executed(ticket(0), slot(), Bytes::new());
+    fences.executed(ticket(0), slot(), nothing);
     fences.refused(slot(), refused(1));
     assert!(matches!(next(&mut fences, true), Next::Resend(_)));
 }
@@ -192,8 +204,8 @@ fn an_earlier_request_that_executed_is_no_conflict() {
 fn a_resent_request_keeps_its_history_and_its_conflicts() {
     let mut fences = Fences::enter([(slot(), A); 2].into_iter(), 2);
     fences.refused(slot(), refused(0));
-    fences.executed(ticket(1), slot(), Bytes::new());
-    fences.executed(ticket(2), slot(), Bytes::new());
+    fences.executed(ticket(1), slot(), nothing);
+    fences.executed(ticket(2), slot(), nothing);
     let Next::Resend(mut first) = next(&mut fences, false) else {
         panic!("it is resent");
     };
@@ -249,15 +261,15 @@ fn waiting_is_waited_for() {
     let later = now + std::time::Duration::from_secs(9);
     let mut fences = three_in_flight();
     for seq in 0..2 {
-        fences.executed(ticket(seq), slot(), Bytes::new());
+        fences.executed(ticket(seq), slot(), nothing);
     }
     let mut last = refused(2);
     last.not_before = Some(later);
     fences.refused(slot(), last);
-    assert!(matches!(fences.next(slot(), now, |_, _| false), Next::Wait(t) if t == later));
+    assert!(matches!(fences.next(slot(), now, |_| nothing()), Next::Wait(t) if t == later));
     fences.hurry(now);
     assert!(matches!(
-        fences.next(slot(), now, |_, _| false),
+        fences.next(slot(), now, |_| nothing()),
         Next::Resend(_)
     ));
 }
@@ -305,7 +317,7 @@ fn what_only_lacked_room_goes_behind_what_is_in_flight_there() {
 fn what_is_let_in_elsewhere_waits_until_nothing_is_in_flight() {
     let mut fences = let_in(LaneId::OTHER);
     assert!(matches!(next(&mut fences, false), Next::Idle));
-    fences.executed(ticket(0), slot(), Bytes::new());
+    fences.executed(ticket(0), slot(), nothing);
     assert_eq!(resend(&mut fences), 1);
 }
 
@@ -316,7 +328,7 @@ fn nothing_that_was_refused_is_followed_for_room() {
     assert_eq!(resend(&mut fences), 0);
     fences.let_in(slot(), A);
     assert!(matches!(next(&mut fences, false), Next::Idle), "alone");
-    fences.executed(ticket(0), slot(), Bytes::new());
+    fences.executed(ticket(0), slot(), nothing);
     assert_eq!(resend(&mut fences), 1);
 }
 
@@ -341,18 +353,18 @@ fn what_has_executed_is_looked_at_once() {
     let in_flight = std::iter::repeat_n((slot(), A), REQUESTS as usize);
     let mut fences = Fences::enter(in_flight, REQUESTS);
     let looks = std::cell::Cell::new(0);
+    let look = || {
+        looks.set(looks.get() + 1);
+        nothing()
+    };
     for seq in (0..REQUESTS).step_by(2) {
         fences.refused(slot(), refused(seq));
-        fences.executed(ticket(seq + 1), slot(), Bytes::new());
+        fences.executed(ticket(seq + 1), slot(), look);
     }
     let now = Instant::now();
-    let look = |_: &[u8], _: &[u8]| {
-        looks.set(looks.get() + 1);
-        false
-    };
-    while let Next::Resend(refused) = fences.next(slot(), now, look) {
+    while let Next::Resend(refused) = fences.next(slot(), now, |_| look()) {
         fences.resend(slot(), A, &refused);
-        fences.executed(refused.held.ticket, slot(), Bytes::new());
+        fences.executed(refused.held.ticket, slot(), nothing);
     }
     assert!(fences.is_over(REQUESTS));
     assert!(looks.get() <= 2 * REQUESTS, "{} looks", looks.get());
