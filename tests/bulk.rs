@@ -39,7 +39,11 @@ impl Stage {
                 ("GET", Some(key)) if key.ends_with(b"large") => Some(vec![Action::Send(large())]),
                 ("GET", _) => Some(vec![Action::Send(b"$-1\r\n".to_vec())]),
                 ("SET", Some(b"held")) => Some(vec![held.clone(), ok]),
-                ("SET", _) => Some(vec![ok]),
+                ("SET", Some(key)) if key.ends_with(b"queued") => {
+                    Some(vec![Action::Send(b"+QUEUED\r\n".to_vec())])
+                }
+                ("SET", _) | ("MULTI", _) => Some(vec![ok]),
+                ("EXEC", _) => Some(vec![Action::Send(EXECUTED.to_vec())]),
                 _ => None,
             }
         });
@@ -111,6 +115,9 @@ fn large() -> Vec<u8> {
     let end = format!("${LARGE_BYTES}\r\n{}\r\n", "v".repeat(LARGE_BYTES));
     end.into_bytes()
 }
+
+/// What the node says to EXEC after two commands.
+const EXECUTED: &[u8] = b"*2\r\n+OK\r\n+OK\r\n";
 
 const SMALL: &[&[u8]] = &[b"GET", b"small"];
 const LARGE: &[&[u8]] = &[b"GET", b"large"];
@@ -319,6 +326,52 @@ fn a_client_has_nothing_in_flight_on_two_connections() {
     let replies = client.replies(2).concat();
     assert!(replies == b"+OK\r\n+OK\r\n", "{}", show(&replies));
     assert_eq!(stage.came()[4..], [("SET free".to_owned(), bulk)]);
+    stage.cluster.finish();
+}
+
+/// MULTI, two SETs and EXEC, and the replies.
+fn transaction(value_bytes: usize) -> (Vec<u8>, Vec<u8>) {
+    let value = "v".repeat(value_bytes);
+    let set = |key: &str| encode(&["SET", key, &value]);
+    let sets = [set("{a}1:queued"), set("{a}2:queued")].concat();
+    let sent = [encode(&["MULTI"]), sets, encode(&["EXEC"])].concat();
+    let replies = [b"+OK\r\n+QUEUED\r\n+QUEUED\r\n", EXECUTED].concat();
+    (sent, replies)
+}
+
+/// No command of it need be large.
+#[test]
+fn a_large_transaction_takes_another_connection() {
+    let stage = Stage::new();
+    let [mut client, mut other, mut third] = std::array::from_fn(|_| stage.proxy.client());
+    let usual = stage.way_of(&mut client, SMALL);
+    for (bytes, is_large) in [(1, false), (LARGE_BYTES / 2, true)] {
+        let (sent, replies) = transaction(bytes);
+        client.send(&sent);
+        assert_eq!(client.replies(4).concat(), replies);
+        let way = stage.came().last().expect("it came").1;
+        assert_eq!(way != usual, is_large, "two values of {bytes} bytes");
+    }
+    // What the client has in flight is answered first.
+    let (sent, replies) = transaction(LARGE_BYTES / 2);
+    let before = stage.came().len();
+    stage.send_all(&mut [(&mut other, [encode(&["SET", "held", "1"]), sent].concat())]);
+    stage.wait_in_flight(1);
+    let bulk = stage.way_of(&mut client, SMALL);
+    let came = [
+        ("SET held".to_owned(), usual),
+        ("GET small".to_owned(), bulk),
+    ];
+    assert!(bulk != usual);
+    assert_eq!(stage.came()[before..], came);
+    stage.gate.open();
+    assert_eq!(
+        other.replies(5).concat(),
+        [b"+OK\r\n", &replies[..]].concat()
+    );
+    let way = stage.came().last().expect("it came").1;
+    assert_eq!(way, bulk);
+    assert_eq!(stage.way_of(&mut third, SMALL), usual);
     stage.cluster.finish();
 }
 

@@ -193,7 +193,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("upstream.connections", count(1, 64), "1", "lanes", WORKER,
         "lanes to each node and RESP version: more when one connection is the bottleneck"),
     option("upstream.bulk_from", size(KB, REQUEST_BYTES_MAX), "64KB", "", CLIENT,
-        "what a large value is: a client that sends a request or gets a reply of this size takes, for the next 10 s, lanes that only such clients take (one more to each node and RESP version), so that nobody else waits behind it"),
+        "what a large value is: a client that sends a request or a transaction, or gets a reply, of this size takes, for the next 10 s, lanes that only such clients take (one more to each node and RESP version), so that nobody else waits behind it"),
     option("upstream.bulk_bytes", size(64 * KB, MEMORY_BYTES_MAX), "2MB", "", LANE,
         "replies on their way over one of those lanes, as far as the last ones tell how large they are: a node executes all that has come before it looks at what others have sent, so fewer let others wait less, and more are faster where nodes are far away. Requests whose replies are likely to be large wait in turn for room, at most timeouts.command (then the reply may take timeouts.command again), and get an error"),
     option("upstream.leases", count(1, 1_000_000), "1000", "connections", WORKER,

@@ -140,6 +140,11 @@ impl Queue {
         self.slow
     }
 
+    /// Bytes that EXEC sends to nodes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Bytes of memory it holds.
     pub fn held(&self) -> usize {
         self.bytes.capacity() + self.local_bytes

@@ -1,6 +1,6 @@
 //! Large values take lanes of their own, so that they hold up nobody else's: a client that has had a large reply, or
-//! sends a large request, has all its commands sent over the bulk lanes (one to each node and RESP version) until nothing
-//! of it has been large for a while. What is large, `upstream.bulk_from` says.
+//! sends a large request or transaction, has all its commands sent over the bulk lanes (one to each node and RESP version)
+//! until nothing of it has been large for a while. What is large, `upstream.bulk_from` says.
 //!
 //! Invariant 3: a session changes its lanes only while nothing of it is in flight. If something always is, no further
 //! command is taken until all of it is answered; where requests are refused or lost that may take long, and it stays.
@@ -108,13 +108,25 @@ impl Session {
     /// A command is about to be sent whose size, or that of its reply, may decide on its lane.
     #[inline]
     pub(super) fn look_at_size(&self, state: &mut State, plan: &Plan, bytes: usize) {
-        if bytes >= self.context.bulk_from {
-            // It came whole; else it has been seen before.
-            self.sends(state, bytes);
-            self.settle(state);
-        }
+        // If it came whole; else it has been seen before.
+        self.look_at_request(state, bytes);
         if self.is_guessed_at(state) {
             self.guess(state, plan);
+        }
+    }
+
+    /// Whether what is queued since MULTI is large, and the session is not yet on the lanes for that: EXEC waits until it
+    /// can take them.
+    pub(super) fn leaves_for_block(&self, state: &State) -> bool {
+        let bytes = state.transaction.as_ref().map_or(0, |queue| queue.bytes());
+        bytes >= self.context.bulk_from && !state.way.is_bulk() && state.fences.is_none()
+    }
+
+    /// A request of so many bytes, or a block, is about to be sent.
+    pub(super) fn look_at_request(&self, state: &mut State, bytes: usize) {
+        if bytes >= self.context.bulk_from {
+            self.sends(state, bytes);
+            self.settle(state);
         }
     }
 

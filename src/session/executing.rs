@@ -54,6 +54,7 @@ impl Session {
         if state.watch.is_some() {
             return self.exec_watched(state, class, about, *queue, &loads);
         }
+        self.look_at_request(state, queue.bytes());
         let (blocks, assembly) = queue.exec(&loads, |command, request, out| {
             self.answer_queued(state, command, request, out);
         });

@@ -62,8 +62,8 @@ impl Session {
         if matches!(plan, Plan::Local(Local::Reset | Local::Quit)) {
             return None;
         }
-        if state.watch.is_some()
-            && matches!(plan, Plan::Mode(Mode::Exec))
+        if matches!(plan, Plan::Mode(Mode::Exec))
+            && (state.watch.is_some() || self.leaves_for_block(state))
             && !state.replies.is_empty()
         {
             state.barrier = true;
