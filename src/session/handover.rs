@@ -3,15 +3,15 @@
 //! has not yet is kept. So the home can change while messages keep coming, and whatever has become of the old one: what
 //! only the new home has said is told then, and what only the old one had said is not told again.
 //!
-//! It ends [`LAG`] twice after the new home has confirmed everything, by which time all that it says is known to be new
-//! or not. That leaves three cases, all within a handover: what the new home says in the first [`LAG`] may have been
+//! It ends [`LAG`] twice after the new home has answered for everything, by which time all that it says is known to be
+//! new or not. That leaves three cases, all within a handover: what the new home says in the first [`LAG`] may have been
 //! told before the handover began, and so is not told if the old one, cut off, does not say it any more; of equal
-//! messages on a channel within [`LAG`] one may be lost; and what comes later than [`LAG`] from one node than from the
-//! other is told twice.
+//! messages on a channel within [`LAG`] one may be lost or told twice, since nobody knows which of them is which; and
+//! what comes later than [`LAG`] from one node than from the other is told twice.
 
 use crate::cluster::NodeAddr;
 use smallvec::SmallVec;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
@@ -38,9 +38,9 @@ pub(super) struct Handover {
 
 /// How far it is.
 enum Step {
-    /// Not everything is subscribed at the new home.
+    /// The new home has not confirmed or refused everything.
     Subscribing,
-    /// It was, at that moment.
+    /// It had, at that moment.
     Listening(Instant),
     /// The new home is the home; what the old one had said may still come.
     Moved,
@@ -66,7 +66,7 @@ impl Handover {
         matches!(self.step, Step::Moved)
     }
 
-    /// Everything is subscribed at the new home. Returns when it is to become the home.
+    /// The new home has answered for everything. Returns when it is to become the home.
     pub(super) fn due(&mut self, now: Instant) -> Instant {
         if let Step::Subscribing = self.step {
             self.step = Step::Listening(now);
@@ -80,6 +80,9 @@ impl Handover {
     /// The old home said this; the client is told.
     pub(super) fn old_said(&mut self, message: &[u8], now: Instant) {
         let hash = self.hasher.hash_one(message);
+        // Nobody will be told what is uncertain; its old copy must not pass for the one that is still to come.
+        let uncertain = now.checked_sub(LAG).map(|old| old.min(self.certain()));
+        self.early.drop_before(uncertain);
         if !self.early.take(hash) {
             self.said.drop_before(now.checked_sub(LAG));
             self.said.add(hash, now, Box::default());
@@ -100,10 +103,15 @@ impl Handover {
     /// The new home has become the home. Returns what the client has not been told of what it said.
     pub(super) fn moved(&mut self) -> Vec<Box<[u8]>> {
         self.step = Step::Moved;
-        let certain = self.since + LAG;
-        let early = std::mem::take(&mut self.early).entries.into_iter();
-        let certain = early.flatten().filter(|entry| entry.at >= certain);
+        let certain = self.certain();
+        let early = std::mem::take(&mut self.early).entries.into_values();
+        let certain = early.filter(|entry| entry.at >= certain);
         certain.map(|entry| entry.message).collect()
+    }
+
+    /// What only the new home says from then on was not told before the handover began.
+    fn certain(&self) -> Instant {
+        self.since + LAG
     }
 
     /// The new home, which has become the home, said this. Returns whether the old one had said it.
@@ -119,8 +127,8 @@ impl Handover {
 
     /// Keeps such messages only.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
-        let old = std::mem::take(&mut self.early).entries.into_iter();
-        for entry in old.flatten().filter(|entry| keep(&entry.message)) {
+        let old = std::mem::take(&mut self.early).entries.into_values();
+        for entry in old.filter(|entry| keep(&entry.message)) {
             self.early.add(entry.hash, entry.at, entry.message);
         }
     }
@@ -134,12 +142,13 @@ impl Handover {
 /// Messages that one node has said and the other has not, in the order in which they came.
 #[derive(Default)]
 struct Unmatched {
-    /// `None`: it came from the other as well.
-    entries: VecDeque<Option<Entry>>,
-    /// The number of the first of them.
-    first: usize,
+    /// By number. None is left of what came from the other as well, or one message that never does would keep the room of
+    /// all that came after it.
+    entries: BTreeMap<u64, Entry>,
+    /// The number of the next.
+    next: u64,
     /// The numbers of those with a hash.
-    numbers: HashMap<u64, SmallVec<[usize; 2]>>,
+    numbers: HashMap<u64, SmallVec<[u64; 2]>>,
     bytes: usize,
 }
 
@@ -151,49 +160,42 @@ struct Entry {
 
 impl Unmatched {
     fn add(&mut self, hash: u64, at: Instant, message: Box<[u8]>) {
-        let number = self.first + self.entries.len();
-        self.numbers.entry(hash).or_default().push(number);
+        self.numbers.entry(hash).or_default().push(self.next);
         self.bytes += ENTRY_BYTES + message.len();
-        self.entries.push_back(Some(Entry { hash, at, message }));
+        self.entries.insert(self.next, Entry { hash, at, message });
+        self.next += 1;
     }
 
     /// Strikes out the oldest that is like this one. Returns whether there was one.
     fn take(&mut self, hash: u64) -> bool {
-        let Some(number) = self.numbers.get(&hash).and_then(|n| n.first().copied()) else {
-            return false;
-        };
-        let at = number - self.first;
-        let entry = self.entries.get_mut(at).and_then(Option::take);
-        self.unlist(hash, entry.as_ref());
-        while let Some(None) = self.entries.front() {
-            self.entries.pop_front();
-            self.first += 1;
-        }
-        entry.is_some()
+        let number = self.numbers.get(&hash).and_then(|n| n.first());
+        let entry = number.and_then(|number| self.entries.remove(number));
+        entry.is_some_and(|entry| {
+            self.unlist(&entry);
+            true
+        })
     }
 
-    fn unlist(&mut self, hash: u64, entry: Option<&Entry>) {
-        self.bytes -= entry.map_or(0, |entry| ENTRY_BYTES + entry.message.len());
-        if let Some(numbers) = self.numbers.get_mut(&hash) {
+    /// It was the oldest with its hash.
+    fn unlist(&mut self, entry: &Entry) {
+        self.bytes -= ENTRY_BYTES + entry.message.len();
+        if let Some(numbers) = self.numbers.get_mut(&entry.hash) {
             numbers.remove(0);
             if numbers.is_empty() {
-                self.numbers.remove(&hash);
+                self.numbers.remove(&entry.hash);
             }
         }
     }
 
     fn drop_first(&mut self) {
-        if let Some(first) = self.entries.pop_front() {
-            self.first += 1;
-            if let Some(entry) = first {
-                self.unlist(entry.hash, Some(&entry));
-            }
+        if let Some((_, entry)) = self.entries.pop_first() {
+            self.unlist(&entry);
         }
     }
 
     fn drop_before(&mut self, moment: Option<Instant>) {
-        let is_old = |entry: &Option<Entry>| entry.as_ref().is_none_or(|e| Some(e.at) < moment);
-        while self.entries.front().is_some_and(is_old) {
+        let is_old = |entry: &Entry| Some(entry.at) < moment;
+        while self.entries.values().next().is_some_and(is_old) {
             self.drop_first();
         }
     }
@@ -270,6 +272,34 @@ mod tests {
         assert_eq!(texts(&handover.moved()), ["tick"]);
         assert!(!handover.was_said(b"tock", begun + ms(2501)));
         assert!(handover.is_over());
+    }
+
+    /// The same over and over. The old home told the first just before the handover, the new one its copy just after.
+    #[test]
+    fn equal_messages_a_while_apart_are_told_once() {
+        let (mut handover, begun) = begin();
+        for n in 0..4 {
+            let at = begun + ms(1500) * n;
+            if n > 0 {
+                handover.old_said(b"tick", at);
+            }
+            handover.new_said(b"tick", at + ms(10), LIMIT);
+        }
+        assert!(handover.moved().is_empty());
+    }
+
+    /// A message that the old home never says stays in front of all that both say.
+    #[test]
+    fn what_both_have_said_takes_no_memory() {
+        let (mut handover, begun) = begin();
+        handover.new_said(b"first", begun + LAG, LIMIT);
+        for n in 0..10_000_u32 {
+            let at = begun + LAG + ms(1);
+            handover.new_said(&n.to_be_bytes(), at, LIMIT);
+            handover.old_said(&n.to_be_bytes(), at);
+        }
+        assert_eq!((handover.early.entries.len(), handover.memory()), (1, 133));
+        assert_eq!(texts(&handover.moved()), ["first"]);
     }
 
     #[test]
