@@ -4,9 +4,12 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use slotway::demo::{Cluster, ClusterOptions};
+use support::node::{Action, FakeCluster, Gate};
 use support::{Proxy, RawClient, ServerKind, cluster_options, encode, redis, show, valkey};
 
 /// How long the proxy may take to serve a cluster that is there: it must be found and asked.
@@ -47,6 +50,54 @@ fn all_nodes_down_and_back() {
     }
     let unknown = proxy.metrics().sum("slotway_unknown_outcomes_total", &[]);
     assert_eq!(unknown, 0.0);
+}
+
+/// The first that is asked for its commands goes away: nobody has listed them yet, and those of modules are unknown.
+#[test]
+fn a_node_that_goes_when_it_is_asked_for_its_commands_makes_nobody_ready() {
+    let nodes = FakeCluster::start(2);
+    let gate = Gate::default();
+    let asked = Arc::new(AtomicUsize::new(0));
+    for node in 0..2 {
+        let (asked, gate) = (asked.clone(), gate.clone());
+        nodes.on(node, move |call| {
+            let refused = b"-NOPERM not you\r\n".to_vec();
+            let first = call.name() == "COMMAND" && asked.fetch_add(1, Ordering::Relaxed) == 0;
+            match (call.name() == "COMMAND", first) {
+                (false, _) => None,
+                (true, true) => Some(vec![Action::Close]),
+                (true, false) => Some(vec![Action::Wait(gate.clone()), Action::Send(refused)]),
+            }
+        });
+    }
+    let proxy = Proxy::spawn(&nodes.addrs(), &["--set", "cluster.refresh_interval=200ms"]);
+    // Whoever asks again knows of the loss.
+    proxy.wait_for("asked again", SERVING_WITHIN, || {
+        match asked.load(Ordering::Relaxed) {
+            2.. => Ok(()),
+            n => Err(format!("asked {n} times")),
+        }
+    });
+    let (status, said) = proxy.get("/readyz").expect("an answer");
+    assert_eq!(
+        (status, said.trim()),
+        (503, "not ready: no node has listed its commands yet")
+    );
+    gate.open();
+    proxy.wait_ready();
+}
+
+/// What they can do besides is unknown then, and all else is served.
+#[test]
+fn nodes_that_always_go_when_they_are_asked_for_their_commands_are_served() {
+    let nodes = FakeCluster::start(2);
+    for node in 0..2 {
+        nodes.on(node, |call| {
+            (call.name() == "COMMAND").then(|| vec![Action::Reset])
+        });
+    }
+    let proxy = Proxy::spawn(&nodes.addrs(), &["--set", "cluster.refresh_interval=200ms"]);
+    proxy.wait_ready();
 }
 
 fn start_first(kind: &ServerKind) {

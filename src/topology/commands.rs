@@ -15,6 +15,10 @@ use tokio::task::JoinSet;
 /// Longest time a node may take to list its commands.
 const LIST_WITHIN: Duration = Duration::from_secs(5);
 
+/// Connections that may be lost in a row by asking for commands. Nodes that always go then do not keep slotway from
+/// serving what it knows.
+const LOST_MAX: u32 = 3;
+
 /// Editions that are told apart. A cluster has one, or two during an upgrade.
 const EDITIONS_MAX: usize = 16;
 
@@ -27,12 +31,23 @@ pub(super) struct Listed {
     reply: Result<Bytes, LinkError>,
 }
 
+/// What came of a question.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outcome {
+    /// The node has listed its commands, or would not.
+    Answered,
+    /// The connection was lost: another node will be asked, or this one again.
+    Lost,
+}
+
 /// What the editions in the cluster can do.
 pub(super) struct Commands {
     table: Arc<ArcSwap<CommandTable>>,
     /// `None`: asked, but not answered yet, or refused.
     replies: BTreeMap<String, Option<Bytes>>,
     asking: JoinSet<Listed>,
+    /// Connections that were lost since a node last answered.
+    lost: u32,
 }
 
 impl Commands {
@@ -41,6 +56,7 @@ impl Commands {
             table,
             replies: BTreeMap::new(),
             asking: JoinSet::new(),
+            lost: 0,
         }
     }
 
@@ -80,13 +96,21 @@ impl Commands {
     }
 
     /// Takes in a list and returns its connection.
-    pub(super) fn take(&mut self, listed: Listed) -> Option<Link> {
+    pub(super) fn take(&mut self, listed: Listed) -> (Option<Link>, Outcome) {
         let Listed {
             addr,
             link,
             edition,
             reply,
         } = listed;
+        self.lost = match &reply {
+            Err(LinkError::Lost(_)) => self.lost + 1,
+            Ok(_) | Err(_) => 0,
+        };
+        let outcome = match self.lost {
+            1..LOST_MAX => Outcome::Lost,
+            _ => Outcome::Answered,
+        };
         match reply {
             Ok(reply) => match error_text(&reply) {
                 None => {
@@ -103,7 +127,7 @@ impl Commands {
                 self.replies.remove(&edition);
             }
         }
-        link
+        (link, outcome)
     }
 
     /// Forgets editions that no node has any more; true if that made another table.

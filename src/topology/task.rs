@@ -7,7 +7,7 @@ mod flight;
 use self::flight::Flight;
 use super::ask::{Answer, ask};
 use super::backoff::Backoff;
-use super::commands::{Commands, Listed};
+use super::commands::{Commands, Listed, Outcome};
 use super::journal::Journal;
 use super::link::Link;
 use super::pace::{Mood, Pace};
@@ -229,9 +229,11 @@ impl Task {
     /// A node has listed its commands, or failed to.
     fn listed(&mut self, listed: Listed) {
         let addr = listed.addr.clone();
-        let link = self.commands.take(listed);
+        let (link, outcome) = self.commands.take(listed);
         self.shared.wake();
-        self.shared.listed.store(true, Ordering::Relaxed);
+        if outcome == Outcome::Answered {
+            self.shared.listed.store(true, Ordering::Relaxed);
+        }
         if let Some(peer) = self.peers.get_mut(&addr) {
             peer.link = link;
             peer.busy = false;
