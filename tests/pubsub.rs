@@ -11,6 +11,10 @@ mod handover;
 mod illusion;
 #[path = "pubsub/moves.rs"]
 mod moves;
+#[path = "pubsub/quiet_maps.rs"]
+mod quiet_maps;
+#[path = "pubsub/refused.rs"]
+mod refused;
 mod support;
 
 use slotway::demo::Cluster;

@@ -2,6 +2,7 @@
 //! place (invariant 7); `topology` builds and publishes it, sessions read it once per batch of commands.
 
 use super::{SLOTS, Slot};
+use rustc_hash::FxHashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -176,6 +177,19 @@ impl SlotMap {
         runs
     }
 
+    /// The slots that another node owns than by the map before.
+    pub fn moved_since(&self, before: &Self) -> Vec<Slot> {
+        let nodes = before.nodes.iter().zip(0..);
+        let olds: FxHashMap<&NodeAddr, u16> = nodes.map(|(node, at)| (&node.addr, at)).collect();
+        let old = |node: &Node| olds.get(&node.addr).copied();
+        let then: Vec<Option<u16>> = self.nodes.iter().map(old).collect();
+        let is_same = |slot: &Slot| match (self.owner(*slot), before.owner(*slot)) {
+            (Some(now), Some(old)) => then[now.get()] == Some(old.0),
+            (now, old) => now == old,
+        };
+        Slot::all().filter(|slot| !is_same(slot)).collect()
+    }
+
     /// Whether both say the same about every slot and node; versions aside.
     pub fn same_content(&self, other: &Self) -> bool {
         self.owners == other.owners && self.nodes == other.nodes
@@ -312,5 +326,26 @@ mod tests {
         assert_eq!(map.ranges().len(), 2);
         assert_eq!(map.owner(Slot::new(10).unwrap()), None);
         assert_eq!(map.find(&NodeAddr::new("127.0.0.1", 3)), Some(r));
+    }
+
+    /// Nodes may stand in another order.
+    #[test]
+    fn slots_that_moved_are_known_by_address() {
+        let slots = |ports: [u16; 3], owners: [Option<usize>; 4]| {
+            let mut b = SlotMapBuilder::new();
+            let nodes = ports.map(|port| b.add(node(port, Shard::Primary)).unwrap());
+            for (slot, owner) in Slot::all().zip(owners) {
+                if let Some(owner) = owner {
+                    b.assign(slot, nodes[owner]);
+                }
+            }
+            b.build(1)
+        };
+        let before = slots([1, 2, 3], [Some(0), Some(1), None, Some(2)]);
+        let after = slots([2, 1, 4], [Some(1), Some(1), None, Some(2)]);
+        let moved = after.moved_since(&before);
+        assert_eq!(moved, [1, 3].map(|slot| Slot::new(slot).unwrap()));
+        assert_eq!(after.moved_since(&after), []);
+        assert_eq!(SlotMap::empty().moved_since(&before).len(), 3);
     }
 }

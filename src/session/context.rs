@@ -179,7 +179,7 @@ impl SessionContext {
     /// Takes over what topology has published, and lets waiting sessions try again. Called by the worker when it
     /// is notified.
     pub fn refresh(&self) {
-        *self.map.borrow_mut() = self.shared.map.load_full();
+        let before = self.map.replace(self.shared.map.load_full());
         *self.table.borrow_mut() = self.shared.table.load_full();
         self.heirs.borrow_mut().clear();
         let map = self.map().clone();
@@ -190,8 +190,12 @@ impl SessionContext {
             session.retry(true);
         }
         let subscribers = std::mem::take(&mut *self.subscribers.borrow_mut());
+        let moved = match subscribers.is_empty() {
+            true => Vec::new(),
+            false => map.moved_since(&before),
+        };
         for (id, session) in subscribers {
-            if session.upgrade().is_some_and(|s| s.resubscribe()) {
+            if session.upgrade().is_some_and(|s| s.resubscribe(&moved)) {
                 self.subscribers.borrow_mut().insert(id, session);
             }
         }

@@ -2,7 +2,7 @@
 //! subscriptions move to a new one.
 
 use super::handover::Handover;
-use super::subscriptions::{Around, Subscriptions};
+use super::subscriptions::{Around, Connection, Subscriptions};
 use crate::cluster::{NodeAddr, NodeIndex, Slot, SlotMap};
 use crate::modes::pubsub::{Kind, Message, Push};
 use crate::route::events;
@@ -15,6 +15,12 @@ const HOME_SLOT: u16 = 8191;
 pub(super) fn home(map: &SlotMap) -> Option<NodeIndex> {
     let owner = Slot::new(HOME_SLOT).and_then(|slot| map.owner(slot));
     owner.or_else(|| map.primaries().first().copied())
+}
+
+/// How many ordinary channels and patterns a node has confirmed.
+fn confirmed(connections: &[Connection], node: &NodeAddr) -> usize {
+    let connection = connections.iter().find(|c| c.node == *node);
+    connection.map_or(0, |c| c.link.common())
 }
 
 impl Subscriptions {
@@ -53,11 +59,10 @@ impl Subscriptions {
         is_new
     }
 
-    /// After a confirmation or a while: a new home may be ready, a connection no longer needed.
+    /// After a confirmation, a refusal or a while: a new home may be ready, a connection no longer needed.
     pub(super) fn advance(&mut self, around: &Around<'_>) {
         if let (Some(next), Some(handover)) = (&self.next_home, &mut self.handover)
-            && let Some(next) = self.connections.iter().find(|c| c.node == *next)
-            && next.link.common() == self.book.common()
+            && confirmed(&self.connections, next) + self.denials.common(next) == self.book.common()
         {
             let due = handover.due(around.now);
             if around.now >= due {

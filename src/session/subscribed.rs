@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 /// After a node refused a subscription for now.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
-/// After a node refused to take up a subscription that it or another one had accepted before.
-const DENIED_PAUSE: Duration = Duration::from_secs(1);
+/// After a node that runs a slow script refused one.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 impl Listener for Session {
     fn heard(&self, link: u32, reply: &[u8]) {
@@ -40,7 +40,7 @@ impl Listener for Session {
             Heard::Settled => subscriptions.works(link),
             Heard::Ended(item) => self.subscription_ended(state, &item),
             Heard::Refused(items, reply) => {
-                self.subscription_refused(state, (&node, asked), &items, reply);
+                self.subscription_refused(state, link, (&node, asked), items, reply);
             }
             Heard::Odd => {
                 let kind = FaultKind::Protocol("what no subscriber is sent");
@@ -105,8 +105,9 @@ impl Session {
     fn subscription_refused(
         &self,
         state: &mut State,
+        link: u32,
         (from, asked): (&NodeAddr, Instant),
-        items: &[Item],
+        items: Vec<Item>,
         reply: &[u8],
     ) {
         let Some(subscriptions) = &mut state.subscriptions else {
@@ -129,13 +130,18 @@ impl Session {
                 if pending.is_some_and(|p| items.iter().any(|item| p.items.contains(item))) {
                     return self.fail_subscribing(state, ErrorSource::Upstream, reply);
                 }
-                tracing::warn!(
-                    client = state.client.id(),
-                    node = %from,
-                    reply = %reply.escape_ascii(),
-                    "a node does not take up a subscription again"
-                );
-                subscriptions.wake(now + DENIED_PAUSE);
+                if reply.starts_with(b"-BUSY ") {
+                    return subscriptions.wake(now + BUSY_PAUSE);
+                }
+                if subscriptions.denied(link, items, now) {
+                    tracing::warn!(
+                        client = state.client.id(),
+                        node = %from,
+                        reply = %reply.escape_ascii(),
+                        "a node does not take up a subscription again (what it says of others is not logged): the nodes' \
+                         ACLs differ; it is asked again each second"
+                    );
+                }
             }
         }
     }

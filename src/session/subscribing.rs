@@ -11,6 +11,7 @@ use super::replies::{About, Stage};
 use super::seat::Seat;
 use super::subscriptions::{Around, Pending, Subscriptions};
 use super::{Session, State};
+use crate::cluster::Slot;
 use crate::command::Command;
 use crate::modes::pubsub::{self, Kind, Verb};
 use crate::observe::{ErrorSource, Limit};
@@ -177,15 +178,19 @@ impl Session {
         self.send_to_node(state, &batch.map, node, class, about, request.bytes())
     }
 
-    /// The map has changed, or a pause is over. Returns whether the client is still subscribed.
-    pub(super) fn resubscribe(&self) -> bool {
+    /// The map has changed: these slots have moved. Returns whether the client is still subscribed.
+    pub(super) fn resubscribe(&self, moved: &[Slot]) -> bool {
         let state = &mut *self.state.borrow_mut();
         let map = self.context.map().clone();
         let around = self.around(&map);
         let Some(subscriptions) = &mut state.subscriptions else {
             return false;
         };
-        subscriptions.follow(&around);
+        let looked_at = subscriptions.follow_map(moved, &around);
+        if looked_at > 0 {
+            let client = state.client.id();
+            tracing::debug!(client, looked_at, "a new map concerns subscriptions");
+        }
         self.settle_subscriptions(state);
         state.subscriptions.is_some()
     }
@@ -195,10 +200,11 @@ impl Session {
         let state = &mut *self.state.borrow_mut();
         let map = self.context.map().clone();
         let around = self.around(&map);
-        if let Some(subscriptions) = &mut state.subscriptions
-            && subscriptions.is_due(around.now)
-        {
-            subscriptions.follow(&around);
+        if let Some(subscriptions) = &mut state.subscriptions {
+            if subscriptions.is_due(around.now) {
+                subscriptions.follow(&around);
+            }
+            subscriptions.ask_denied(&around);
         }
         self.settle_subscriptions(state);
     }

@@ -9,6 +9,7 @@
 //! - Sharded channels are at their slot's owner.
 
 use super::SessionContext;
+use super::denials::Denials;
 use super::handover::Handover;
 use super::seat::Seat;
 use super::troubles::Troubles;
@@ -34,9 +35,10 @@ pub(super) struct Subscriptions {
     pub(super) handover: Option<Box<Handover>>,
     /// Messages that the client is to be told now: it would have missed them because of a handover.
     pub(super) owed: Vec<Box<[u8]>>,
-    /// Primaries of the map with that version.
+    /// Primaries of the map with that version, in the order of their addresses.
     pub(super) primaries: (u64, Vec<NodeAddr>),
     pub(super) trouble: Troubles,
+    pub(super) denials: Denials,
     /// When it wants to be looked at again.
     wake_at: Option<Instant>,
     /// When the timer that runs will look.
@@ -59,12 +61,12 @@ pub(super) struct Pending {
 
 /// One connection.
 pub(super) struct Connection {
-    id: u32,
+    pub(super) id: u32,
     pub(super) node: NodeAddr,
     pub(super) link: Link,
     /// When it was last told something.
     pub(super) asked: Instant,
-    upstream: Subscriber,
+    pub(super) upstream: Subscriber,
 }
 
 /// What is needed of the surroundings.
@@ -88,6 +90,7 @@ impl Subscriptions {
             owed: Vec::new(),
             primaries: (0, Vec::new()),
             trouble: Troubles::default(),
+            denials: Denials::default(),
             wake_at: None,
             timer: None,
             next_link: 0,
@@ -97,7 +100,7 @@ impl Subscriptions {
 
     /// Bytes it keeps.
     pub(super) fn memory(&self) -> usize {
-        let kept = self.handover.as_ref().map_or(0, |h| h.memory());
+        let kept = self.handover.as_ref().map_or(0, |h| h.memory()) + self.denials.memory();
         self.book.memory() * (1 + self.connections.len()) + self.held.capacity() + kept
     }
 
@@ -129,33 +132,6 @@ impl Subscriptions {
         }
     }
 
-    /// Brings every subscription to where it belongs by the map. Called when the map has changed, a connection is lost or
-    /// a pause is over.
-    pub(super) fn follow(&mut self, around: &Around<'_>) {
-        self.look_at(around.map);
-        self.connections
-            .retain(|c| around.map.find(&c.node).is_some());
-        self.trouble.retain(|node| around.map.find(node).is_some());
-        self.choose_home(around);
-        for connection in &self.connections {
-            // It was demoted, perhaps because nobody reaches it any more.
-            if !self.primaries.1.contains(&connection.node) {
-                connection.upstream.probe();
-            }
-        }
-        let all: Vec<Item> = self.book.iter().cloned().collect();
-        self.reach(&all, around);
-        self.leave(around);
-    }
-
-    fn look_at(&mut self, map: &SlotMap) {
-        if self.primaries.0 != map.version() {
-            let primaries = map.primaries().into_iter();
-            let addrs = primaries.map(|node| map.node(node).addr.clone()).collect();
-            self.primaries = (map.version(), addrs);
-        }
-    }
-
     /// Where a subscription belongs; where it is essential comes first.
     fn targets(&self, item: &Item, map: &SlotMap) -> SmallVec<[NodeAddr; 4]> {
         let mut targets = SmallVec::new();
@@ -182,13 +158,19 @@ impl Subscriptions {
 
     /// Asks for the subscriptions wherever they belong and are not asked for yet.
     pub(super) fn reach(&mut self, items: &[Item], around: &Around<'_>) {
-        self.look_at(around.map);
+        if self.primaries.0 == 0 {
+            // A map that comes later is followed as a whole.
+            self.look_at(around.map);
+        }
         if self.home.is_none() {
             self.choose_home(around);
         }
         let mut wanted: Vec<Vec<Item>> = Vec::new();
         for item in items {
             for node in self.targets(item, around.map) {
+                if self.denials.has(&node, item) {
+                    continue;
+                }
                 let Some(at) = self.connect(node, around) else {
                     continue;
                 };
@@ -211,20 +193,29 @@ impl Subscriptions {
     /// Ends subscriptions wherever they do not belong, or no longer.
     pub(super) fn leave(&mut self, around: &Around<'_>) {
         for at in 0..self.connections.len() {
-            let connection = &self.connections[at];
-            let belongs = |item: &Item| {
-                self.book.has(item) && self.targets(item, around.map).contains(&connection.node)
-            };
-            let wanted = connection.link.wanted();
-            let gone: Vec<Item> = wanted.filter(|item| !belongs(item)).cloned().collect();
+            let gone = self.strays(at, self.connections[at].link.wanted(), around.map);
             self.end(at, &gone);
         }
         self.connections.retain(|c| !c.link.is_empty());
     }
 
+    /// Which of these are subscribed there and do not belong there.
+    pub(super) fn strays<'a>(
+        &self,
+        at: usize,
+        items: impl Iterator<Item = &'a Item>,
+        map: &SlotMap,
+    ) -> Vec<Item> {
+        let Connection { link, node, .. } = &self.connections[at];
+        let belongs = |item: &Item| self.book.has(item) && self.targets(item, map).contains(node);
+        let strays = items.filter(|item| link.wants(item) && !belongs(item));
+        strays.cloned().collect()
+    }
+
     /// Ends these subscriptions wherever they are.
     pub(super) fn leave_all(&mut self, items: &[Item]) {
         self.forget_ended();
+        self.denials.forget(items);
         for at in 0..self.connections.len() {
             let link = &self.connections[at].link;
             let here: Vec<Item> = items.iter().filter(|i| link.wants(i)).cloned().collect();
@@ -232,7 +223,7 @@ impl Subscriptions {
         }
     }
 
-    fn end(&mut self, at: usize, items: &[Item]) {
+    pub(super) fn end(&mut self, at: usize, items: &[Item]) {
         if !items.is_empty() {
             let mut commands = Vec::new();
             let connection = &mut self.connections[at];
@@ -327,7 +318,7 @@ impl Subscriptions {
         if let Some(pending) = &self.pending {
             self.wake(pending.until);
         }
-        let at = self.wake_at?;
+        let at = self.wake_at.into_iter().chain(self.denials.due()).min()?;
         if self.timer.is_some_and(|timer| timer <= at) {
             return None;
         }

@@ -2,8 +2,9 @@
 //! confirmation for each name.
 
 use super::{Item, Kind, Verb, word};
+use crate::cluster::Slot;
 use crate::resp::{Proto, encode};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Memory that one subscription takes besides its name, in bytes: in the book and for each connection that has it.
 const ITEM_BYTES: usize = 160;
@@ -12,6 +13,8 @@ const ITEM_BYTES: usize = 160;
 #[derive(Default, Debug)]
 pub struct Book {
     items: BTreeSet<Item>,
+    /// The sharded ones, by slot.
+    slots: BTreeMap<Slot, BTreeSet<Item>>,
     /// Bytes of their names.
     bytes: usize,
     shards: usize,
@@ -43,6 +46,15 @@ impl Book {
         self.items.iter()
     }
 
+    /// The sharded ones of these slots.
+    pub fn in_slots(&self, slots: &[Slot]) -> Vec<Item> {
+        if self.slots.is_empty() {
+            return Vec::new();
+        }
+        let some = slots.iter().filter_map(|slot| self.slots.get(slot));
+        some.flatten().cloned().collect()
+    }
+
     /// About how much memory it takes, in bytes.
     pub fn memory(&self) -> usize {
         self.items.len() * ITEM_BYTES + self.bytes
@@ -64,7 +76,11 @@ impl Book {
             };
             if self.items.insert(item.clone()) {
                 self.bytes += name.len();
-                self.shards += usize::from(kind == Kind::Shard);
+                if kind == Kind::Shard {
+                    self.shards += 1;
+                    let slot = self.slots.entry(Slot::of(name)).or_default();
+                    slot.insert(item.clone());
+                }
                 new.push(item);
             }
             let count = self.count(kind);
@@ -111,9 +127,22 @@ impl Book {
         let there = self.items.remove(item);
         if there {
             self.bytes -= item.name.len();
-            self.shards -= usize::from(item.kind == Kind::Shard);
+            if item.kind == Kind::Shard {
+                self.shards -= 1;
+                self.strike_slot(item);
+            }
         }
         there
+    }
+
+    fn strike_slot(&mut self, item: &Item) {
+        let slot = Slot::of(&item.name);
+        if let Some(items) = self.slots.get_mut(&slot) {
+            items.remove(item);
+            if items.is_empty() {
+                self.slots.remove(&slot);
+            }
+        }
     }
 
     /// How many there are of one kind.
@@ -177,6 +206,21 @@ mod tests {
         assert_eq!((gone.len(), book.len()), (2, 2));
         assert!(out.ends_with(b":1\r\n"), "the pattern is left");
         assert!(book.memory() > 3);
+    }
+
+    #[test]
+    fn sharded_channels_are_found_by_their_slot() {
+        let mut book = Book::default();
+        let all = names(&["{a}1", "b", "{a}2"]);
+        book.subscribe(Kind::Shard, all, Proto::Resp3, &mut Vec::new());
+        book.subscribe(Kind::Channel, names(&["a"]), Proto::Resp3, &mut Vec::new());
+        let (a, b, c) = (Slot::of(b"a"), Slot::of(b"b"), Slot::of(b"c"));
+        assert_eq!(book.in_slots(&[a, c]).len(), 2);
+        assert_eq!(book.in_slots(&[a, b]).len(), 3);
+        book.unsubscribe(Kind::Shard, names(&["b"]), Proto::Resp3, &mut Vec::new());
+        assert_eq!(book.in_slots(&[b, c]).len(), 0);
+        book.unsubscribe(Kind::Shard, names(&[]), Proto::Resp3, &mut Vec::new());
+        assert!(book.slots.is_empty() && book.len() == 1);
     }
 
     #[test]
