@@ -5,12 +5,13 @@ use super::dispatch::Taken;
 use super::errand::{Undo, ask};
 use super::inspect::effect;
 use super::replies::About;
+use super::seat::{Among, Place};
 use super::unblock::Signal;
-use super::{Session, SessionContext, State};
+use super::{Session, State};
 use crate::cluster::{NodeAddr, Slot};
 use crate::command::{Command, KeyError, Keys};
 use crate::modes::{Blocking, Found, Patience, Step, undo};
-use crate::observe::{CrossSlot, ErrorSource, Limit};
+use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::{Proto, Request};
 use crate::route::{Effect, cross_slot};
 use bytes::Bytes;
@@ -41,9 +42,6 @@ pub(super) struct Wait {
     _place: Place,
 }
 
-/// A blocked client's place among `limits.blocked_clients`.
-struct Place(Rc<SessionContext>);
-
 impl Session {
     /// Takes a blocking command; all before it has been answered.
     pub(super) fn block(
@@ -72,7 +70,7 @@ impl Session {
         {
             return self.refuse(state, about, text);
         }
-        let Some(place) = Place::take(&self.context) else {
+        let Some(place) = Place::take(&self.context, Among::Blocked) else {
             return self.refuse(state, about, TOO_MANY);
         };
         let patience = blocking.patience();
@@ -226,23 +224,5 @@ impl Wait {
             command.answer_tail(&tail, &reply);
         }
         Ok(None)
-    }
-}
-
-impl Place {
-    fn take(context: &Rc<SessionContext>) -> Option<Self> {
-        let blocked = context.blocked.get();
-        if blocked >= context.config.limits.blocked_clients {
-            context.metrics.limit_hit(Limit::BlockedClients);
-            return None;
-        }
-        context.set_blocked(blocked + 1);
-        Some(Self(context.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set_blocked(self.0.blocked.get() - 1);
     }
 }

@@ -3,6 +3,7 @@
 use super::bulk::Bulky;
 use super::recent::Recent;
 use super::scripts::{Scripts, sha_from};
+use super::seat::Among;
 use super::worker_scripts::WorkerScripts;
 use super::{Mailbox, Monitors, Session};
 use crate::cluster::{NodeAddr, Said, Slot, SlotMap};
@@ -86,9 +87,9 @@ pub struct SessionContext {
     /// When a replica of an unreachable primary was last asked whether it was promoted.
     pub(super) scouted: Cell<Option<Instant>>,
     /// Clients in blocking commands.
-    pub(super) blocked: Cell<usize>,
+    blocked: Cell<usize>,
     /// Clients that watch keys.
-    pub(super) watching: Cell<usize>,
+    watching: Cell<usize>,
     /// What this worker's clients and lanes hold, against `limits.memory`.
     pub(super) memory: Rc<Ledger>,
 }
@@ -269,9 +270,12 @@ impl SessionContext {
         self.shared.topology.report(report);
     }
 
-    pub(super) fn set_blocked(&self, clients: usize) {
-        self.blocked.set(clients);
-        self.metrics.set_blocked_clients(clients);
+    /// How many places are taken.
+    pub(super) fn taken(&self, among: Among) -> &Cell<usize> {
+        match among {
+            Among::Blocked => &self.blocked,
+            Among::Watchers => &self.watching,
+        }
     }
 
     /// So many clients more, or fewer, take the bulk lanes.
@@ -279,11 +283,6 @@ impl SessionContext {
         let clients = self.bulk_clients.get().saturating_add_signed(more);
         self.bulk_clients.set(clients);
         self.metrics.set_bulk_clients(clients);
-    }
-
-    pub(super) fn set_watching(&self, clients: usize) {
-        self.watching.set(clients);
-        self.metrics.set_watchers(clients);
     }
 
     /// Whether a request of so many bytes is refused because memory is scarce.

@@ -38,8 +38,8 @@ pub(super) enum Taken {
 }
 
 impl Session {
-    /// Looks at the map once for the commands to come, of so many bytes together. If it has changed since the last batch, what is in flight
-    /// may be on lanes that it no longer points to: the session is redirecting until that is answered.
+    /// Looks at the map once for the commands to come, of so many bytes together. If it has changed since the last batch,
+    /// what is in flight may be on lanes that it no longer points to: the session is redirecting until that is answered.
     pub(super) fn begin_batch(&self, bytes: usize) -> Batch<'_> {
         let state = &mut *self.state.borrow_mut();
         if state.way.is_unsettled() {

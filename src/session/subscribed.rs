@@ -79,7 +79,10 @@ impl Session {
 
     /// What it would have missed because of a handover.
     pub(super) fn tell_owed(&self, state: &mut State) {
-        let owed = state.subscriptions.as_mut().map(|s| s.owed.split_off(0));
+        let owed = state
+            .subscriptions
+            .as_mut()
+            .map(|s| std::mem::take(&mut s.owed));
         for bytes in owed.unwrap_or_default() {
             if let Push::Message(message) = Push::read(&bytes)
                 && state.life != Life::Dead

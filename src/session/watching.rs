@@ -11,7 +11,8 @@ use super::dispatch::{Batch, SCARCE, Taken};
 use super::driven::HangUp;
 use super::on_lease::{Held, OK, OnLease};
 use super::replies::About;
-use super::{Session, SessionContext, State};
+use super::seat::{Among, Place};
+use super::{Session, State};
 use crate::cluster::Slot;
 use crate::command::{Command, Keys, Mode, Policy};
 use crate::local::{Access, Replies};
@@ -57,9 +58,6 @@ pub(super) enum Hold {
     Lost,
 }
 
-/// A place among `limits.watchers`.
-pub(super) struct Place(Rc<SessionContext>);
-
 impl Session {
     /// `WATCH key …`; all before it has been answered.
     pub(super) fn watch(
@@ -101,7 +99,7 @@ impl Session {
             };
             return self.drive_in_turn(state, about, slot, errand.watch_more(held, keys));
         }
-        let Some(place) = Place::take(&self.context) else {
+        let Some(place) = Place::take(&self.context, Among::Watchers) else {
             return self.refuse(state, about, TOO_MANY);
         };
         state.watch = Some(Box::new(Watch::new(slot, request.arg(1), place)));
@@ -301,23 +299,5 @@ impl Watch {
         key: impl FnOnce() -> Option<&'a [u8]>,
     ) -> Option<String> {
         (slot != self.slot).then(|| cross_slot(&self.first, key().unwrap_or_default(), INSIDE))
-    }
-}
-
-impl Place {
-    fn take(context: &Rc<SessionContext>) -> Option<Self> {
-        let watching = context.watching.get();
-        if watching >= context.config.limits.watchers {
-            context.metrics.limit_hit(Limit::Watchers);
-            return None;
-        }
-        context.set_watching(watching + 1);
-        Some(Self(context.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set_watching(self.0.watching.get() - 1);
     }
 }
