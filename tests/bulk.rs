@@ -1,17 +1,17 @@
 //! Large values take a connection of their own to each node (`upstream.bulk_from`), so that nobody else waits behind them.
 //! Which requests take it, that a client never has requests on both at once (invariant 3), and that its commands are
-//! executed in its order however large they are.
+//! executed in its order however large they are. Those that are part of scenario 12 of `reliability.md` record rows.
 
 mod support;
 
 use std::thread;
-use std::time::Duration;
 
 use support::node::{Action, Call, FakeCluster, Gate};
-use support::{Proxy, RawClient, boot_cluster, encode, servers, show};
+use support::{
+    Proxy, RawClient, SHOWN_WITHIN, Scenario, ServerKind, boot_cluster, encode, on_each, rounds,
+    show,
+};
 
-/// How long news may take to arrive.
-const NEWS_MAX: Duration = Duration::from_secs(30);
 /// The least that is large.
 const LARGE_BYTES: usize = 4096;
 
@@ -72,12 +72,13 @@ impl Stage {
     /// Until so many requests are on their way to the node.
     fn wait_in_flight(&self, expected: usize) {
         let name = "slotway_upstream_in_flight";
-        self.proxy.wait_for("they are on their way", NEWS_MAX, || {
-            match self.proxy.metrics().sum(name, &[]) as usize {
-                n if n == expected => Ok(()),
-                n => Err(format!("{n} in flight")),
-            }
-        });
+        self.proxy
+            .wait_for("they are on their way", SHOWN_WITHIN, || {
+                match self.proxy.metrics().sum(name, &[]) as usize {
+                    n if n == expected => Ok(()),
+                    n => Err(format!("{n} in flight")),
+                }
+            });
     }
 
     /// Has clients send these bytes; returns when slotway has read all of them.
@@ -90,7 +91,7 @@ impl Stage {
             until += bytes.len();
         }
         self.proxy
-            .wait_for("they are read", NEWS_MAX, || match read() {
+            .wait_for("they are read", SHOWN_WITHIN, || match read() {
                 n if n >= until => Ok(()),
                 n => Err(format!("{n} of {until} bytes")),
             });
@@ -144,7 +145,7 @@ fn clients_with_large_values_take_another_connection() {
     assert_eq!(stage.way_of(&mut new, LARGE), bulk, "others got large ones");
     assert_eq!(stage.way_of(&mut other, SMALL), usual);
     drop([reader, other, writer, whole, new]);
-    proxy.wait_for("nothing of them is left", NEWS_MAX, || {
+    proxy.wait_for("nothing of them is left", SHOWN_WITHIN, || {
         proxy.metrics().nothing_of_clients()
     });
     stage.cluster.finish();
@@ -158,7 +159,7 @@ fn a_client_comes_back() {
     // Its slot has large values, this one is small: it is taken for one with large values for a moment.
     let key = "{large}small".as_bytes();
     assert!(stage.way_of(&mut new, &[b"GET", key]) != usual);
-    stage.proxy.wait_for("it is back", NEWS_MAX, || {
+    stage.proxy.wait_for("it is back", SHOWN_WITHIN, || {
         match stage.way_of(&mut new, SMALL) == usual {
             true => Ok(()),
             false => Err("not yet".into()),
@@ -179,7 +180,7 @@ fn an_idle_client_is_none_of_large_values() {
     new.command(&[b"GET", "{large}small".as_bytes()]);
     stage
         .proxy
-        .wait_for("it is no longer counted", NEWS_MAX, || match count() {
+        .wait_for("it is no longer counted", SHOWN_WITHIN, || match count() {
             0.0 => Ok(()),
             n => Err(format!("{n} clients")),
         });
@@ -199,7 +200,7 @@ fn guesses_that_are_wrong_end() {
         false => Err("not yet".to_owned()),
     };
     let wait = |what: &str, met: &dyn Fn() -> bool| {
-        stage.proxy.wait_for(what, NEWS_MAX, || is(met()));
+        stage.proxy.wait_for(what, SHOWN_WITHIN, || is(met()));
     };
     wait("nothing is guessed", &|| {
         way_of_new("{large}small") == usual
@@ -230,6 +231,7 @@ const ONE_AT_A_TIME: &str = "upstream.bulk_bytes=64KB";
 
 #[test]
 fn small_values_do_not_wait_for_large_ones() {
+    let mut row = Scenario::begin(12, "small values of clients with large ones", "-");
     let stage = Stage::with(&[ONE_AT_A_TIME]);
     let [mut small, mut waits, mut reader] = crowded(&stage, 5);
     let sets = pipeline(1000, |n| vec!["SET".into(), format!("key:{n}"), "v".into()]);
@@ -240,7 +242,9 @@ fn small_values_do_not_wait_for_large_ones() {
     assert!(reader.reply() == large() && waits.reply() == large());
     let came = stage.came();
     assert_eq!(came[came.len() - 1].0, "GET large", "it has had its turn");
+    row.figure("sent before a large one that waits", 1000);
     stage.cluster.finish();
+    row.passed();
 }
 
 #[test]
@@ -272,6 +276,7 @@ fn small_values_that_wait_need_few_turns() {
 
 #[test]
 fn a_client_with_large_values_is_told_what_it_waited_for() {
+    let row = Scenario::begin(12, "a large value that has no room for too long", "-");
     let stage = Stage::with(&[ONE_AT_A_TIME, "timeouts.command=3s", "timeouts.queue=100ms"]);
     let [mut waits, mut reader] = crowded(&stage, 0);
     let reply = waits.command(LARGE);
@@ -294,6 +299,7 @@ fn a_client_with_large_values_is_told_what_it_waited_for() {
     stage.gate.open();
     assert!(waits.command(LARGE) == large(), "there is room again");
     stage.cluster.finish();
+    row.passed();
 }
 
 #[test]
@@ -303,12 +309,12 @@ fn a_client_has_nothing_in_flight_on_two_connections() {
     let usual = stage.way_of(&mut client, SMALL);
     client.send(&[encode(LARGE), encode(&["SET", "held", "1"])].concat());
     assert!(client.reply() == large());
-    stage
-        .proxy
-        .wait_for("it is in flight", NEWS_MAX, || match stage.came().last() {
+    stage.proxy.wait_for("it is in flight", SHOWN_WITHIN, || {
+        match stage.came().last() {
             Some((command, _)) if command == "SET held" => Ok(()),
             last => Err(format!("{last:?}")),
-        });
+        }
+    });
     client.send(&encode(&["SET", "free", "2"]));
     // On the other connection; had the second SET been sent, it would be there before.
     other.command(LARGE);
@@ -412,21 +418,31 @@ fn write_list(proxy: &Proxy, list: &str) {
 
 #[test]
 fn order_is_kept_with_small_and_large_values() {
-    for kind in servers() {
-        let cluster = boot_cluster(&kind);
-        let limit = format!("upstream.bulk_from={LARGE_BYTES}B");
-        let proxy = Proxy::start(&cluster, &["--workers", "2", "--set", &limit]);
-        thread::scope(|scope| {
-            for client in 0..6 {
-                let proxy = &proxy;
-                scope.spawn(move || write_list(proxy, &format!("list:{client}")));
-            }
-        });
-        let connections = proxy.metrics().sum("slotway_upstream_connections", &[]);
-        let usual = 2.0 * 3.0;
-        assert!(connections > usual, "{}: {connections}", kind.name);
-        proxy.wait_for("nothing of them is left", NEWS_MAX, || {
-            proxy.metrics().nothing_of_clients()
-        });
-    }
+    on_each(|kind| {
+        for _ in 0..rounds() {
+            order_is_kept(kind);
+        }
+    });
+}
+
+fn order_is_kept(kind: &ServerKind) {
+    const CLIENTS: usize = 6;
+    let mut row = Scenario::begin(12, "clients with small and large values", kind.name);
+    let cluster = boot_cluster(kind);
+    let limit = format!("upstream.bulk_from={LARGE_BYTES}B");
+    let proxy = Proxy::start(&cluster, &["--workers", "2", "--set", &limit]);
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let proxy = &proxy;
+            scope.spawn(move || write_list(proxy, &format!("list:{client}")));
+        }
+    });
+    row.figure("commands", 2 * CLIENTS * COMMANDS);
+    let connections = proxy.metrics().sum("slotway_upstream_connections", &[]);
+    let usual = 2.0 * 3.0;
+    assert!(connections > usual, "{}: {connections}", kind.name);
+    proxy.wait_for("nothing of them is left", SHOWN_WITHIN, || {
+        proxy.metrics().nothing_of_clients()
+    });
+    row.passed();
 }

@@ -6,16 +6,12 @@
 mod support;
 
 use std::process::Command;
-use std::time::Duration;
 
 use slotway::demo::{Cluster, ClusterOptions, Reservation};
 use support::node::{FakeCluster, Step};
-use support::{Proxy, ServerKind, cluster_options, encode, redis, show, valkey};
+use support::{Proxy, SHOWN_WITHIN, ServerKind, cluster_options, encode, redis, show, valkey};
 
 const PASSWORD: &str = "open sesame";
-/// How long the proxy may take to show what it has done.
-const SHOWN_WITHIN: Duration = Duration::from_secs(20);
-
 /// A file that holds a password, and its path as an option's value.
 fn password_file(password: &str) -> (tempfile::NamedTempFile, String) {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");

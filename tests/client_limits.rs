@@ -4,14 +4,11 @@
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use slotway::cluster::Slot;
 use support::node::{Action, FakeCluster, Gate};
-use support::{Proxy, StopOnDrop, encode, show};
+use support::{Proxy, SHOWN_WITHIN, StopOnDrop, encode, show};
 
-/// How long the proxy may take to show what it has done.
-const SHOWN_WITHIN: Duration = Duration::from_secs(20);
 /// Size of each value that a slow reader asks for, in bytes.
 const VALUE_BYTES: usize = 1 << 20;
 /// How many of them: more than sockets and limits hold together.

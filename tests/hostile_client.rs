@@ -6,13 +6,10 @@
 mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use support::node::{Action, FakeCluster};
-use support::{Proxy, RawClient, StopOnDrop, encode, show};
+use support::{Proxy, RawClient, SHOWN_WITHIN, StopOnDrop, encode, show};
 
-/// How long the proxy may take to show what it has done.
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 /// Clients that declare much and send nothing.
 const STALLED: usize = 1000;
 /// What all of them together may cost, resident: read buffers and sessions, with a wide margin. Declared sizes alone

@@ -11,13 +11,9 @@ mod support;
 #[path = "hostile_node/under_load.rs"]
 mod under_load;
 
-use std::time::Duration;
-
 use support::node::{Action, FakeCluster, Gate, Step};
-use support::{Proxy, encode, show};
+use support::{Proxy, RawClient, SHOWN_WITHIN, show};
 
-/// How long the proxy may take to show what it has done.
-const SHOWN_WITHIN: Duration = Duration::from_secs(20);
 /// More than any socket's buffers hold, so that a request of this size is never handed over as a whole while the
 /// node does not read.
 const HUGE_BYTES: usize = 48 << 20;
@@ -80,6 +76,23 @@ impl Scene {
             &[("reason", reason)],
             expected,
         );
+    }
+
+    /// Two clients: an INCR, for which the node waits until the gate is open and then closes the connection, and behind it
+    /// one of which the node cannot have got everything by then. Whoever gets that answers `:5`.
+    fn huge_behind(&self, gate: &Gate) -> [RawClient; 2] {
+        self.script([Step::expect("INCR a")
+            .then(Action::Wait(gate.clone()))
+            .then(Action::Close)]);
+        let mut first = self.proxy.client();
+        first.send_lines(&["INCR a"]);
+        self.wait_count("slotway_upstream_in_flight", &[], 1.0);
+        let huge = format!("APPEND a {}", "h".repeat(HUGE_BYTES));
+        let mut second = self.proxy.client();
+        second.send_lines(&[&huge]);
+        self.wait_count("slotway_upstream_in_flight", &[], 2.0);
+        self.script([Step::expect(&huge).send(b":5\r\n")]);
+        [first, second]
     }
 
     /// The number of the connection on which the node's last command of that name came.
@@ -222,12 +235,12 @@ fn a_loss_is_told_to_everyone_on_the_connection() {
     let mut clients = Vec::new();
     for (i, line) in lines.iter().enumerate() {
         let mut client = scene.proxy.client();
-        client.send(&encode(&line.split(' ').collect::<Vec<_>>()));
+        client.send_lines(&[line]);
         scene.wait_count("slotway_upstream_in_flight", &[], i as f64 + 1.0);
         clients.push(client);
     }
     gate.open();
-    let replies: Vec<Vec<u8>> = clients.iter_mut().map(support::RawClient::reply).collect();
+    let replies: Vec<Vec<u8>> = clients.iter_mut().map(RawClient::reply).collect();
     expect_unknown(&replies[0]);
     assert_eq!(replies[1], b"$1\r\nb\r\n");
     expect_unknown(&replies[2]);
@@ -247,17 +260,7 @@ fn a_loss_is_told_to_everyone_on_the_connection() {
 fn what_was_not_handed_over_is_sent_again() {
     let scene = Scene::start();
     let gate = Gate::default();
-    scene.script([Step::expect("INCR a")
-        .then(Action::Wait(gate.clone()))
-        .then(Action::Close)]);
-    let mut first = scene.proxy.client();
-    first.send(&encode(&["INCR", "a"]));
-    scene.wait_count("slotway_upstream_in_flight", &[], 1.0);
-    let huge = "h".repeat(HUGE_BYTES);
-    let mut second = scene.proxy.client();
-    second.send(&encode(&["APPEND", "a", &huge]));
-    scene.wait_count("slotway_upstream_in_flight", &[], 2.0);
-    scene.script([Step::expect(&format!("APPEND a {huge}")).send(b":5\r\n")]);
+    let [mut first, mut second] = scene.huge_behind(&gate);
     gate.open();
     expect_unknown(&first.reply());
     assert_eq!(second.reply(), b":5\r\n");
@@ -271,17 +274,7 @@ fn what_was_not_handed_over_is_sent_again() {
 fn a_reply_before_its_request_is_nobodys() {
     let scene = Scene::start();
     let gate = Gate::default();
-    scene.script([Step::expect("INCR a")
-        .then(Action::Wait(gate.clone()))
-        .then(Action::Close)]);
-    let mut first = scene.proxy.client();
-    first.send(&encode(&["INCR", "a"]));
-    scene.wait_count("slotway_upstream_in_flight", &[], 1.0);
-    let huge = "h".repeat(HUGE_BYTES);
-    let mut second = scene.proxy.client();
-    second.send(&encode(&["APPEND", "a", &huge]));
-    scene.wait_count("slotway_upstream_in_flight", &[], 2.0);
-    scene.script([Step::expect(&format!("APPEND a {huge}")).send(b":5\r\n")]);
+    let [mut first, mut second] = scene.huge_behind(&gate);
     // The first is the reply to INCR; the second answers what the node has not read yet.
     scene
         .cluster

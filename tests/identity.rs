@@ -42,21 +42,18 @@ mod values;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use differences::{BEYOND, COMPARED, DIFFERENCES, MISSING, Verdict, difference};
 use run::Pair;
 use slotway::demo::{Reply, Server};
 use steps::Sequence;
-use support::{Proxy, RawClient, ServerKind};
+use support::{Proxy, ServerKind};
 
 /// Sequences for each server.
 const SEEDS: u64 = 2_000;
 /// The same in the long form.
 const SEEDS_LONG: u64 = 40_000;
-/// How long the proxy may take to learn the nodes' commands.
-const COMMAND_TABLE_WITHIN: Duration = Duration::from_secs(30);
 /// How long sequences that fail may take together: where replies do not come at all, each takes long.
 const FAILING_MAX: Duration = Duration::from_secs(120);
 /// Where the subcommands are in what COMMAND says of a command.
@@ -85,7 +82,7 @@ fn every_reply_is_that_of_a_plain(kind: &ServerKind) {
         plain: plain.addr(),
         proxied: proxy.addr(),
     };
-    wait_for_the_command_table(&proxy, plain.addr());
+    proxy.wait_commands_of(plain.addr());
     let names = command_names(&plain);
     let (mut sequences, mut commands) = (0, 0);
     let mut differences = Vec::new();
@@ -194,18 +191,6 @@ fn seeds() -> std::ops::Range<u64> {
         Some(first) => first..first + number("SLOTWAY_SEEDS").unwrap_or(1),
         None => 0..number("SLOTWAY_SEEDS").unwrap_or(all),
     }
-}
-
-/// Until the nodes have listed their commands the proxy takes each for a command that some server has.
-fn wait_for_the_command_table(proxy: &Proxy, plain: SocketAddr) {
-    /// So many clients that each worker has some.
-    const CLIENTS: usize = 16;
-    let expected = RawClient::connect(plain).line("HTTL");
-    proxy.wait_for("the command table", COMMAND_TABLE_WITHIN, || {
-        let answers = (0..CLIENTS).map(|_| proxy.client().line("HTTL"));
-        let other = answers.into_iter().find(|answer| *answer != expected);
-        other.map_or(Ok(()), |answer| Err(support::show(&answer)))
-    });
 }
 
 /// A command or subcommand as a server lists it.

@@ -10,14 +10,11 @@ mod late_nodes {
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use slotway::cluster::Slot;
 use support::node::{Action, FakeCluster, Gate};
-use support::{Proxy, RawClient, encode, show};
+use support::{Proxy, RawClient, SHOWN_WITHIN, encode, show};
 
-/// How long the proxy may take to show what it has done.
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 /// Commands wait here for as long as it takes.
 const PATIENT: &str = "timeouts.unavailable=60s";
 /// What a node says that is not there yet.

@@ -22,12 +22,8 @@ use slotway::config::OPTIONS;
 use slotway::observe::Limit;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 use support::node::{Action, FakeCluster, Gate};
-use support::{Proxy, RawClient, encode};
-
-/// How long the proxy may take to show what it has done.
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+use support::{Proxy, RawClient, SHOWN_WITHIN, encode};
 
 /// Bounds of other sections that are counted.
 const OTHERS: &[&str] = &["upstream.bulk_bytes"];

@@ -17,13 +17,7 @@ mod same;
 use requests::{SESSIONS, Session, WITH_PASSWORD, args};
 use slotway::demo::Server;
 use std::net::SocketAddr;
-use std::time::Duration;
-use support::{Proxy, RawClient, ServerKind, boot_cluster, encode, servers, show};
-
-/// How long the nodes' own COMMAND may take to be heard.
-const TABLE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a client that has hung up may be counted.
-const GONE_TIMEOUT: Duration = Duration::from_secs(30);
+use support::{Proxy, RawClient, SHOWN_WITHIN, ServerKind, boot_cluster, encode, servers, show};
 
 #[test]
 fn replies_are_those_of_a_plain_redis() {
@@ -55,11 +49,7 @@ fn replies_are_those_of_a_plain(kind: &ServerKind) {
     let plain = Server::boot(&kind.path, &[("databases", "1")]).expect("a plain server");
     let cluster = boot_cluster(kind);
     let proxy = Proxy::start(&cluster, &["--workers", "2"]);
-    let expected = RawClient::connect(plain.addr()).line("HTTL");
-    proxy.wait_for("the nodes' own commands", TABLE_TIMEOUT, || {
-        let got = proxy.client().line("HTTL");
-        (got == expected).then_some(()).ok_or_else(|| show(&got))
-    });
+    proxy.wait_commands_of(plain.addr());
     compare(kind, plain.addr(), &proxy, SESSIONS);
 }
 
@@ -69,7 +59,7 @@ fn compare(kind: &ServerKind, plain: SocketAddr, proxy: &Proxy, sessions: &[Sess
         for pipelined in [false, true] {
             let lines = session.lines();
             // CLIENT LIST would show clients of the session before.
-            proxy.wait_for("clients of before are gone", GONE_TIMEOUT, || {
+            proxy.wait_for("clients of before are gone", SHOWN_WITHIN, || {
                 let clients = proxy.metrics().sum("slotway_client_connections", &[]);
                 match clients {
                     0.0 => Ok(()),

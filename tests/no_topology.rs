@@ -6,14 +6,13 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use slotway::demo::{Cluster, ClusterOptions};
 use support::node::{Action, FakeCluster, Gate};
-use support::{Proxy, RawClient, ServerKind, cluster_options, encode, redis, show, valkey};
+use support::{
+    Proxy, RawClient, SHOWN_WITHIN, ServerKind, cluster_options, encode, redis, show, valkey,
+};
 
-/// How long the proxy may take to serve a cluster that is there: it must be found and asked.
-const SERVING_WITHIN: Duration = Duration::from_secs(30);
 /// How long commands wait here for a node that serves them.
 const UNAVAILABLE: &str = "timeouts.unavailable=300ms";
 
@@ -72,7 +71,7 @@ fn a_node_that_goes_when_it_is_asked_for_its_commands_makes_nobody_ready() {
     }
     let proxy = Proxy::spawn(&nodes.addrs(), &["--set", "cluster.refresh_interval=200ms"]);
     // Whoever asks again knows of the loss.
-    proxy.wait_for("asked again", SERVING_WITHIN, || {
+    proxy.wait_for("asked again", SHOWN_WITHIN, || {
         match asked.load(Ordering::Relaxed) {
             2.. => Ok(()),
             n => Err(format!("asked {n} times")),
@@ -158,14 +157,14 @@ fn start_first(kind: &ServerKind) {
     let seed = cluster.addr(0).ip().to_string();
     proxy.wait_for(
         "it says why it is not ready",
-        SERVING_WITHIN,
+        SHOWN_WITHIN,
         || match proxy.get("/readyz") {
             Some((503, body)) if body.contains("no topology") && body.contains(&seed) => Ok(()),
             other => Err(format!("{other:?}")),
         },
     );
     assert_eq!(proxy.get("/livez").map(|(status, _)| status), Some(200));
-    proxy.wait_for("it says so in the log", SERVING_WITHIN, || {
+    proxy.wait_for("it says so in the log", SHOWN_WITHIN, || {
         let log = proxy.log().join("\n");
         let said = log.contains("WARN") && log.contains("onnect");
         if said { Ok(()) } else { Err(log) }
@@ -202,7 +201,7 @@ fn restart_all(cluster: &mut Cluster) {
 
 /// Waits until every shard takes writes of this client.
 fn wait_serving(proxy: &Proxy, client: &mut RawClient) {
-    proxy.wait_for("every shard serves", SERVING_WITHIN, || {
+    proxy.wait_for("every shard serves", SHOWN_WITHIN, || {
         let got = client.line("MSET a 1 b 2 c 3 d 4 e 5 f 6");
         let sizes = client.line("DBSIZE");
         if got == b"+OK\r\n" && sizes == b":6\r\n" {

@@ -21,13 +21,10 @@ use std::time::{Duration, Instant};
 
 use slotway::cluster::Slot;
 use support::node::{Action, Call, FakeCluster, Gate, Step};
-use support::{Proxy, Scenario, StopOnDrop, encode, is_long, rounds, show};
+use support::{Proxy, SHOWN_WITHIN, Scenario, StopOnDrop, encode, is_long, rounds, show};
 
 /// Enough for refreshes to come and go, short enough to wait for.
 const COMMAND_TIMEOUT: &str = "timeouts.command=2s";
-
-/// How long the proxy may take to show what it does.
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// For tests in which no command's time may be up, however slow the machine is.
 const NO_COMMAND_TIMEOUT: &str = "timeouts.command=60s";

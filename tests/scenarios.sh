@@ -33,6 +33,7 @@ binaries=(
     modal
     atomic_moves
     hostile_load
+    bulk
     simulation
 )
 table=() rows=

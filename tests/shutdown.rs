@@ -3,14 +3,9 @@
 
 mod support;
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 use support::node::{Action, FakeCluster, Gate};
-use support::{Proxy, RawClient, encode};
-
-/// How long the proxy may take to show what it has done.
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+use support::{Proxy, RawClient, SHOWN_WITHIN, encode};
 
 /// A proxy that would drain for much longer than a test waits, and a client whose GET is held back.
 struct Scene {

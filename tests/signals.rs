@@ -14,12 +14,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::{
-    Proxy, Scenario, ServerKind, boot_cluster, encode, is_long, redis, reply_end, rounds, show,
-    valkey,
+    Proxy, SHOWN_WITHIN, Scenario, ServerKind, boot_cluster, encode, is_long, redis, reply_end,
+    rounds, show, valkey,
 };
-
-/// How long the proxy may take to show what it has done.
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// `timeouts.drain`.
 const DRAIN: Duration = Duration::from_secs(10);

@@ -3,14 +3,9 @@
 
 mod support;
 
-use std::time::Duration;
-
 use slotway::cluster::Slot;
 use support::node::{Action, Call, FakeCluster, Gate, Step};
-use support::{Proxy, encode, show};
-
-/// How long news may take to arrive.
-const NEWS_MAX: Duration = Duration::from_secs(30);
+use support::{Proxy, SHOWN_WITHIN, encode, show};
 
 /// A command of one client is in flight at the old owner of its slot, and the proxy knows the new one.
 struct Moved {
@@ -64,14 +59,14 @@ impl Moved {
         );
         let mut client = proxy.client();
         client.send(&encode(&["SET", "a", "1"]));
-        proxy.wait_for("SET a 1 is in flight", NEWS_MAX, || {
+        proxy.wait_for("SET a 1 is in flight", SHOWN_WITHIN, || {
             match cluster.count(old, "SET") {
                 1 => Ok(()),
                 n => Err(format!("{n} SET")),
             }
         });
         cluster.give_slot(slot, new);
-        proxy.wait_for("the slot's move is known", NEWS_MAX, || {
+        proxy.wait_for("the slot's move is known", SHOWN_WITHIN, || {
             let known = proxy
                 .log()
                 .iter()
@@ -109,12 +104,13 @@ impl Moved {
     fn send_another(&self, client: &mut support::RawClient) {
         let elsewhere = encode(&["GET", &self.elsewhere]);
         client.send(&[encode(&["SET", "a", "2"]), elsewhere].concat());
-        self.proxy.wait_for("the other slot's GET", NEWS_MAX, || {
-            match self.cluster.count(self.new, "GET") {
-                1 => Ok(()),
-                n => Err(format!("{n} GET")),
-            }
-        });
+        self.proxy
+            .wait_for("the other slot's GET", SHOWN_WITHIN, || {
+                match self.cluster.count(self.new, "GET") {
+                    1 => Ok(()),
+                    n => Err(format!("{n} GET")),
+                }
+            });
         assert_eq!(
             self.asked(),
             [format!("GET {}", self.elsewhere)],

@@ -3,12 +3,9 @@
 
 use super::stage::send;
 use crate::support::node::{Action, FakeCluster, Gate};
-use crate::support::{Proxy, show};
+use crate::support::{Proxy, SHOWN_WITHIN, show};
 use slotway::cluster::Slot;
 use std::time::{Duration, Instant};
-
-/// How long anything that is waited for may take.
-const AT_MOST: Duration = Duration::from_secs(30);
 
 fn moved(cluster: &FakeCluster, to: usize) -> Action {
     let slot = Slot::of(b"a").number();
@@ -71,14 +68,14 @@ fn a_blocked_client_follows_its_slot_as_often_as_it_moves() {
     let mut owner = first;
     let asked = || cluster.count(0, "BLPOP") + cluster.count(1, "BLPOP");
     for (stay, gate) in gates.iter().enumerate() {
-        proxy.wait_for("it is there", AT_MOST, || match asked() {
+        proxy.wait_for("it is there", SHOWN_WITHIN, || match asked() {
             n if n == stay + 1 => Ok(()),
             n => Err(format!("asked {n} times")),
         });
         owner = 1 - owner;
         cluster.give_slot(slot, owner);
         let to = cluster.addr(owner).to_string();
-        proxy.wait_for("the map names the new owner", AT_MOST, || {
+        proxy.wait_for("the map names the new owner", SHOWN_WITHIN, || {
             let (_, body) = proxy.get("/topology").ok_or("no answer")?;
             let topology: serde_json::Value =
                 serde_json::from_str(&body).map_err(|e| e.to_string())?;

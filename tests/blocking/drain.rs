@@ -1,7 +1,7 @@
 //! SIGTERM while clients are blocked, or listen: they are not waited for, and nothing popped is lost.
 
 use super::stage::{Stage, send};
-use crate::support::{RawClient, encode, on_each, show};
+use crate::support::{RawClient, SHOWN_WITHIN, encode, on_each, show};
 use rustix::process::Signal;
 use slotway::cluster::Slot;
 
@@ -52,7 +52,7 @@ fn clients_that_wait_for_something_are_not_waited_for() {
         let mut waits = stage.proxy.client();
         waits.expect("SET {q}4 1", b"+OK\r\n");
         send(&mut waits, "WAIT 7 0");
-        stage.proxy.wait_for("WAIT", super::stage::AT_MOST, || {
+        stage.proxy.wait_for("WAIT", SHOWN_WITHIN, || {
             let lines = stage.proxy.client().line("CLIENT LIST");
             let lines = String::from_utf8(lines).unwrap();
             match lines.contains("cmd=wait ") {

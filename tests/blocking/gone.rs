@@ -1,7 +1,7 @@
 //! Clients that hang up while they are blocked: the node sees it, and what is pushed afterwards stays.
 
-use super::stage::{AT_MOST, Stage, send};
-use crate::support::on_each;
+use super::stage::{Stage, send};
+use crate::support::{SHOWN_WITHIN, on_each};
 
 #[test]
 fn a_client_that_hangs_up_takes_nothing_with_it() {
@@ -56,24 +56,26 @@ fn what_was_popped_for_nobody_is_put_back_where_it_was() {
             stage.cluster.pause(owner).unwrap();
             let client = stage.blocked(command);
             let node = stage.cluster.addr(owner).to_string();
-            stage.proxy.wait_for("the pop is on its way", AT_MOST, || {
-                let labels = [("node", node.as_str())];
-                match stage
-                    .proxy
-                    .metrics()
-                    .sum("slotway_upstream_in_flight", &labels)
-                {
-                    0.0 => Err("nothing in flight".into()),
-                    _ => Ok(()),
-                }
-            });
+            stage
+                .proxy
+                .wait_for("the pop is on its way", SHOWN_WITHIN, || {
+                    let labels = [("node", node.as_str())];
+                    match stage
+                        .proxy
+                        .metrics()
+                        .sum("slotway_upstream_in_flight", &labels)
+                    {
+                        0.0 => Err("nothing in flight".into()),
+                        _ => Ok(()),
+                    }
+                });
             drop(client);
             stage.wait_gauge("slotway_blocked_clients", 0.0);
             stage.cluster.resume(owner).unwrap();
             stage.wait_gauge("slotway_blocked_pushed_back_total", done as f64 + 1.0);
             stage
                 .proxy
-                .wait_for(command, AT_MOST, || match other.line(look) {
+                .wait_for(command, SHOWN_WITHIN, || match other.line(look) {
                     now if now == before => Ok(()),
                     now => Err(crate::support::show(&now)),
                 });

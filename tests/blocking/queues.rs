@@ -1,7 +1,7 @@
 //! Several consumers over queues in several slots, several producers: every element arrives exactly once.
 
 use super::stage::Stage;
-use crate::support::{on_each, show};
+use crate::support::{SHOWN_WITHIN, on_each, show};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -55,7 +55,7 @@ fn nothing_is_popped_twice_or_lost() {
             // What is still queued is popped before or after the ends: all of it is counted below.
             let mut client = stage.proxy.client();
             for queue in QUEUES {
-                stage.proxy.wait_for(queue, super::stage::AT_MOST, || {
+                stage.proxy.wait_for(queue, SHOWN_WITHIN, || {
                     match client.line(&format!("LLEN {queue}")) {
                         empty if empty == b":0\r\n" => Ok(()),
                         left => Err(show(&left)),

@@ -1,8 +1,8 @@
 //! The same lines to a plain server and through slotway: the same replies, with an element there, with one that comes
 //! later, and when the time is over; keys in one slot and in several; RESP2 and RESP3.
 
-use super::stage::{AT_MOST, Stage, send};
-use crate::support::{RawClient, ServerKind, on_each, redis, show, valkey};
+use super::stage::{Stage, send};
+use crate::support::{RawClient, SHOWN_WITHIN, ServerKind, on_each, redis, show, valkey};
 use slotway::demo::{Server, Stop, wait_until};
 
 /// `command` with `T` for the time it waits; what makes it find something; how its state is compared afterwards.
@@ -185,7 +185,7 @@ impl Case {
             How::Over => all.extend(client.line(&command)),
             How::Later => {
                 send(client, &command);
-                wait_until(&command, AT_MOST, &Stop::default(), || {
+                wait_until(&command, SHOWN_WITHIN, &Stop::default(), || {
                     is_blocked()
                         .then_some(())
                         .ok_or_else(|| "not blocked".into())

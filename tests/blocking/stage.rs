@@ -1,11 +1,7 @@
 //! A cluster, a proxy in front of it, and what can be seen of blocked clients from outside.
 
-use crate::support::{Proxy, RawClient, ServerKind, boot_cluster};
+use crate::support::{Proxy, RawClient, SHOWN_WITHIN, ServerKind, boot_cluster};
 use slotway::demo::Cluster;
-use std::time::Duration;
-
-/// How long anything that is waited for may take.
-pub const AT_MOST: Duration = Duration::from_secs(20);
 
 pub struct Stage {
     pub cluster: Cluster,
@@ -47,7 +43,7 @@ impl Stage {
     #[track_caller]
     pub fn wait_gauge(&self, name: &str, value: f64) {
         self.proxy
-            .wait_for(name, AT_MOST, || match self.gauge(name) {
+            .wait_for(name, SHOWN_WITHIN, || match self.gauge(name) {
                 got if got == value => Ok(()),
                 got => Err(format!("{got}, not {value}")),
             });
@@ -64,7 +60,7 @@ impl Stage {
     #[track_caller]
     pub fn wait_at_nodes(&self, clients: i64) {
         self.proxy
-            .wait_for("clients blocked at nodes", AT_MOST, || {
+            .wait_for("clients blocked at nodes", SHOWN_WITHIN, || {
                 match self.blocked_at_nodes() {
                     got if got == clients => Ok(()),
                     got => Err(format!("{got}, not {clients}")),
@@ -82,8 +78,7 @@ impl Stage {
 }
 
 pub fn send(client: &mut RawClient, line: &str) {
-    let words: Vec<&str> = line.split_ascii_whitespace().collect();
-    client.send(&crate::support::encode(&words));
+    client.send_lines(&[line]);
 }
 
 /// A number in a node's INFO.

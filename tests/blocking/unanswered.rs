@@ -2,7 +2,7 @@
 
 use super::stage::{Stage, send};
 use crate::support::node::{Action, FakeCluster};
-use crate::support::{Proxy, RawClient, encode, on_each, show};
+use crate::support::{Proxy, RawClient, SHOWN_WITHIN, encode, on_each, show};
 use slotway::cluster::Slot;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -85,7 +85,7 @@ fn who_unblocks_a_client_of_a_silent_node_is_answered() {
         expect_failure(&mut asker, &id, "not known");
         stage.cluster.resume(node).unwrap();
         // It may be released late, and loses nothing.
-        stage.proxy.wait_for("a push", super::stage::AT_MOST, || {
+        stage.proxy.wait_for("a push", SHOWN_WITHIN, || {
             match &asker.line("RPUSH {q}1 x")[..] {
                 b":1\r\n" => Ok(()),
                 other => Err(show(other)),

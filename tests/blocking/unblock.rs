@@ -1,10 +1,8 @@
 //! CLIENT UNBLOCK, from another client on another worker: as a server does it, and without loss of what was popped.
 
 use super::stage::{Stage, send};
-use crate::support::{RawClient, ServerKind, on_each, redis, show, valkey};
+use crate::support::{RawClient, SHOWN_WITHIN, ServerKind, on_each, redis, show, valkey};
 use slotway::demo::{Server, Stop, wait_until};
-
-const AT_MOST: std::time::Duration = super::stage::AT_MOST;
 
 /// Rounds of a push and an UNBLOCK at the same time.
 const ROUNDS: usize = 150;
@@ -72,7 +70,7 @@ fn unblock(
     let request = format!("CLIENT UNBLOCK {id} {how}");
     other.expect(&request, b":0\r\n");
     send(&mut client, command);
-    wait_until(command, AT_MOST, &Stop::default(), || {
+    wait_until(command, SHOWN_WITHIN, &Stop::default(), || {
         let reply = other.line(&format!("CLIENT LIST ID {id}"));
         match show(&reply).contains(" flags=b ") {
             true => Ok(()),

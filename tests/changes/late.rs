@@ -4,16 +4,13 @@
 use super::serving::{Serving, options, tags};
 use crate::rig::stage::ms;
 use crate::support::{
-    Proxy, Scenario, ServerKind, is_long, one_or_all, redis, rounds, show, valkey,
+    Proxy, SHOWN_WITHIN, Scenario, ServerKind, is_long, one_or_all, redis, rounds, show, valkey,
 };
 use slotway::demo::Cluster;
 use std::time::Duration;
 
 /// What the proxy may add to the cluster's own time, in the long form.
 const ADDED_MAX: Duration = Duration::from_secs(1);
-
-/// How long things may take that are not measured.
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 #[test]
 fn the_proxy_is_there_before_the_cluster() {

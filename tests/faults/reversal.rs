@@ -3,12 +3,8 @@
 //! it must be.
 
 use crate::rig::stage::{Stage, slot_of};
-use crate::support::{RawClient, ServerKind, encode, redis, show, valkey};
+use crate::support::{SHOWN_WITHIN, ServerKind, encode, redis, show, valkey};
 use slotway::demo::wait_until;
-use std::time::Duration;
-
-/// How long a refusal may take to be counted.
-const COUNTED_MAX: Duration = Duration::from_secs(30);
 
 /// A slot with `{t}a` and `{t}c` on its old primary and `{t}b` on the new one.
 struct Half {
@@ -49,7 +45,7 @@ impl Half {
 
     /// Waits until the proxy has heard TRYAGAIN so often.
     fn wait_refused(&self, times: u32) {
-        let counted = wait_until("TRYAGAIN", COUNTED_MAX, &Default::default(), || match self
+        let counted = wait_until("TRYAGAIN", SHOWN_WITHIN, &Default::default(), || match self
             .stage
             .redirections("tryagain")
         {
@@ -60,21 +56,13 @@ impl Half {
     }
 }
 
-fn pipeline(client: &mut RawClient, lines: &[&str]) {
-    let encode = |line: &&str| encode(&line.split(' ').collect::<Vec<_>>());
-    client.send(&lines.iter().flat_map(encode).collect::<Vec<u8>>());
-}
-
 #[test]
 fn a_refused_mset_is_not_repeated_behind_a_set_of_its_key() {
     for kind in [redis(), valkey()] {
         let half = Half::migrate(&kind);
         let mut client = half.stage.proxy.client();
         for round in 1..=5 {
-            pipeline(
-                &mut client,
-                &["MSET {t}a 1 {t}b 1", "SET {t}a 2", "GET {t}a", "GET {t}b"],
-            );
+            client.send_lines(&["MSET {t}a 1 {t}b 1", "SET {t}a 2", "GET {t}a", "GET {t}b"]);
             let refused = client.reply();
             assert!(refused.starts_with(b"-TRYAGAIN"), "{}", show(&refused));
             assert_eq!(client.reply(), b"+OK\r\n");
@@ -97,13 +85,10 @@ fn a_refused_mset_waits_for_the_migration_and_holds_what_comes_behind_it() {
         let half = Half::migrate(&kind);
         let mut client = half.stage.proxy.client();
         // `{t}c` is no key of the MSET, so it may have executed: the MSET is repeated all the same.
-        pipeline(&mut client, &["MSET {t}a 1 {t}b 1", "SET {t}c 1"]);
+        client.send_lines(&["MSET {t}a 1 {t}b 1", "SET {t}c 1"]);
         half.wait_refused(1);
         // Sent while the slot is fenced: these wait behind the MSET.
-        pipeline(
-            &mut client,
-            &["GET {t}a", "SET {t}a 3", "MGET {t}a {t}b {t}c"],
-        );
+        client.send_lines(&["GET {t}a", "SET {t}a 3", "MGET {t}a {t}b {t}c"]);
         // The slot of another client is not fenced.
         half.stage.proxy.client().expect("GET {t}a", b"$1\r\n0\r\n");
         half.finish();
@@ -128,7 +113,7 @@ fn an_mset_of_new_keys_waits_for_the_migration_too() {
     for kind in [redis(), valkey()] {
         let half = Half::migrate(&kind);
         let mut client = half.stage.proxy.client();
-        pipeline(&mut client, &["MSET {t}x 1 {t}y 1", "MGET {t}x {t}y"]);
+        client.send_lines(&["MSET {t}x 1 {t}y 1", "MGET {t}x {t}y"]);
         half.wait_refused(12);
         half.finish();
         assert_eq!(client.reply(), b"+OK\r\n");

@@ -3,13 +3,9 @@
 
 use super::tale::Tale;
 use crate::support::node::{Action, Call, FakeCluster, Gate};
-use crate::support::{Proxy, RawClient, show};
+use crate::support::{Proxy, RawClient, SHOWN_WITHIN, show};
 use slotway::cluster::Slot;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-/// How long the proxy may take to show what it has done.
-pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a node answers questions about the cluster.
 #[derive(Clone)]
@@ -131,7 +127,7 @@ pub fn expect_served(proxy: &Proxy, slots: &[(u16, usize)]) {
 pub fn wait_refreshes(proxy: &Proxy, more: f64) {
     let ended = || proxy.metrics().sum("slotway_topology_refreshes_total", &[]);
     let enough = ended() + more;
-    proxy.wait_for("refreshes", PATIENCE, || match ended() {
+    proxy.wait_for("refreshes", SHOWN_WITHIN, || match ended() {
         ended if ended >= enough => Ok(()),
         ended => Err(format!("{ended} of {enough}")),
     });

@@ -1,8 +1,9 @@
 //! Real clusters that change: nodes that come and go, slots that nobody owns, and how often the servers are asked.
 
-use super::cast::{PATIENCE, key_in, topology};
+use super::cast::{key_in, topology};
 use crate::support::{
-    Proxy, RawClient, Scenario, ServerKind, cluster_options, encode, on_each, rounds, servers,
+    Proxy, RawClient, SHOWN_WITHIN, Scenario, ServerKind, cluster_options, encode, on_each, rounds,
+    servers,
 };
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, ClusterOptions, Reply, Server, wait_until};
@@ -36,7 +37,7 @@ fn ok(reply: &Reply) -> bool {
 /// Waits until the node takes the command: it may not know the other node yet.
 #[track_caller]
 fn until_taken(what: &str, mut ask: impl FnMut() -> std::io::Result<Reply>) {
-    wait_until(what, PATIENCE, &Default::default(), || match ask() {
+    wait_until(what, SHOWN_WITHIN, &Default::default(), || match ask() {
         Ok(reply) if ok(&reply) => Ok(()),
         other => Err(format!("{other:?}")),
     })
@@ -45,7 +46,7 @@ fn until_taken(what: &str, mut ask: impl FnMut() -> std::io::Result<Reply>) {
 
 #[track_caller]
 fn wait_nodes(proxy: &Proxy, count: usize) {
-    proxy.wait_for("the number of nodes", PATIENCE, || {
+    proxy.wait_for("the number of nodes", SHOWN_WITHIN, || {
         let topology = topology(proxy);
         match topology["nodes"].as_array().map(Vec::len) {
             Some(now) if now == count => Ok(()),
@@ -90,13 +91,18 @@ fn nodes_come_and_go() {
         let slot = SLOT.to_string();
         let first = cluster.id(0);
         // What it imports before it has heard of the owner it never learns the owner of.
-        wait_until("it knows the owners", PATIENCE, &Default::default(), || {
-            let info = newcomer.command(&["CLUSTER", "INFO"]).unwrap().text();
-            match info.contains("cluster_slots_assigned:16384") {
-                true => Ok(()),
-                false => Err(info),
-            }
-        })
+        wait_until(
+            "it knows the owners",
+            SHOWN_WITHIN,
+            &Default::default(),
+            || {
+                let info = newcomer.command(&["CLUSTER", "INFO"]).unwrap().text();
+                match info.contains("cluster_slots_assigned:16384") {
+                    true => Ok(()),
+                    false => Err(info),
+                }
+            },
+        )
         .unwrap();
         until_taken("it imports", || {
             newcomer.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", first])
@@ -159,7 +165,7 @@ fn a_slot_that_is_deleted_everywhere_is_an_error_for_itself_alone() {
         let slot = SLOT.to_string();
         (0..NODES)
             .for_each(|node| drop(cluster.ask(node, &["CLUSTER", "DELSLOTS", &slot]).unwrap()));
-        proxy.wait_for("the slot to be nobody's", PATIENCE, || {
+        proxy.wait_for("the slot to be nobody's", SHOWN_WITHIN, || {
             let got = client.line(&format!("INCR {}", key_in(SLOT)));
             match got.starts_with(b"-CLUSTERDOWN slotway: no primary serves slot 100") {
                 true => Ok(()),
@@ -171,7 +177,7 @@ fn a_slot_that_is_deleted_everywhere_is_an_error_for_itself_alone() {
         }
         let owner = usize::from(kind.name == "redis");
         cluster.ask(owner, &["CLUSTER", "ADDSLOTS", &slot]).unwrap();
-        proxy.wait_for("the slot to be served", PATIENCE, || {
+        proxy.wait_for("the slot to be served", SHOWN_WITHIN, || {
             let got = client.line(&format!("GET {}", key_in(SLOT)));
             match got.starts_with(b"$") {
                 true => Ok(()),

@@ -2,8 +2,8 @@
 //! all, on IPv6. Clients are served all the time, slots that move are followed, and what is announced but leads
 //! nowhere is never dialled.
 
-use super::cast::{PATIENCE, key_in, topology};
-use crate::support::{Proxy, RawClient, ServerKind, cluster_options, on_each};
+use super::cast::{key_in, topology};
+use crate::support::{Proxy, RawClient, SHOWN_WITHIN, ServerKind, cluster_options, on_each};
 use slotway::demo::{Cluster, ClusterOptions, wait_until};
 use std::net::TcpListener;
 
@@ -30,7 +30,7 @@ fn set(cluster: &Cluster, node: usize, name: &str, value: &str) {
 #[track_caller]
 fn wait_announced(cluster: &Cluster, node: usize, text: &str) {
     let what = format!("{text} is known of node {node}");
-    wait_until(&what, PATIENCE, &Default::default(), || {
+    wait_until(&what, SHOWN_WITHIN, &Default::default(), || {
         for asked in 0..NODES {
             let nodes = cluster.ask(asked, &["CLUSTER", "NODES"]).unwrap().text();
             let line = nodes
@@ -156,7 +156,7 @@ fn host_names_are_followed_when_they_change() {
         set(&cluster, 1, "cluster-announce-hostname", "127.1");
         wait_announced(&cluster, 1, "127.1");
         let renamed = format!("127.1:{}", cluster.addr(1).port());
-        proxy.wait_for("the new name", PATIENCE, || match addresses(&proxy) {
+        proxy.wait_for("the new name", SHOWN_WITHIN, || match addresses(&proxy) {
             addrs if addrs.contains(&renamed) && addrs.len() == NODES => Ok(()),
             addrs => Err(format!("{addrs:?}")),
         });

@@ -1,9 +1,9 @@
 //! Answers that are none, MOVED that leads nowhere, and how often the nodes are asked because of it.
 
-use super::cast::{Cast, Manner, PATIENCE, ask, expect_served, key_in, topology, wait_refreshes};
+use super::cast::{Cast, Manner, ask, expect_served, key_in, topology, wait_refreshes};
 use super::tale::Tale;
 use crate::support::node::Gate;
-use crate::support::{Scenario, StopOnDrop, rounds};
+use crate::support::{SHOWN_WITHIN, Scenario, StopOnDrop, rounds};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -61,7 +61,7 @@ fn a_node_that_answers_nothing_of_use_holds_up_nobody() {
         tale.nodes[here].epoch = epoch;
         cast.set(0, Manner::Tells(tale.clone()));
         cast.set(1, Manner::Tells(tale));
-        proxy.wait_for("it was heard", PATIENCE, || {
+        proxy.wait_for("it was heard", SHOWN_WITHIN, || {
             let nodes = &topology(&proxy)["nodes"];
             let asked = cast.cluster.count(2, "CLUSTER") > before;
             let heard = asked && nodes.to_string().contains(error);

@@ -1,7 +1,8 @@
 //! What one node says against what the others say, and hosts said in every way.
 
-use super::cast::{Cast, Manner, PATIENCE, ask, expect_served, map, topology, wait_refreshes};
+use super::cast::{Cast, Manner, ask, expect_served, map, topology, wait_refreshes};
 use super::tale::{Shards, Tale};
+use crate::support::SHOWN_WITHIN;
 
 /// A slot of each of three nodes.
 const SLOTS: [(u16, usize); 3] = [(100, 0), (6_000, 1), (12_000, 2)];
@@ -86,7 +87,7 @@ fn a_host_may_be_empty_null_or_not_known() {
         .for_each(|node| node.host = Some("?".into()));
     cast.all_tell(&tale);
     let proxy = cast.spawn(&["--set", "timeouts.unavailable=200ms"]);
-    proxy.wait_for("a hint", PATIENCE, || {
+    proxy.wait_for("a hint", SHOWN_WITHIN, || {
         let error = topology(&proxy)["last_error"].to_string();
         match error.contains("announce an IP or a hostname on the nodes") {
             true => Ok(()),

@@ -3,11 +3,8 @@
 
 use super::refusals::in_flight;
 use crate::support::node::{Action, FakeCluster, Gate};
-use crate::support::{Proxy, RawClient, encode, show};
+use crate::support::{Proxy, RawClient, SHOWN_WITHIN, encode, show};
 use slotway::cluster::Slot;
-use std::time::Duration;
-
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// `limits.lane_in_flight` here.
 const ROOM: usize = 4;

@@ -4,12 +4,10 @@
 
 use super::refusals::in_flight;
 use crate::support::node::{Action, FakeCluster, Gate};
-use crate::support::{Proxy, encode, show};
+use crate::support::{Proxy, SHOWN_WITHIN, encode, show};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// `timeouts.queue` and `timeouts.command` here: long enough for the test to open the gate within them, on a busy machine,
 /// too.

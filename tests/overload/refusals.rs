@@ -3,10 +3,8 @@
 
 use super::NO_ROOM;
 use crate::support::node::{Action, FakeCluster, Gate};
-use crate::support::{Proxy, RawClient, encode, is_long, show};
+use crate::support::{Proxy, RawClient, SHOWN_WITHIN, encode, is_long, show};
 use std::time::{Duration, Instant};
-
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// `timeouts.queue` here.
 const QUEUE: Duration = Duration::from_millis(200);

@@ -3,10 +3,7 @@
 
 use super::refusals::in_flight;
 use crate::support::node::{Action, FakeCluster, Gate};
-use crate::support::{Proxy, encode, show};
-use std::time::Duration;
-
-const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+use crate::support::{Proxy, SHOWN_WITHIN, encode, show};
 
 /// `limits.lane_in_flight` here.
 const ROOM: usize = 8;

@@ -1,7 +1,8 @@
 //! Blocking commands, at the node and emulated over several slots.
 
 use super::queues::Family;
-use super::visitor::{Visitor, encode_line};
+use super::visitor::Visitor;
+use crate::support::encode_line;
 use crate::support::{encode, show};
 use rand::Rng;
 

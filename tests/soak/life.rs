@@ -1,7 +1,8 @@
 //! A life: a client arrives, does a few things of any kind, gets itself into some state, and leaves in some way.
 
-use super::visitor::{Town, Visitor, encode_line};
+use super::visitor::{Town, Visitor};
 use super::{blocking, plain, pubsub, transactions};
+use crate::support::encode_line;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use std::sync::Arc;

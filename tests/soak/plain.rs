@@ -1,7 +1,7 @@
 //! What a plain client does: pipelines, commands over several slots, scripts, scans, other RESP versions.
 
-use super::visitor::{Visitor, bulk, encode_line};
-use crate::support::{encode, show};
+use super::visitor::{Visitor, bulk};
+use crate::support::{encode, encode_line, show};
 use rand::Rng;
 use rand::seq::IndexedRandom;
 

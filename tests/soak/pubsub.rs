@@ -1,7 +1,7 @@
 //! Subscriptions: a channel of its own, on which nothing may be missing, and one that everybody listens to.
 
-use super::visitor::{Visitor, bulk, encode_line, read_stamp};
-use crate::support::{RawClient, encode, show};
+use super::visitor::{Visitor, bulk, read_stamp};
+use crate::support::{RawClient, encode, encode_line, show};
 use rand::Rng;
 use std::collections::HashMap;
 

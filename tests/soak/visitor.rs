@@ -76,7 +76,7 @@ impl Visitor {
     }
 
     pub fn send(&mut self, line: &str) {
-        self.client.send(&encode_line(line));
+        self.client.send_lines(&[line]);
     }
 
     #[track_caller]
@@ -110,10 +110,6 @@ impl Visitor {
         }
         bytes
     }
-}
-
-pub fn encode_line(line: &str) -> Vec<u8> {
-    encode(&line.split(' ').collect::<Vec<_>>())
 }
 
 /// A bulk string.

@@ -1,11 +1,7 @@
 //! What is left when the last client is gone: nothing of any of them, in slotway and at the nodes.
 
-use super::Proxy;
+use super::{Proxy, SHOWN_WITHIN};
 use slotway::demo::Cluster;
-use std::time::Duration;
-
-/// For anything that is waited for.
-const AT_MOST: Duration = Duration::from_secs(30);
 
 /// How the connections to the nodes are called there.
 const LANE: &str = "slotway";
@@ -25,7 +21,7 @@ pub struct Kept {
 #[track_caller]
 pub fn wait_empty(proxy: &Proxy, cluster: &Cluster) -> Kept {
     let mut kept = None;
-    proxy.wait_for("all is as without clients", AT_MOST, || {
+    proxy.wait_for("all is as without clients", SHOWN_WITHIN, || {
         let metrics = proxy.metrics();
         metrics.nothing_of_clients()?;
         let (at_nodes, questions) = connections(cluster)?;

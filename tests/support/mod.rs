@@ -28,12 +28,16 @@ pub use form::{is_long, rounds, seed};
 pub use left::{Kept, wait_empty};
 pub use metrics::{Metrics, Sample};
 pub use proxy::Proxy;
-pub use raw::{RawClient, encode, reply_end, show};
+pub use raw::{RawClient, encode, encode_line, reply_end, show};
 pub use scenario::Scenario;
 pub use servers::{ServerKind, on_each, one_or_all, redis, servers, valkey};
 
 use slotway::demo::{Cluster, ClusterOptions};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How long anything may take that a test waits for, on a busy machine, too.
+pub const SHOWN_WITHIN: Duration = Duration::from_secs(30);
 
 /// A cluster of 3 primaries and 3 replicas that tells of its failures fast, and in which the shards that are
 /// left go on serving when one is lost.

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use slotway::demo::{Cluster, Process, Reservation, Stop, mortal, wait_until};
 
 use super::metrics::Metrics;
-use super::raw::RawClient;
+use super::raw::{RawClient, show};
 
 /// How long the proxy may take from its start to `/readyz` saying 200, or from a signal to its end.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -196,6 +196,21 @@ impl Proxy {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Waits until every worker knows the commands of its nodes, which are those of a plain server of their kind. Before,
+    /// each is taken for a command that some server has.
+    #[track_caller]
+    pub fn wait_commands_of(&self, plain: SocketAddr) {
+        // So many clients that each worker has some.
+        const CLIENTS: usize = 16;
+        const NEWEST: &str = "HTTL";
+        let expected = RawClient::connect(plain).line(NEWEST);
+        self.wait_for("the nodes' own commands", PROXY_TIMEOUT, || {
+            let mut answers = (0..CLIENTS).map(|_| self.client().line(NEWEST));
+            let other = answers.find(|answer| *answer != expected);
+            other.map_or(Ok(()), |answer| Err(show(&answer)))
+        });
     }
 
     /// Resident memory in bytes.

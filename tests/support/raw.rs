@@ -112,8 +112,14 @@ impl RawClient {
 
     /// The same with the words of a line: `client.line("SET a 1")`.
     pub fn line(&mut self, line: &str) -> Vec<u8> {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        self.command(&words)
+        self.send_lines(&[line]);
+        self.reply()
+    }
+
+    /// Sends a command for each line, in one piece.
+    pub fn send_lines(&mut self, lines: &[&str]) {
+        let commands = lines.iter().flat_map(|line| encode_line(line));
+        self.send(&commands.collect::<Vec<_>>());
     }
 
     /// Sends one command and compares its reply.
@@ -188,6 +194,11 @@ pub fn encode<A: AsRef<[u8]>>(args: &[A]) -> Vec<u8> {
         out.extend_from_slice(b"\r\n");
     }
     out
+}
+
+/// A command of the words of a line.
+pub fn encode_line(line: &str) -> Vec<u8> {
+    encode(&line.split_ascii_whitespace().collect::<Vec<_>>())
 }
 
 /// Bytes in a form that can be read in a message.

@@ -7,13 +7,9 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use slotway::demo::{Cluster, ClusterOptions, Server};
-use std::time::Duration;
 
 /// Sequences for each server.
 const SEEDS: u64 = 400;
-
-/// How long the proxy may take to learn the nodes' commands.
-const COMMAND_TABLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// One step: a word per argument; `return …` is one.
 const INSIDE: &[&str] = &[
@@ -109,12 +105,7 @@ fn compare(kind: &ServerKind) {
     });
     let cluster = cluster.expect("a cluster");
     let proxy = Proxy::start(&cluster, &["--workers", "1"]);
-    // Until the nodes have listed their commands the proxy takes each for a command that some server has.
-    let known = RawClient::connect(plain.addr()).line("HTTL");
-    proxy.wait_for("the command table", COMMAND_TABLE_WITHIN, || {
-        let got = proxy.client().line("HTTL");
-        (got == known).then_some(()).ok_or_else(|| show(&got))
-    });
+    proxy.wait_commands_of(plain.addr());
     let mut executed = 0;
     for seed in 0..SEEDS {
         let mut rng = StdRng::seed_from_u64(seed);

@@ -2,13 +2,9 @@
 //! would be executed one by one: so nothing of the transaction is sent, and EXEC says what the node says.
 
 use crate::support::node::{FakeCluster, Step};
-use crate::support::{Proxy, RawClient, boot_cluster, encode, redis, servers, show};
+use crate::support::{Proxy, RawClient, SHOWN_WITHIN, boot_cluster, encode, redis, servers, show};
 use slotway::cluster::Slot;
 use slotway::demo::Cluster;
-use std::time::Duration;
-
-/// How long a permission that was given may take to be noticed.
-const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 
 const ABORTED_BECAUSE: &str = "-EXECABORT Transaction discarded because of: ";
 
@@ -137,7 +133,7 @@ fn a_permission_that_is_given_later_is_noticed() {
         let words = ["ACL", "SETUSER", "app", "+multi"];
         cluster.ask(node, &words).unwrap();
     }
-    proxy.wait_for("a transaction", NOTICED_WITHIN, || {
+    proxy.wait_for("a transaction", SHOWN_WITHIN, || {
         let reply = exec();
         match reply.as_slice() {
             b"*1\r\n:1\r\n" => Ok(()),

@@ -2,7 +2,7 @@
 //! script, ASKING included.
 
 use crate::support::node::{Action, FakeCluster, Gate, Step};
-use crate::support::{Proxy, RawClient, encode, show};
+use crate::support::{Proxy, RawClient, show};
 use slotway::cluster::Slot;
 
 const OK: &[u8] = b"+OK\r\n";
@@ -55,19 +55,11 @@ impl Stage {
 
     /// What the client gets for EXEC.
     fn exec(&self, client: &mut RawClient) -> Vec<u8> {
-        client.send(&pipeline(&["MULTI", "INCR a", "RPUSH a x", "EXEC"]));
+        client.send_lines(&["MULTI", "INCR a", "RPUSH a x", "EXEC"]);
         let replies = client.replies(4);
         assert_eq!(replies[..3].concat(), [OK, QUEUED, QUEUED].concat());
         replies[3].clone()
     }
-}
-
-fn pipeline(lines: &[&str]) -> Vec<u8> {
-    let encoded = lines.iter().map(|line| {
-        let words: Vec<&str> = line.split(' ').collect();
-        encode(&words)
-    });
-    encoded.collect::<Vec<_>>().concat()
 }
 
 #[track_caller]
@@ -131,7 +123,7 @@ fn a_block_follows_its_slot() {
     let exec = Step::expect("EXEC").then(Action::Wait(gate.clone()));
     let moved = stage.redirection("MOVED");
     stage.cluster.script(stage.owner, [exec.send(&moved)]);
-    client.send(&pipeline(&["MULTI", "INCR a", "RPUSH a x", "EXEC"]));
+    client.send_lines(&["MULTI", "INCR a", "RPUSH a x", "EXEC"]);
     stage.cluster.wait_played();
     stage.cluster.give_slot(stage.slot, stage.other());
     stage.block(stage.other(), false, [OK, QUEUED, QUEUED, EXECUTED]);
@@ -224,7 +216,7 @@ fn a_block_keeps_its_place_among_the_requests_of_its_slot() {
         "EXEC",
         "GET {a}other",
     ];
-    client.send(&pipeline(&lines));
+    client.send_lines(&lines);
     gate.open();
     let expected = [OK, OK, QUEUED, QUEUED, EXECUTED, b"$-1\r\n"].concat();
     assert_reply(&client.replies(6).concat(), &expected);
@@ -232,13 +224,7 @@ fn a_block_keeps_its_place_among_the_requests_of_its_slot() {
     // One that shares a key was executed behind it: the block is not sent again, and the client is told.
     stage.block(node, false, [OK, QUEUED, QUEUED, again]);
     stage.cluster.script(node, [step("GET a", b"$1\r\n0\r\n")]);
-    client.send(&pipeline(&[
-        "MULTI",
-        "INCR a",
-        "RPUSH a x",
-        "EXEC",
-        "GET a",
-    ]));
+    client.send_lines(&["MULTI", "INCR a", "RPUSH a x", "EXEC", "GET a"]);
     let replies = client.replies(5);
     let told = b"-EXECABORT Transaction discarded because of: TRYAGAIN ";
     assert!(replies[3].starts_with(told), "{}", show(&replies[3]));

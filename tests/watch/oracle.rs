@@ -1,18 +1,16 @@
 //! The same lines to a plain server and through slotway: the same replies. One client watches, another one disturbs it.
 
-use crate::support::{Proxy, RawClient, ServerKind, boot_cluster, encode, redis, show, valkey};
+use crate::support::{
+    Proxy, RawClient, SHOWN_WITHIN, ServerKind, boot_cluster, encode, redis, show, valkey,
+};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use slotway::demo::Server;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// Random conversations per kind of server.
 const SEEDS: u64 = 60;
-
-/// How long the nodes' own list of commands may take to arrive.
-const COMMAND_TABLE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Conversations: lines of the client, and of the other one behind `>`.
 const CASES: &[&[&str]] = &[
@@ -369,12 +367,7 @@ fn compare(kind: &ServerKind) {
     let plain = Server::boot(&kind.path, &[]).unwrap();
     let cluster = boot_cluster(kind);
     let proxy = Proxy::start(&cluster, &["--workers", "1"]);
-    // Until the nodes have listed their commands the proxy takes each for a command that some server has.
-    let known = RawClient::connect(plain.addr()).line("HTTL");
-    proxy.wait_for("the command table", COMMAND_TABLE_WITHIN, || {
-        let got = proxy.client().line("HTTL");
-        (got == known).then_some(()).ok_or_else(|| show(&got))
-    });
+    proxy.wait_commands_of(plain.addr());
     for case in CASES {
         let steps: Vec<String> = case.iter().map(|&line| line.to_owned()).collect();
         same(kind, &steps, [plain.addr(), proxy.addr()], converse);
@@ -394,7 +387,7 @@ fn compare(kind: &ServerKind) {
     }
     let least = SEEDS as usize / 4;
     assert!(executed > least && nil > least, "{executed} and {nil} nil");
-    proxy.wait_for("no watch is left", COMMAND_TABLE_WITHIN, || {
+    proxy.wait_for("no watch is left", SHOWN_WITHIN, || {
         let metrics = proxy.metrics();
         let left = ["slotway_watchers", "slotway_leases"].map(|name| metrics.sum(name, &[]));
         (left == [0.0, 0.0])
@@ -542,7 +535,7 @@ fn a_watched_key_expires() {
         client.expect("SET {t}a x PX 1000", b"+OK\r\n");
         client.expect("WATCH {t}a", b"+OK\r\n");
         client.expect("GET {t}a", b"$1\r\nx\r\n");
-        proxy.wait_for("it expires", COMMAND_TABLE_WITHIN, || {
+        proxy.wait_for("it expires", SHOWN_WITHIN, || {
             let gone = other.line("PTTL {t}a") == b":-2\r\n";
             gone.then_some(()).ok_or_else(|| "not yet".into())
         });

@@ -1,11 +1,9 @@
 //! What is slotway's own: one slot, limits, clients that leave, connections and slots that go while keys are watched.
 
-use crate::support::{Proxy, RawClient, boot_cluster, encode, redis, servers, show};
+use crate::support::{Proxy, RawClient, SHOWN_WITHIN, boot_cluster, encode, redis, servers, show};
 use slotway::cluster::Slot;
 use slotway::demo::Cluster;
-use std::time::Duration;
 
-const AT_MOST: Duration = Duration::from_secs(20);
 const QUEUED: &[u8] = b"+QUEUED\r\n";
 const OK: &[u8] = b"+OK\r\n";
 const NIL: &[u8] = b"*-1\r\n";
@@ -25,7 +23,7 @@ fn incr(client: &mut RawClient, key: &str) -> Vec<u8> {
 }
 
 fn wait_gauges(proxy: &Proxy, watchers: f64, leases: f64) {
-    proxy.wait_for("watchers and leases", AT_MOST, || {
+    proxy.wait_for("watchers and leases", SHOWN_WITHIN, || {
         let metrics = proxy.metrics();
         let got = ["slotway_watchers", "slotway_leases"].map(|name| metrics.sum(name, &[]));
         match got == [watchers, leases] {

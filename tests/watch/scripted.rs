@@ -2,7 +2,7 @@
 //! connection, is compared with the script.
 
 use crate::support::node::{Action, FakeCluster, Gate, Step};
-use crate::support::{Proxy, RawClient, encode, show};
+use crate::support::{Proxy, RawClient, show};
 use slotway::cluster::Slot;
 
 const OK: &[u8] = b"+OK\r\n";
@@ -69,17 +69,9 @@ impl Stage {
     }
 }
 
-fn pipeline(lines: &[&str]) -> Vec<u8> {
-    let encoded = lines.iter().map(|line| {
-        let words: Vec<&str> = line.split(' ').collect();
-        encode(&words)
-    });
-    encoded.collect::<Vec<_>>().concat()
-}
-
 /// What the client gets for EXEC.
 fn exec(client: &mut RawClient) -> Vec<u8> {
-    client.send(&pipeline(&["MULTI", "INCR a", "EXEC"]));
+    client.send_lines(&["MULTI", "INCR a", "EXEC"]);
     let replies = client.replies(3);
     assert_eq!(replies[..2].concat(), [OK, QUEUED].concat());
     replies[2].clone()
@@ -116,7 +108,7 @@ fn what_is_read_and_what_is_watched_come_over_one_connection() {
     }
     stage.block(owner, false, [OK, QUEUED, EXECUTED]);
     let mut client = stage.proxy.client();
-    client.send(&pipeline(&lines));
+    client.send_lines(&lines);
     assert_reply(
         &client.replies(5).concat(),
         b"+OK\r\n+OK\r\n$1\r\n1\r\n$1\r\n1\r\n+OK\r\n",
@@ -300,7 +292,7 @@ fn a_key_on_its_way_is_watched_where_it_will_be() {
             let steps = [("MULTI", OK), ("EXEC", b"*0\r\n")];
             let steps = steps.map(|(line, reply)| Step::expect(line).asking(true).send(reply));
             stage.cluster.script(stage.other(), steps);
-            client.send(&pipeline(&["MULTI", "PING", "EXEC"]));
+            client.send_lines(&["MULTI", "PING", "EXEC"]);
             assert_reply(
                 &client.replies(3).concat(),
                 b"+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n",
