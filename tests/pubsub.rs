@@ -1,10 +1,15 @@
 //! Subscriptions: what a subscriber is told, byte for byte as by one plain server; keyspace events of all primaries;
 //! sharded channels; what happens when nodes fail, slots move, clients hang up, do not read, or want too much.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 #[path = "pubsub/bounds.rs"]
 mod bounds;
+#[path = "pubsub/bus.rs"]
+mod bus;
 #[path = "pubsub/events.rs"]
 mod events;
+#[path = "pubsub/forgotten.rs"]
+mod forgotten;
 #[path = "pubsub/handover.rs"]
 mod handover;
 #[path = "pubsub/illusion.rs"]
@@ -19,10 +24,7 @@ mod support;
 
 use slotway::demo::Cluster;
 use std::time::Duration;
-use support::{Proxy, RawClient, show};
-
-/// How long the proxy and the nodes may take to notice what has happened.
-const NOTICED_WITHIN: Duration = Duration::from_secs(30);
+use support::{Proxy, RawClient, SHOWN_WITHIN, show};
 
 /// Whoever owns this slot is the home of ordinary channels.
 const HOME_SLOT: u16 = 8191;
@@ -48,7 +50,7 @@ fn subscribers(cluster: &Cluster) -> usize {
 fn wait_subscribers(proxy: &Proxy, cluster: &Cluster, expected: usize) {
     proxy.wait_for(
         "connections of subscribers",
-        NOTICED_WITHIN,
+        SHOWN_WITHIN,
         || match subscribers(cluster) {
             n if n == expected => Ok(()),
             n => Err(format!("{n}, not {expected}")),
@@ -61,7 +63,7 @@ fn wait_subscribers(proxy: &Proxy, cluster: &Cluster, expected: usize) {
 fn publish_until_heard(proxy: &Proxy, line: &str, subscriber: &mut RawClient, word: &str) {
     let mut publisher = proxy.client();
     subscriber.wait_at_most(Duration::from_millis(200));
-    proxy.wait_for("a message arrives", NOTICED_WITHIN, || {
+    proxy.wait_for("a message arrives", SHOWN_WITHIN, || {
         publisher.line(line);
         let got = subscriber.try_replies(1);
         let got = got.first().ok_or("none")?;

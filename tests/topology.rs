@@ -12,7 +12,7 @@ use slotway::topology::{Mood, Report, Topology, TopologySettings, TopologyStatus
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use support::{boot_cluster, cluster_options, servers};
+use support::{boot_cluster, cluster_options, on_each};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -116,8 +116,8 @@ fn node(cluster: &Cluster, index: usize) -> NodeAddr {
 
 #[test]
 fn it_finds_the_cluster_from_one_seed_and_tells_what_it_is() {
-    for kind in servers() {
-        let cluster = boot_cluster(&kind);
+    on_each(|kind| {
+        let cluster = boot_cluster(kind);
         // Of two seeds one is dead.
         let seeds = vec![NodeAddr::new("127.0.0.1", 1), node(&cluster, 4)];
         let control = Control::start(seeds);
@@ -155,13 +155,13 @@ fn it_finds_the_cluster_from_one_seed_and_tells_what_it_is() {
             json["age_ms"].is_u64() && json["last_error"].is_null(),
             "{json:#}"
         );
-    }
+    });
 }
 
 #[test]
 fn it_follows_a_killed_and_a_paused_primary() {
-    for kind in servers() {
-        let mut cluster = boot_cluster(&kind);
+    on_each(|kind| {
+        let mut cluster = boot_cluster(kind);
         let control = Control::start(cluster.seeds());
         control.wait_settled();
         let first = cluster.booted_slots(0).0;
@@ -192,7 +192,7 @@ fn it_follows_a_killed_and_a_paused_primary() {
         cluster.wait_healthy(PATIENCE).unwrap();
         control.wait_settled();
         assert_eq!(control.owner(first), Some(heir));
-    }
+    });
 }
 
 fn just_now() -> Said {
@@ -205,8 +205,8 @@ fn just_now() -> Said {
 
 #[test]
 fn a_moved_slot_is_patched_at_once_and_confirmed_later() {
-    for kind in servers() {
-        let cluster = boot_cluster(&kind);
+    on_each(|kind| {
+        let cluster = boot_cluster(kind);
         let control = Control::start(cluster.seeds());
         control.wait_settled();
         let notified = control.topology.subscribe();
@@ -230,7 +230,7 @@ fn a_moved_slot_is_patched_at_once_and_confirmed_later() {
             status.unconfirmed_slots == 0 && status.mood == Mood::Settled
         });
         assert_eq!(control.owner(number), Some(node(&cluster, 1)));
-    }
+    });
 }
 
 /// Anybody can make a script return MOVED.
@@ -295,8 +295,8 @@ fn reports_without_end_make_no_more_questions_than_promised() {
 
 #[test]
 fn it_waits_for_a_cluster_that_is_not_there_yet() {
-    for kind in servers() {
-        let mut cluster = Cluster::start(&cluster_options(&kind)).unwrap();
+    on_each(|kind| {
+        let mut cluster = Cluster::start(&cluster_options(kind)).unwrap();
         let alone = Control::start(vec![NodeAddr::new("127.0.0.1", 1)]);
         alone.wait("an error with a hint", |map, status| {
             map.version() == 0
@@ -323,13 +323,13 @@ fn it_waits_for_a_cluster_that_is_not_there_yet() {
         );
         (0..cluster.len()).for_each(|n| cluster.restart(n).unwrap());
         control.wait_settled();
-    }
+    });
 }
 
 #[test]
 fn credentials_are_used_and_their_lack_is_explained() {
-    for kind in servers() {
-        let mut options = cluster_options(&kind);
+    on_each(|kind| {
+        let mut options = cluster_options(kind);
         options.password = Some("sesame".to_owned());
         let cluster = Cluster::boot(&options).unwrap();
         let without = Control::start(cluster.seeds());
@@ -344,5 +344,5 @@ fn credentials_are_used_and_their_lack_is_explained() {
             password: slotway::config::Secret::new(&b"sesame"[..]),
         });
         Control::start_with(settings).wait_settled();
-    }
+    });
 }

@@ -1,22 +1,22 @@
 //! Bounds, and clients that go: nothing is left on the nodes, and nobody else notices.
 
 use crate::support::{
-    Proxy, RawClient, boot_cluster, cluster_options, encode, redis, servers, show,
+    Proxy, RawClient, SHOWN_WITHIN, boot_cluster, cluster_options, encode, on_each, redis, show,
 };
-use crate::{HOME_SLOT, NOTICED_WITHIN, message, wait_subscribers};
+use crate::{HOME_SLOT, message, wait_subscribers};
 use slotway::demo::{Cluster, ClusterOptions};
 
 #[test]
 fn a_client_that_goes_leaves_nothing_behind() {
-    for kind in servers() {
-        let cluster = boot_cluster(&kind);
+    on_each(|kind| {
+        let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &["--workers", "1"]);
         let mut witness = proxy.client();
         witness.line("SUBSCRIBE news");
         let mut asker = proxy.client();
         let count = |asker: &mut RawClient, n: usize| {
             let expected = format!("*2\r\n$4\r\nnews\r\n:{n}\r\n");
-            proxy.wait_for("the count", NOTICED_WITHIN, || {
+            proxy.wait_for("the count", SHOWN_WITHIN, || {
                 let got = asker.line("PUBSUB NUMSUB news");
                 (got == expected.as_bytes())
                     .then_some(())
@@ -44,7 +44,7 @@ fn a_client_that_goes_leaves_nothing_behind() {
         }
         let clients = proxy.metrics().sum("slotway_pubsub_clients", &[]);
         assert_eq!(clients, 1.0);
-    }
+    });
 }
 
 #[test]
@@ -122,10 +122,10 @@ fn a_subscriber_that_does_not_read_is_closed() {
 /// The home does not answer, and nobody takes its place: the client waits for its confirmation, and goes.
 #[test]
 fn a_client_that_is_reset_while_it_subscribes_is_noticed() {
-    for kind in servers() {
+    on_each(|kind| {
         let options = ClusterOptions {
             replicas: 0,
-            ..cluster_options(&kind)
+            ..cluster_options(kind)
         };
         let cluster = Cluster::boot(&options).unwrap();
         // Far longer than the test waits for anything.
@@ -133,7 +133,7 @@ fn a_client_that_is_reset_while_it_subscribes_is_noticed() {
         let patience = patience.map(|option| ["--set", option]).concat();
         let proxy = Proxy::start(&cluster, &patience);
         let count = |clients: f64| {
-            proxy.wait_for("subscribed clients", NOTICED_WITHIN, || {
+            proxy.wait_for("subscribed clients", SHOWN_WITHIN, || {
                 match proxy.metrics().sum("slotway_pubsub_clients", &[]) {
                     n if n == clients => Ok(()),
                     n => Err(format!("{n}, not {clients}")),
@@ -156,14 +156,14 @@ fn a_client_that_is_reset_while_it_subscribes_is_noticed() {
         let confirmed = b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n";
         assert_eq!(show(&half.rest()), show(confirmed), "{}", kind.name);
         count(0.0);
-    }
+    });
 }
 
 /// The account that slotway has at the nodes may not listen to everything.
 #[test]
 fn what_the_nodes_forbid_is_said_in_their_words() {
-    for kind in servers() {
-        let cluster = boot_cluster(&kind);
+    on_each(|kind| {
+        let cluster = boot_cluster(kind);
         for node in 0..cluster.len() {
             let open = ["ACL", "SETUSER", "default", "resetchannels", "&open*"];
             cluster.ask(node, &open).unwrap();
@@ -203,5 +203,5 @@ fn what_the_nodes_forbid_is_said_in_their_words() {
             drop(client);
             wait_subscribers(&proxy, &cluster, 0);
         }
-    }
+    });
 }

@@ -1,7 +1,7 @@
 //! Events that each primary makes of its own keys come once each, from all of them; ordinary messages come once.
 
-use crate::support::{Proxy, RawClient, cluster_options, encode, servers, show};
-use crate::{NOTICED_WITHIN, wait_subscribers};
+use crate::support::{Proxy, RawClient, SHOWN_WITHIN, cluster_options, encode, on_each, show};
+use crate::wait_subscribers;
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, ClusterOptions};
 
@@ -27,8 +27,8 @@ fn keys(cluster: &Cluster) -> Vec<String> {
 
 #[test]
 fn events_come_once_from_every_primary_and_messages_once() {
-    for kind in servers() {
-        let cluster = boot(&kind);
+    on_each(|kind| {
+        let cluster = boot(kind);
         let proxy = Proxy::start(&cluster, &[]);
         let mut by_pattern = proxy.client();
         let mut by_channel = proxy.client();
@@ -67,13 +67,13 @@ fn events_come_once_from_every_primary_and_messages_once() {
             let got = by_pattern.reply();
             assert!(got.ends_with(b"news\r\n$3\r\ntwo\r\n"), "{}", show(&got));
         }
-    }
+    });
 }
 
 #[test]
 fn events_follow_a_primary_that_fails() {
-    for kind in servers() {
-        let mut cluster = boot(&kind);
+    on_each(|kind| {
+        let mut cluster = boot(kind);
         let proxy = Proxy::start(&cluster, &[]);
         let mut subscriber = proxy.client();
         subscriber.line("PSUBSCRIBE __keyevent@0__:set");
@@ -81,26 +81,26 @@ fn events_follow_a_primary_that_fails() {
         wait_at(&proxy, &cluster, [0, 1, 2]);
         let replica = cluster.replica_of(0).unwrap();
         cluster.kill(0);
-        cluster.wait_promoted(replica, NOTICED_WITHIN).unwrap();
+        cluster.wait_promoted(replica, SHOWN_WITHIN).unwrap();
         wait_at(&proxy, &cluster, [1, 2, replica]);
         each_event_once(&proxy, &mut subscriber, &keys);
         // The old primary comes back as a replica: its events are those of the new one.
         cluster.restart(0).unwrap();
-        cluster.wait_healthy(NOTICED_WITHIN).unwrap();
+        cluster.wait_healthy(SHOWN_WITHIN).unwrap();
         wait_at(&proxy, &cluster, [1, 2, replica]);
         each_event_once(&proxy, &mut subscriber, &keys);
         let again = proxy
             .metrics()
             .sum("slotway_retries_total", &[("reason", "resubscribed")]);
         assert!(again >= 1.0, "not counted");
-    }
+    });
 }
 
 /// The old primary lives on, and makes events of what it replicates.
 #[test]
 fn events_follow_a_primary_that_hands_over() {
-    for kind in servers() {
-        let cluster = boot(&kind);
+    on_each(|kind| {
+        let cluster = boot(kind);
         let proxy = Proxy::start(&cluster, &[]);
         let mut subscriber = proxy.client();
         subscriber.line("PSUBSCRIBE __keyevent@0__:set");
@@ -110,13 +110,13 @@ fn events_follow_a_primary_that_hands_over() {
         cluster.failover(replica).unwrap();
         wait_at(&proxy, &cluster, [1, 2, replica]);
         each_event_once(&proxy, &mut subscriber, &keys);
-    }
+    });
 }
 
 /// Waits until the nodes that live have one pattern each if they are among these, and else none.
 #[track_caller]
 fn wait_at(proxy: &Proxy, cluster: &Cluster, at: [usize; 3]) {
-    proxy.wait_for("the pattern is at every primary", NOTICED_WITHIN, || {
+    proxy.wait_for("the pattern is at every primary", SHOWN_WITHIN, || {
         let running = (0..cluster.len()).filter(|&node| cluster.node(node).is_running());
         let patterns = |node: usize| {
             let reply = cluster.command(node, &["PUBSUB", "NUMPAT"]);

@@ -1,10 +1,14 @@
 //! Ordinary channels change their home while messages keep coming: each is heard once, the old home is left soon, and if
 //! it is cut off meanwhile nothing is missed but what is published in a moment.
 
+use crate::forgotten::forget;
 use crate::moves::{hears_all, listeners, wait_listeners};
-use crate::support::{Proxy, RawClient, boot_cluster, encode, on_each, show};
-use crate::{HOME_SLOT, NOTICED_WITHIN, message};
-use slotway::demo::Cluster;
+use crate::support::{
+    Proxy, RawClient, SHOWN_WITHIN, ServerKind, boot_cluster, cluster_options, encode, on_each,
+    one_or_all, redis, show, valkey,
+};
+use crate::{HOME_SLOT, message};
+use slotway::demo::{Cluster, ClusterOptions};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +18,7 @@ use std::time::{Duration, Instant};
 const LAG: Duration = Duration::from_secs(1);
 
 /// Nobody asks for a key whose slot has moved, from which slotway would learn of it.
-const ARGS: [&str; 4] = ["--workers", "1", "--set", "cluster.refresh_interval=200ms"];
+pub(crate) const ARGS: [&str; 4] = ["--workers", "1", "--set", "cluster.refresh_interval=200ms"];
 
 /// A look for messages takes so long.
 const LOOK: Duration = Duration::from_millis(10);
@@ -93,48 +97,84 @@ fn a_hand_over_among_messages_loses_and_doubles_none() {
     });
 }
 
+/// How the old home is cut off.
+#[derive(Clone, Copy, Debug)]
+enum CutOff {
+    Killed,
+    Stopped,
+    /// It serves, and the others do not know it any more: they pass nothing on to it.
+    Forgotten,
+}
+
 /// The old home gives its slot away, lives, and is cut off before it is left: nobody hears it any more.
 #[test]
 fn a_home_that_is_cut_off_in_a_hand_over_is_not_waited_for() {
-    on_each(|kind| {
-        for cut_off in [Cluster::kill, |cluster: &mut Cluster, node| {
-            cluster.pause(node).unwrap()
-        }] {
-            let mut cluster = boot_cluster(kind);
-            let proxy = Proxy::start(&cluster, &ARGS);
-            let mut subscriber = proxy.client();
-            subscriber.line("SUBSCRIBE news");
-            let home = cluster.owner_of(HOME_SLOT).unwrap();
-            let next = (home + 1) % 3;
-            let mut publisher = RawClient::connect(cluster.addr(next));
-            cluster.migrate_slot(HOME_SLOT, home, next).unwrap();
-            proxy.wait_for(
-                "the next home is subscribed to",
-                NOTICED_WITHIN,
-                || match listeners(&cluster, next) {
-                    1 => Ok(()),
-                    n => Err(format!("{n} listeners")),
-                },
-            );
-            cut_off(&mut cluster, home);
-            let begun = Instant::now();
-            let (mut published, mut heard) = (Vec::new(), Vec::new());
-            subscriber.wait_at_most(LOOK);
-            while heard.len() < 20 && begun.elapsed() < NOTICED_WITHIN {
-                let text = published.len().to_string();
-                published.push((begun.elapsed(), message("news", &text)));
-                publisher.line(&format!("PUBLISH news {text}"));
-                heard.extend(subscriber.try_replies(1));
-            }
-            let missed = published.iter().take_while(|p| heard.first() != Some(&p.1));
-            let missed = missed.count();
-            let certain = missed.checked_sub(1).is_none_or(|i| published[i].0 < LAG);
-            assert!(certain, "{}: missed {missed}", kind.name);
-            let all = published[missed..].iter().map(|(_, text)| text);
-            let in_order = all.zip(&heard).all(|(published, heard)| published == heard);
-            assert!(in_order, "{}: {heard:?}", kind.name);
+    std::thread::scope(|scope| {
+        for (how, kind) in [
+            (CutOff::Killed, redis()),
+            (CutOff::Stopped, valkey()),
+            (CutOff::Forgotten, redis()),
+        ] {
+            scope.spawn(move || {
+                one_or_all(kind).iter().for_each(|kind| cut_off(kind, how));
+            });
         }
     });
+}
+
+fn cut_off(kind: &ServerKind, how: CutOff) {
+    let options = ClusterOptions {
+        replicas: 0,
+        ..cluster_options(kind)
+    };
+    let mut cluster = Cluster::boot(&options).unwrap();
+    let proxy = Proxy::start(&cluster, &ARGS);
+    let mut subscriber = proxy.client();
+    subscriber.line("SUBSCRIBE news");
+    let home = cluster.owner_of(HOME_SLOT).unwrap();
+    let next = (home + 1) % 3;
+    cluster.migrate_slot(HOME_SLOT, home, next).unwrap();
+    wait_listener(&proxy, &cluster, next);
+    match how {
+        CutOff::Killed => cluster.kill(home),
+        CutOff::Stopped => cluster.pause(home).unwrap(),
+        CutOff::Forgotten => forget(&cluster, home),
+    }
+    misses_only_a_moment(&cluster, next, &mut subscriber);
+}
+
+/// Waits until a subscription is at that node, among others or not.
+#[track_caller]
+pub(crate) fn wait_listener(proxy: &Proxy, cluster: &Cluster, node: usize) {
+    proxy.wait_for("it is subscribed to", SHOWN_WITHIN, || {
+        match listeners(cluster, node) {
+            1 => Ok(()),
+            n => Err(format!("{n} listeners")),
+        }
+    });
+}
+
+/// The old home has just been cut off: of what is published at the next one nothing is missed but at first, and from then
+/// on each message comes once, in order.
+#[track_caller]
+pub(crate) fn misses_only_a_moment(cluster: &Cluster, next: usize, subscriber: &mut RawClient) {
+    let mut publisher = RawClient::connect(cluster.addr(next));
+    let begun = Instant::now();
+    let (mut published, mut heard) = (Vec::new(), Vec::new());
+    subscriber.wait_at_most(LOOK);
+    while heard.len() < 20 && begun.elapsed() < SHOWN_WITHIN {
+        let text = published.len().to_string();
+        published.push((begun.elapsed(), message("news", &text)));
+        publisher.line(&format!("PUBLISH news {text}"));
+        heard.extend(subscriber.try_replies(1));
+    }
+    let missed = published.iter().take_while(|p| heard.first() != Some(&p.1));
+    let missed = missed.count();
+    let certain = missed.checked_sub(1).is_none_or(|i| published[i].0 < LAG);
+    assert!(certain, "missed {missed}");
+    let all = published[missed..].iter().map(|(_, text)| text);
+    let in_order = all.zip(&heard).all(|(published, heard)| published == heard);
+    assert!(in_order, "{heard:?}");
 }
 
 /// So many that looking at each for the confirmation of each would take minutes.

@@ -1,6 +1,6 @@
 //! The same bytes to a plain server and through slotway to a cluster: the same answers and messages.
 
-use crate::support::{Proxy, RawClient, boot_cluster, servers, show};
+use crate::support::{Proxy, RawClient, boot_cluster, on_each, show};
 use slotway::demo::Server;
 use std::net::SocketAddr;
 
@@ -102,8 +102,7 @@ fn transcript(addr: SocketAddr) -> Vec<String> {
             speaker.line(line);
             continue;
         }
-        let words: Vec<&str> = line.split(' ').collect();
-        speaker.send(&crate::support::encode(&words));
+        speaker.send_lines(&[line]);
         for (client, n) in clients.iter_mut().zip(replies) {
             // Without an order, and one after the other from several patterns.
             let mut got = client.replies(*n);
@@ -117,16 +116,16 @@ fn transcript(addr: SocketAddr) -> Vec<String> {
 
 #[test]
 fn a_subscriber_cannot_tell_a_cluster_from_one_server() {
-    for kind in servers() {
+    on_each(|kind| {
         let plain = Server::boot(&kind.path, &[]).unwrap();
-        let cluster = boot_cluster(&kind);
+        let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &[]);
         let (expected, got) = (transcript(plain.addr()), transcript(proxy.addr()));
         for (expected, got) in expected.iter().zip(&got) {
             assert_eq!(expected, got, "{}", kind.name);
         }
         crate::wait_subscribers(&proxy, &cluster, 0);
-    }
+    });
 }
 
 /// In one pipeline: what is in front is answered first, what is behind knows the effect.
@@ -146,23 +145,19 @@ fn subscribing_in_a_pipeline_keeps_its_place() {
         "SUNSUBSCRIBE x y",
         "DEL p",
     ];
-    for kind in servers() {
+    on_each(|kind| {
         let plain = Server::boot(&kind.path, &[]).unwrap();
-        let cluster = boot_cluster(&kind);
+        let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &[]);
         for hello in ["HELLO 2", "HELLO 3"] {
             let run = |addr| {
                 let mut client = RawClient::connect(addr);
                 client.line(hello);
-                let all: Vec<u8> = lines
-                    .iter()
-                    .flat_map(|line| crate::support::encode(&line.split(' ').collect::<Vec<_>>()))
-                    .collect();
-                client.send(&all);
+                client.send_lines(&lines);
                 let got = client.replies(16).concat();
                 show(&got)
             };
             assert_eq!(run(plain.addr()), run(proxy.addr()), "{}", kind.name);
         }
-    }
+    });
 }

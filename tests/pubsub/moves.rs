@@ -1,15 +1,17 @@
 //! Subscriptions follow: the home node fails, a slot moves, a primary hands over. The client notices nothing but what
 //! was published meanwhile.
 
-use crate::support::{Proxy, RawClient, boot_cluster, cluster_options, encode, servers, show};
-use crate::{HOME_SLOT, NOTICED_WITHIN, message, publish_until_heard, wait_subscribers};
+use crate::support::{
+    Proxy, RawClient, SHOWN_WITHIN, boot_cluster, cluster_options, encode, on_each, show,
+};
+use crate::{HOME_SLOT, message, publish_until_heard, wait_subscribers};
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, ClusterOptions};
 
 #[test]
 fn a_subscription_survives_its_home_node() {
-    for kind in servers() {
-        let mut cluster = boot_cluster(&kind);
+    on_each(|kind| {
+        let mut cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &[]);
         let mut subscriber = proxy.client();
         subscriber.expect(
@@ -20,7 +22,7 @@ fn a_subscription_survives_its_home_node() {
         let replica = cluster.replica_of(home).unwrap();
         wait_listeners(&proxy, &cluster, &[home]);
         cluster.kill(home);
-        cluster.wait_promoted(replica, NOTICED_WITHIN).unwrap();
+        cluster.wait_promoted(replica, SHOWN_WITHIN).unwrap();
         // Back where everybody publishes, and only there.
         wait_listeners(&proxy, &cluster, &[replica]);
         hears_all(&proxy, &mut subscriber);
@@ -28,16 +30,16 @@ fn a_subscription_survives_its_home_node() {
             .metrics()
             .sum("slotway_retries_total", &[("reason", "resubscribed")]);
         assert!(again >= 1.0, "{}: not counted", kind.name);
-    }
+    });
 }
 
 /// Nobody is promoted, and still the subscription is soon at a node that lives: others publish there.
 #[test]
 fn a_home_that_is_down_is_replaced() {
-    for kind in servers() {
+    on_each(|kind| {
         let options = ClusterOptions {
             replicas: 0,
-            ..cluster_options(&kind)
+            ..cluster_options(kind)
         };
         let mut cluster = Cluster::boot(&options).unwrap();
         let proxy = Proxy::start(&cluster, &[]);
@@ -55,7 +57,7 @@ fn a_home_that_is_down_is_replaced() {
         cluster.restart(home).unwrap();
         wait_listeners(&proxy, &cluster, &[home]);
         hears_all(&proxy, &mut subscriber);
-    }
+    });
 }
 
 /// How many listen to the channel of these tests at a node.
@@ -70,18 +72,14 @@ pub(crate) fn listeners(cluster: &Cluster, node: usize) -> i64 {
 /// Waits until these nodes have one listener each, and the others that live have none.
 #[track_caller]
 pub(crate) fn wait_listeners(proxy: &Proxy, cluster: &Cluster, at: &[usize]) {
-    proxy.wait_for(
-        "the subscription is where it belongs",
-        NOTICED_WITHIN,
-        || {
-            let running = (0..cluster.len()).filter(|&node| cluster.node(node).is_running());
-            let there: Vec<usize> = running.filter(|&n| listeners(cluster, n) == 1).collect();
-            match there == at {
-                true => Ok(()),
-                false => Err(format!("{there:?}, not {at:?}")),
-            }
-        },
-    );
+    proxy.wait_for("the subscription is where it belongs", SHOWN_WITHIN, || {
+        let running = (0..cluster.len()).filter(|&node| cluster.node(node).is_running());
+        let there: Vec<usize> = running.filter(|&n| listeners(cluster, n) == 1).collect();
+        match there == at {
+            true => Ok(()),
+            false => Err(format!("{there:?}, not {at:?}")),
+        }
+    });
 }
 
 /// Each message from now on once, in order, and each counted once.
@@ -98,8 +96,8 @@ pub(crate) fn hears_all(proxy: &Proxy, subscriber: &mut RawClient) {
 
 #[test]
 fn sharded_channels_follow_their_slot() {
-    for kind in servers() {
-        let cluster = boot_cluster(&kind);
+    on_each(|kind| {
+        let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &[]);
         let slot = Slot::of(b"news").number();
         let from = cluster.owner_of(slot).unwrap();
@@ -136,14 +134,14 @@ fn sharded_channels_follow_their_slot() {
             b"*3\r\n$12\r\nsunsubscribe\r\n$4\r\nnews\r\n:0\r\n",
         );
         subscriber.expect("GET x", b"$-1\r\n");
-    }
+    });
 }
 
 /// The home hands over to its replica and lives on: nobody loses a message that is published afterwards.
 #[test]
 fn a_hand_over_moves_the_subscription_to_the_new_primary() {
-    for kind in servers() {
-        let cluster = boot_cluster(&kind);
+    on_each(|kind| {
+        let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &["--workers", "1"]);
         let mut subscriber = proxy.client();
         subscriber.line("SUBSCRIBE news");
@@ -152,14 +150,14 @@ fn a_hand_over_moves_the_subscription_to_the_new_primary() {
         cluster.failover(replica).unwrap();
         wait_listeners(&proxy, &cluster, &[replica]);
         hears_all(&proxy, &mut subscriber);
-    }
+    });
 }
 
 /// A replica takes SPUBLISH, and is no primary for that: what is asked there next is not told that it has moved.
 #[test]
 fn a_replica_that_publishes_is_not_taken_for_promoted() {
-    for kind in servers() {
-        let mut cluster = boot_cluster(&kind);
+    on_each(|kind| {
+        let mut cluster = boot_cluster(kind);
         let args = ["--workers", "1", "--set", "timeouts.unavailable=1s"];
         let proxy = Proxy::start(&cluster, &args);
         let slot = Slot::of(b"news").number();
@@ -180,5 +178,5 @@ fn a_replica_that_publishes_is_not_taken_for_promoted() {
                 show(&reply)
             );
         }
-    }
+    });
 }

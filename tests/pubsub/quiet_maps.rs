@@ -1,8 +1,8 @@
 //! A map in which nothing moved that a client listens to costs it nothing: only what listens to a slot that moved is
 //! looked at. Counted in what slotway logs.
 
-use crate::support::{Proxy, boot_cluster, encode, one_or_all, show, valkey};
-use crate::{HOME_SLOT, NOTICED_WITHIN, publish_until_heard};
+use crate::support::{Proxy, SHOWN_WITHIN, boot_cluster, encode, one_or_all, show, valkey};
+use crate::{HOME_SLOT, publish_until_heard};
 use slotway::cluster::Slot;
 
 /// Ordinary channels of the client, and sharded ones.
@@ -61,7 +61,7 @@ fn a_map_costs_what_listens_to_its_moved_slots() {
         // Every map before this one is taken over when it is.
         move_slot(&name(0));
         publish_until_heard(&proxy, "SPUBLISH channel:0 x", &mut subscriber, "smessage");
-        proxy.wait_for("the look is logged", NOTICED_WITHIN, || {
+        proxy.wait_for("the look is logged", SHOWN_WITHIN, || {
             match looks(&proxy).len() {
                 n if n > before => Ok(()),
                 n => Err(format!("{n} looks")),

@@ -6,7 +6,7 @@
 //! its clients. A packet is dropped where it arrives, so that its sender notices nothing.
 
 use super::form::is_long;
-use slotway::demo::{ClusterOptions, Process, mortal};
+use slotway::demo::{Cluster, ClusterOptions, Process, mortal};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,12 @@ const CLIENTS: &str = "127.0.0.1";
 
 /// Where the nodes connect from.
 const NODES: &str = "127.0.0.2";
+
+/// Where a node connects from whose cluster bus is cut.
+const ALONE: &str = "127.0.0.3";
+
+/// A node's cluster bus listens this far above its client port.
+const BUS_OFFSET: u16 = 10_000;
 
 /// Ways into a network namespace, the first one that works is taken: as any user, as root, with sudo.
 const WAYS: [&[&str]; 3] = [
@@ -190,6 +196,26 @@ impl Net {
             "add rule ip slotway cut tcp sport {{ {list} }} tcp dport {port} drop\n\
              add rule ip slotway cut tcp sport {port} tcp dport {{ {list} }} drop\n"
         ));
+    }
+
+    /// Cuts what a node and the other nodes tell each other. Its clients notice nothing.
+    pub fn cut_bus(&self, cluster: &Cluster, node: usize) {
+        let ask = |words: &[&str]| drop(cluster.ask(node, words).unwrap());
+        // Its connections to them are known by their address; those that it has are dialled again.
+        ask(&["CONFIG", "SET", "bind-source-addr", ALONE]);
+        for other in (0..cluster.len()).filter(|other| *other != node) {
+            ask(&["DEBUG", "CLUSTERLINK", "KILL", "ALL", cluster.id(other)]);
+        }
+        let bus = cluster.addr(node).port() + BUS_OFFSET;
+        self.lift();
+        for packets in [
+            format!("tcp dport {bus}"),
+            format!("tcp sport {bus}"),
+            format!("ip saddr {ALONE}"),
+            format!("ip daddr {ALONE}"),
+        ] {
+            self.nft(&format!("add rule ip slotway cut {packets} drop\n"));
+        }
     }
 
     /// Counts what clients dial to a node, in SYNs: one that is not answered is repeated by the kernel after a second.
