@@ -43,6 +43,12 @@ pub struct Run {
 /// A reply of so many bytes is a large one, where any is: what a GET finds, but no OK and no number of one digit.
 const LARGE_BYTES: usize = 8;
 
+/// With so many workers and connections requests wait for room in their lanes.
+const CROWDED: (usize, usize) = (1, 2);
+
+/// `limits.lane_in_flight` there.
+const LANE_IN_FLIGHT: usize = 2;
+
 /// What all runs of a thread share.
 pub struct Lab {
     table: CommandTable,
@@ -99,18 +105,10 @@ impl Lab {
 }
 
 fn configure(workers: usize, connections: usize, values: Values) -> Config {
-    let workers = workers.to_string();
-    let connections = format!("upstream.connections={connections}");
+    let count = workers.to_string();
+    let each = format!("upstream.connections={connections}");
     let nodes = "10.0.0.1:7000,10.0.0.2:7000";
-    let words = [
-        "-",
-        "--nodes",
-        nodes,
-        "--workers",
-        &workers,
-        "--set",
-        &connections,
-    ];
+    let words = ["-", "--nodes", nodes, "--workers", &count, "--set", &each];
     let flags = Cli::parse_from(words).flags;
     let sources = Sources {
         flags,
@@ -121,6 +119,11 @@ fn configure(workers: usize, connections: usize, values: Values) -> Config {
         .config;
     if values == Values::Large {
         config.upstream.bulk_from = LARGE_BYTES;
+    }
+    if workers == CROWDED.0 && connections == CROWDED.1 {
+        config.limits.lane_in_flight = LANE_IN_FLIGHT;
+        // Nobody is refused for it where nobody is to get an error.
+        config.timeouts.queue = config.timeouts.command;
     }
     config
 }
