@@ -30,6 +30,8 @@ const ALONE: usize = 2000;
 /// Large values that a slow reader asks a node itself for.
 const DIRECT_READS: usize = 4;
 const MB: usize = 1 << 20;
+/// Large values in a huge one.
+const HUGE: usize = 8;
 const NO_VALUE: &[u8] = b"$-1\r\n";
 /// The node with the large value, and one without.
 const BUSY: usize = 0;
@@ -48,6 +50,8 @@ enum Load {
     Pipelines,
     /// Send pipelines that nobody would wait for, and go.
     EndlessPipelines,
+    /// Ask for huge values over connections of their own, and read nothing: every other one watches, the rest block.
+    OwnConnections,
 }
 
 /// Those of which somebody may get all that was asked for.
@@ -93,13 +97,14 @@ fn memory_is_bounded_whatever_clients_do() {
     allow_many_files();
     let scale = if is_long() { &LONG } else { &SHORT };
     let stages = [Stage::new(&redis()), Stage::new(&valkey())];
-    let scenes: [&[Load]; 6] = [
+    let scenes: [&[Load]; 7] = [
         &[Load::SlowReaders],
         &[Load::StalledWriters],
         &[Load::Declared],
         &[Load::Pipelines],
         &[Load::EndlessPipelines],
         &ALL,
+        &[Load::OwnConnections],
     ];
     for (n, loads) in scenes.into_iter().enumerate() {
         for (m, stage) in stages.iter().enumerate() {
@@ -148,6 +153,9 @@ impl Stage {
         let value = vec![b'v'; MB];
         let set = proxy.client().command(&[b"SET", large.as_bytes(), &value]);
         assert_eq!(set, b"+OK\r\n");
+        if loads == [Load::OwnConnections] {
+            make_huge(&proxy, &large, &value);
+        }
         let keys = [self.key(BUSY, "none"), self.key(FREE, "none")];
         let requests: Vec<_> = loads.iter().map(|l| l.requests(scale, &large)).collect();
 
@@ -181,12 +189,12 @@ impl Stage {
         let answered: Vec<_> = loads
             .iter()
             .zip(clients)
-            .map(|(load, clients)| load.judge(scale, clients, &value, &closed))
+            .map(|(load, clients)| load.judge(scale, clients, &large, &value, &closed))
             .collect();
         if loads == [Load::Declared] {
             assert_eq!(closed(), 0, "they cost nothing");
         }
-        let peak = peak(&proxy);
+        let peak = proxy.peak() as usize;
         scenario.figure("clients", requests.iter().map(Vec::len).sum::<usize>());
         scenario.figure("resident, at most", format!("{} MB", peak / MB));
         scenario.figure("limits.memory", format!("{} MB", scale.memory / MB));
@@ -266,6 +274,7 @@ impl Load {
             Self::Declared => "huge sizes declared",
             Self::Pipelines => "long pipelines from 1,000 clients",
             Self::EndlessPipelines => "endless pipelines from 1,000 clients",
+            Self::OwnConnections => "watchers and blocking consumers of 8 MB",
         }
     }
 
@@ -301,6 +310,18 @@ impl Load {
                 let pipeline = (0..scale.endless).flat_map(get);
                 vec![pipeline.collect(); scale.writers]
             }
+            Self::OwnConnections => {
+                let [value, stream] = huge(large);
+                let watches = [
+                    encode(&["WATCH", &value]),
+                    encode(&["GETRANGE", &value, "0", "-1"]),
+                ];
+                let blocks = [
+                    "XREAD", "COUNT", "100", "BLOCK", "0", "STREAMS", &stream, "0",
+                ];
+                let two = [Bytes::from(watches.concat()), encode(&blocks).into()];
+                two.into_iter().cycle().take(scale.readers).collect()
+            }
         }
     }
 
@@ -309,6 +330,7 @@ impl Load {
         self,
         scale: &Scale,
         clients: Vec<TcpStream>,
+        large: &str,
         value: &[u8],
         closed: &dyn Fn() -> usize,
     ) -> usize {
@@ -331,6 +353,20 @@ impl Load {
             Self::StalledWriters => {
                 assert!(closed() > 0, "it had to close some");
                 0
+            }
+            Self::OwnConnections => {
+                let two = huge_replies(large, value);
+                let clients = clients.into_iter().zip(two.iter().cycle());
+                let whole = clients
+                    .filter(|(client, reply)| is_answered(client, reply))
+                    .count();
+                let closed = closed();
+                assert!(closed > 0, "it had to close some");
+                assert!(
+                    whole + closed >= scale.readers,
+                    "{whole} answered, {closed} closed"
+                );
+                whole
             }
             Self::Declared | Self::EndlessPipelines => 0,
             Self::Pipelines => {
@@ -366,6 +402,41 @@ fn has_read(mut client: &TcpStream, key: &str, value: &[u8]) -> bool {
 /// How slow readers read: in other words than others, so that it can be counted.
 fn read_of(large: &str) -> Vec<u8> {
     encode(&["GETRANGE", large, "0", "-1"])
+}
+
+/// A huge value and a huge stream on the same node.
+fn huge(large: &str) -> [String; 2] {
+    ["value", "stream"].map(|what| format!("{{{large}}}:{what}"))
+}
+
+fn make_huge(proxy: &Proxy, large: &str, value: &[u8]) {
+    let [huge, stream] = huge(large);
+    let mut client = proxy.client();
+    client.wait_at_most(READ_WITHIN);
+    client.line(&format!("DEL {huge} {stream}"));
+    for n in 1..=HUGE {
+        let appended = client.command(&[b"APPEND", huge.as_bytes(), value]);
+        assert_eq!(appended, format!(":{}\r\n", n * value.len()).as_bytes());
+        let id = format!("{n}-1");
+        let added = client.command(&[b"XADD", stream.as_bytes(), id.as_bytes(), b"f", value]);
+        assert_eq!(added, bulk(id.as_bytes()));
+    }
+}
+
+/// What a watcher and a consumer get.
+fn huge_replies(large: &str, value: &[u8]) -> [Vec<u8>; 2] {
+    let [_, stream] = huge(large);
+    let watcher = [b"+OK\r\n", &bulk(&value.repeat(HUGE))[..]].concat();
+    let mut consumer = b"*1\r\n*2\r\n".to_vec();
+    consumer.extend(bulk(stream.as_bytes()));
+    consumer.extend(format!("*{HUGE}\r\n").as_bytes());
+    for n in 1..=HUGE {
+        consumer.extend(b"*2\r\n");
+        consumer.extend(bulk(format!("{n}-1").as_bytes()));
+        consumer.extend(b"*2\r\n$1\r\nf\r\n");
+        consumer.extend(bulk(value));
+    }
+    [watcher, consumer]
 }
 
 fn bulk(value: &[u8]) -> Vec<u8> {
@@ -499,14 +570,6 @@ fn assert_bounded(proxy: &Proxy, loads: &[Load], scale: &Scale, peak: usize) {
 
 fn gauge(proxy: &Proxy, name: &str) -> f64 {
     proxy.metrics().sum(name, &[])
-}
-
-/// The most that was ever resident, as the kernel counts it.
-fn peak(proxy: &Proxy) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kb = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<usize>().ok());
-    kb.expect("VmHWM in kB") * 1024
 }
 
 /// How long others wait for the keys of each node, while this happens.

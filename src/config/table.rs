@@ -208,7 +208,7 @@ pub static OPTIONS: &[OptionSpec] = &[
         "a lane that carried no request for this long is closed"),
 
     option("limits.memory", Kind::Size { min: 16 * MB, max: MEMORY_BYTES_MAX, word: Some("auto") }, "auto", "", RELOAD,
-        "memory of the process. From 75% on clients are not read while replies to them are outstanding, from 90% on requests over 64KB get an OOM error, beyond it the clients that hold most are closed until there is some room; while what was freed is not given back yet, clients that hold over 8KB are not read; what only requests on their way hold has every command refused. auto: 70% of what the control group or the machine has"),
+        "memory of the process. From 75% on clients are not read while replies to them are outstanding, from 90% on requests over 64KB get an OOM error, beyond it the clients that hold most are closed until there is some room; while what was freed is not given back yet, clients that hold over 8KB are not read; what only requests on their way hold has every command refused. A reply larger than a third of what there is for clients and nodes is not kept: its command gets an error. auto: 70% of what the control group or the machine has"),
     option("limits.clients", count(1, 10_000_000), "10000", "clients", RELOAD,
         "clients connected at the same time; more get `-ERR max number of clients reached`"),
     option("limits.client_in_flight", count(1, 10_000_000), "10000", "commands", CLIENT,

@@ -92,8 +92,12 @@ impl Budget {
 
     /// What is to be used once clients had to be closed.
     pub(super) fn goal(&self) -> usize {
-        let margin = self.limit / 100 * MARGIN_PERCENT;
-        self.room().saturating_sub(margin)
+        self.room().saturating_sub(self.step())
+    }
+
+    /// So much is freed at once, and may come while nothing can be freed before that is looked at again.
+    pub(super) fn step(&self) -> usize {
+        self.limit / 100 * MARGIN_PERCENT
     }
 
     pub(super) fn level(&self) -> Level {

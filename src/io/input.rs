@@ -3,7 +3,7 @@
 //! collected in pieces, which cost what has arrived of it, and put together when it is there.
 
 use super::ReadHalf;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::cell::RefCell;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -118,6 +118,26 @@ impl Input {
             let used = consume(&self.carry);
             self.consume(used);
         }
+    }
+
+    /// Takes the first `len` bytes out, which `consume` has seen and not used. What is behind them is copied, so that
+    /// neither keeps the other's memory.
+    pub fn detach(&mut self, len: usize) -> Bytes {
+        let rest = BytesMut::from(&self.carry[len..]);
+        let mut message = std::mem::replace(&mut self.carry, rest);
+        self.front = 0;
+        message.truncate(len);
+        message.freeze()
+    }
+
+    /// How many bytes of the message at the front are being collected, which `consume` has not seen yet.
+    pub fn collected(&self) -> usize {
+        self.pieces.len
+    }
+
+    /// Throws away whatever there is.
+    pub fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// Unconsumed bytes, but for those that are being collected.

@@ -11,6 +11,9 @@
 //! Nobody is closed for what was freed already: while too much of that is not given back yet, only clients that hold little
 //! are read, and not even those while it is far too much.
 //!
+//! What is read for one client alone is entered for that client ([`Purse`](super::Purse)), and not read while others are not
+//! read. A single reply that would take more than a [`REPLY_COPIES`]th of what there is is not kept by anybody.
+//!
 //! It decides; the worker (`server`) acts.
 
 use super::budget::{Budget, Level, Share};
@@ -18,6 +21,7 @@ use super::input::SCRATCH_BYTES;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::Notify;
 
 /// Large requests are refused from this share of the limit on.
 const SCARCE_PERCENT: usize = 90;
@@ -30,6 +34,9 @@ const HOLDS_MUCH: usize = 8 * 1024;
 
 /// Bytes that are read at once meanwhile.
 const TIGHT_READ: usize = 4 * 1024;
+
+/// A large reply is in memory so often for a moment: as it was collected, put together, and for its client.
+const REPLY_COPIES: usize = 3;
 
 /// Commands a client may have in flight while it is slowed.
 const SLOW_IN_FLIGHT: usize = 1;
@@ -51,6 +58,10 @@ pub struct Ledger {
     look_from: Cell<usize>,
     /// Clients that hold so many bytes are not read.
     halts_from: Cell<usize>,
+    /// With more than so many bytes it is looked again whether it is stuck.
+    stuck_until: Cell<usize>,
+    /// Rung when those that wait may look again.
+    resumed: Notify,
 }
 
 impl Ledger {
@@ -67,6 +78,8 @@ impl Ledger {
             in_flight_now: Cell::new(in_flight_max),
             look_from: Cell::new(LARGE_REQUEST),
             halts_from: Cell::new(usize::MAX),
+            stuck_until: Cell::new(0),
+            resumed: Notify::new(),
         }
     }
 
@@ -143,6 +156,21 @@ impl Ledger {
         }
     }
 
+    /// A reply of more bytes is not kept, whoever asked for it.
+    pub fn reply_max(&self) -> usize {
+        self.budget.room() / REPLY_COPIES
+    }
+
+    /// Those that are halted look again.
+    pub fn resume(&self) {
+        self.resumed.notify_waiters();
+    }
+
+    /// Until then.
+    pub async fn resumed(&self) {
+        self.resumed.notified().await;
+    }
+
     /// More is used than is allowed, by so many bytes.
     pub fn excess(&self) -> usize {
         self.budget.used().saturating_sub(self.budget.room())
@@ -189,9 +217,12 @@ impl Ledger {
         self.budget.workers.iter().for_each(|w| w.look.notify_one());
     }
 
-    /// Nobody can be closed for what is used: it goes on as it is, and nothing more is taken.
+    /// Nobody can be closed for what is used: it goes on as it is, and nothing more is taken. If it becomes more all the same,
+    /// it is looked at again.
     pub fn stuck(&self) {
         if self.level.get() == Level::Over {
+            let more = self.budget.step();
+            self.stuck_until.set(self.budget.used() + more);
             self.enter(Level::Stuck);
         }
     }
@@ -217,7 +248,7 @@ impl Ledger {
         match (self.level.get(), now) {
             (before, now) if before == now => {}
             // What is stuck becomes less, or a client is to be closed after all: the worker looks ten times a second.
-            (Level::Stuck, Level::Over) => {}
+            (Level::Stuck, Level::Over) if self.budget.used() <= self.stuck_until.get() => {}
             (_, Level::Over) => {
                 self.enter(Level::Over);
                 self.mine().look.notify_one();
@@ -280,120 +311,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    use std::pin::pin;
-    use std::task::{Context, Waker};
-
-    const LIMIT: usize = 1 << 20;
-
-    fn two() -> (Ledger, Ledger) {
-        let budget = Budget::new(LIMIT, 0, 2);
-        (
-            Ledger::new(budget.clone(), 0, 100),
-            Ledger::new(budget, 1, 100),
-        )
-    }
-
-    #[test]
-    fn first_clients_are_slowed_then_closed_then_everything_is_refused() {
-        let (one, other) = two();
-        assert!(!one.refuses(LARGE_REQUEST + 1) && one.in_flight_max() == 100);
-        other.lanes(LIMIT / 2);
-        one.client(0, LIMIT / 2 - 1000);
-        assert!(!one.is_halted() && one.excess() == 0);
-        assert!(one.refuses(LARGE_REQUEST + 1) && !one.refuses(LARGE_REQUEST));
-        assert_eq!(one.in_flight_max(), SLOW_IN_FLIGHT);
-        one.client(0, 2000);
-        assert!(one.is_halted() && one.excess() == 1000);
-        one.calm();
-        assert!(one.is_halted());
-        // Its lanes have it, and the other worker's.
-        one.stuck();
-        assert!(!one.is_halted() && one.refuses(1000));
-        one.client(LIMIT / 2, 0);
-        assert!(!one.refuses(1000) && one.in_flight_max() == 100);
-    }
-
-    #[test]
-    fn everybody_is_read_again_once_it_is_kept() {
-        let (one, _) = two();
-        one.client(0, LIMIT + 1);
-        assert!(one.is_halted());
-        one.client(LIMIT, 0);
-        assert!(one.is_halted(), "not before those that wait are woken");
-        one.calm();
-        assert!(!one.is_halted());
-        assert_eq!(one.in_flight_max(), 100);
-    }
-
-    /// Whoever waits for room is told when another worker has made some.
-    #[test]
-    fn those_that_wait_are_told() {
-        let (one, other) = two();
-        other.client(0, LIMIT);
-        one.client(0, 1);
-        assert!(one.is_halted() && !other.is_halted());
-        let told = || {
-            let look = pin!(one.look());
-            look.poll(&mut Context::from_waker(Waker::noop()))
-                .is_ready()
-        };
-        assert!(told() && !told());
-        other.client(LIMIT, LIMIT - 1);
-        assert!(told());
-        one.calm();
-        assert!(!one.is_halted());
-        other.client(LIMIT - 1, LIMIT - 2);
-        assert!(!told(), "nobody waits any more");
-    }
-
-    /// Too much is not given back yet: clients that hold little are read, a little at a time; with far too much, nobody.
-    #[test]
-    fn what_was_freed_stops_those_that_hold_much() {
-        let (limit, spare) = (100 * LIMIT, 8 * LIMIT);
-        let budget = Budget::sparing(limit, spare, 1);
-        let ledger = Ledger::new(budget.clone(), 0, 100);
-        let wasting = |used: usize, waste: usize| {
-            budget.beyond.set_waste(waste);
-            ledger.lanes(used);
-            ledger.calm();
-            let reads = [HOLDS_MUCH - 1, HOLDS_MUCH].map(|held| !ledger.halts(held));
-            (reads, ledger.read_max(), ledger.excess() > 0)
-        };
-        let room = limit - spare;
-        assert_eq!(wasting(room, spare), ([true, true], SCRATCH_BYTES, false));
-        assert_eq!(wasting(room, spare + 1), ([true, false], TIGHT_READ, false));
-        assert!(ledger.is_tight() && !ledger.is_halted());
-        assert_eq!(wasting(LIMIT, limit), ([true, false], TIGHT_READ, false));
-        assert_eq!(
-            wasting(room, 14 * LIMIT + 1),
-            ([false, false], TIGHT_READ, false)
-        );
-        assert_eq!(wasting(room, 0), ([true, true], SCRATCH_BYTES, false));
-        assert_eq!(wasting(room + 1, 0), ([false, false], TIGHT_READ, true));
-        assert_eq!(ledger.to_free(), 2 * LIMIT + 1, "some room is made");
-    }
-
-    #[test]
-    fn the_largest_client_of_all_workers_is_the_next() {
-        let (one, other) = two();
-        other.largest(500);
-        assert!(!one.is_next(499) && one.is_next(500));
-        one.largest(500);
-        assert!(other.is_next(500), "neither waits for the other");
-        one.client(0, 501);
-        other.client(0, 500);
-        assert!(one.is_next(500) && !other.is_next(500));
-        one.largest(0);
-        assert!(other.is_next(0), "nobody has anybody to close");
-    }
-
-    /// What a large request needs on its way is asked for before it is taken.
-    #[test]
-    fn a_request_that_would_not_fit_is_refused() {
-        let (one, _) = two();
-        assert!(!one.refuses(LIMIT / 100 * 90) && one.refuses(LIMIT / 100 * 90 + 1));
-    }
-}
+mod tests;

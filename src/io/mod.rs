@@ -11,6 +11,7 @@ mod jitter;
 mod memory;
 mod network;
 mod output;
+mod purse;
 mod resident;
 #[cfg(feature = "simulation")]
 pub mod simulated;
@@ -22,8 +23,9 @@ pub use flusher::{Flush, Flusher};
 pub use input::{Input, SCRATCH_BYTES, Scratch};
 pub use jitter::Jitter;
 pub use memory::{LARGE_REQUEST, Ledger};
-pub use network::{NodeStream, is_quiet, lookup_host};
+pub use network::{NodeStream, lookup_host};
 pub use output::Output;
+pub use purse::{Bill, Purse};
 pub use stream::{ReadHalf, WriteHalf, split_tcp, split_unix, tune_tcp};
 
 /// Splits a connection to a node.

@@ -1,8 +1,9 @@
 //! The two halves of a stream socket, TCP or Unix.
 
 use bytes::BytesMut;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -59,6 +60,19 @@ impl ReadHalf {
         }
     }
 
+    /// Whether it is still connected and nothing is to be read.
+    pub fn is_quiet(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(half) => socket2::SockRef::from(half.as_ref()),
+            Self::Unix(half) => socket2::SockRef::from(half.as_ref()),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(half) => return super::simulated::is_quiet(half),
+        };
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = socket.peek(&mut byte);
+        matches!(peeked, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Reads into the spare capacity of `into`; 0 is the end of the stream.
     pub fn poll_read_buf(
         &mut self,
@@ -95,6 +109,19 @@ impl WriteHalf {
             #[cfg(feature = "simulation")]
             Self::Simulated(half) => half.try_write(bytes),
         }
+    }
+
+    /// Writes all of it, as soon as the socket takes it.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            poll_fn(|cx| self.poll_writable(cx)).await?;
+            match self.try_write(bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 
     /// Writes several pieces without waiting.

@@ -13,6 +13,7 @@ mod limits;
 mod number;
 mod reply;
 mod request;
+mod skip;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -23,6 +24,7 @@ pub use limits::RequestLimits;
 pub use number::strict_integer;
 pub use reply::{REPLY_DEPTH_MAX, ReplyScanner};
 pub use request::{Request, Span, parse_request};
+pub use skip::Skipped;
 pub use view::{bulk, elements, integer, is_null, kind, only_element};
 
 /// Which version of the protocol a client (and the lane it uses) speaks.

@@ -7,28 +7,31 @@ use memchr::memchr;
 
 use super::error::ReplyError;
 use super::number::{fast_length, strict_integer, work};
+use super::skip::Inside;
 
 /// Most aggregates inside each other, unless said otherwise.
 pub const REPLY_DEPTH_MAX: usize = 128;
 /// Longest line or bulk string, in bytes, and most elements of an aggregate.
 const REPLY_LENGTH_MAX: u64 = u32::MAX as u64;
 /// Longest line that holds a length, in bytes with its type byte: the longest number and some.
-const LENGTH_LINE_MAX: usize = 24;
+pub(super) const LENGTH_LINE_MAX: usize = 24;
 
 /// Finds replies, one after the other, RESP2 and RESP3. Attributes belong to the reply that follows them.
 #[derive(Debug)]
 pub struct ReplyScanner {
     /// Where the element that is being waited for begins.
-    pos: usize,
+    pub(super) pos: usize,
     /// Elements still to come at this level.
     left: u64,
     /// The same for the levels around it.
     outer: Vec<u64>,
     /// Bytes of a line known not to hold its end.
-    scanned: usize,
+    pub(super) scanned: usize,
     /// Bytes that the bulk string being waited for lacks.
-    wanted: usize,
+    pub(super) wanted: usize,
     depth_max: usize,
+    /// Of the reply that is being skipped.
+    pub(super) inside: Inside,
 }
 
 /// What is at the beginning of some bytes.
@@ -75,6 +78,7 @@ impl ReplyScanner {
             scanned: 0,
             wanted: 0,
             depth_max,
+            inside: Inside::Nothing,
         }
     }
 
@@ -130,6 +134,21 @@ impl ReplyScanner {
         self.outer.push(left);
         self.left = children;
         Ok(())
+    }
+
+    /// One element is over that [`Self::scan`] has not seen the end of. Says whether the reply is.
+    pub(super) fn leave(&mut self) -> bool {
+        self.left -= 1;
+        while self.left == 0 {
+            match self.outer.pop() {
+                Some(left) => self.left = left,
+                None => {
+                    self.finish();
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// Ready for the next reply; where this one ends.

@@ -250,6 +250,7 @@ impl Worker {
     fn resume(&self) {
         self.context.sessions().iter().for_each(|s| s.resume());
         self.lanes.resume();
+        self.lanes.context().memory.resume();
     }
 
     #[cold]
@@ -288,6 +289,8 @@ impl Worker {
         }
         if closed {
             memory.tell_all();
+            // Replies on their way to those that are closed are of no more use.
+            self.lanes.resume();
         }
         memory.largest(largest.last().map_or(0, |(gain, _)| *gain));
     }

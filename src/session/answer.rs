@@ -4,11 +4,13 @@
 use super::replies::{About, Rest, Stage};
 use super::{Life, Session, State, errors};
 use crate::command::Lookup;
+use crate::io::Purse;
 use crate::local::Address;
 use crate::observe::{ErrorSource, WorkerMetrics};
 use crate::resp;
 use crate::route::Facts;
-use crate::upstream::{Answer, LaneId, Requester, Size, Ticket, Wants};
+use crate::upstream::{Answer, LaneId, REPLY_TOO_LARGE, Requester, Size, Ticket, Wants};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 impl Requester for Session {
@@ -54,6 +56,10 @@ impl Requester for Session {
         self.expects.get()
     }
 
+    fn purse(&self) -> Option<Rc<Purse>> {
+        Some(self.purse.clone())
+    }
+
     fn room(&self, lane: LaneId) -> Wants {
         self.take_room(lane)
     }
@@ -95,6 +101,20 @@ impl Session {
             }
             // Its client got a timeout error: too late.
             Stage::Early { .. } | Stage::Ready(_) => {}
+        }
+    }
+
+    /// What a node said is an error, or what is said instead of a reply that is too large.
+    #[cold]
+    pub(super) fn count_error(&self, state: &mut State, ticket: Ticket, reply: &[u8]) {
+        let source = match reply == REPLY_TOO_LARGE {
+            true => ErrorSource::Proxy,
+            false => ErrorSource::Upstream,
+        };
+        self.context.metrics.error(source, reply);
+        if source == ErrorSource::Proxy {
+            // The next one goes where large values go.
+            self.got_large(state, ticket);
         }
     }
 

@@ -75,6 +75,8 @@ impl Session {
             hang_up,
             unblock: None,
         }));
+        // The task has the request.
+        self.charge(state);
         // Its own place among the replies is what the barrier waits for.
         state.barrier = true;
         Taken::Yes
@@ -146,7 +148,7 @@ impl Session {
         };
         let most = self.context.config.limits.client_in_flight_bytes;
         let memory = &self.context.memory;
-        while reader.input.unconsumed() < most && !memory.halts(self.charged.get()) {
+        while reader.input.unconsumed() < most && !self.is_halted() {
             let scratch = &self.context.scratch;
             let read =
                 reader

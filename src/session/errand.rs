@@ -7,6 +7,7 @@ use super::Session;
 use super::pursuit::{Obstacle, Pursuit, Target, Verdict};
 use super::{Life, errors};
 use crate::cluster::{NodeAddr, Slot};
+use crate::io::Purse;
 use crate::observe::{ErrorSource, Limit};
 use crate::route::{Losses, Resend, resend};
 use crate::upstream::{Answer, Class, Fate, Fault, Lane, LaneId, NotTaken, Requester, Ticket};
@@ -293,6 +294,11 @@ impl Errand {
 impl Requester for Errand {
     fn wants_requests(&self) -> bool {
         false
+    }
+
+    /// What is undone if nobody waits for it any more has to be there, whatever became of the client.
+    fn purse(&self) -> Option<Rc<Purse>> {
+        self.undo.is_none().then(|| self.session.purse.clone())
     }
 
     fn answered(&self, _: Ticket, answer: Answer<'_>) {

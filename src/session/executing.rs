@@ -14,7 +14,7 @@ use crate::modes::{Assembly, Block, Queue};
 use crate::observe::CrossSlot;
 use crate::resp::{self, Proto, Span, encode, parse_request};
 use crate::route::Gathering;
-use crate::upstream::{Class, Ticket};
+use crate::upstream::{Class, REPLY_TOO_LARGE, Ticket};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -275,6 +275,9 @@ fn aborted(reply: &[u8]) -> Cow<'_, [u8]> {
             .iter()
             .any(|start| text.starts_with(start.as_bytes()))
     };
+    if reply == REPLY_TOO_LARGE {
+        return Cow::Borrowed(reply);
+    }
     match reply.strip_prefix(b"-") {
         Some(text) if !text.starts_with(b"EXECABORT ") && !unknown(text) => {
             Cow::Owned([b"-", ABORTED_BECAUSE.as_bytes(), text].concat())

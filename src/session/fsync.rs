@@ -11,6 +11,7 @@ use super::replies::About;
 use super::waiting::{ASK_EVERY, End, FIRST_LOOK, LOOK_EVERY, Patience, ask, ask_replicas};
 use super::written::Target;
 use super::{Session, SessionContext, State, errors};
+use crate::io::Purse;
 use crate::modes::WaitAof;
 use crate::resp::{self, Proto, Request, encode};
 use crate::upstream::{Lease, Lost, NoLease, classify};
@@ -165,7 +166,12 @@ impl Disk {
         target: Target,
         look: &[u8],
     ) -> Result<Self, Failed> {
-        let lease = match context.leases.take(target.lane.node(), Proto::Resp2).await {
+        let purse = Purse::new(context.memory.clone());
+        let lease = match context
+            .leases
+            .take(target.lane.node(), Proto::Resp2, &purse)
+            .await
+        {
             Ok(lease) => lease,
             Err(NoLease::Limit) => return Err(Failed::Told(errors::no_lease())),
             Err(NoLease::Down(_)) => return Err(Failed::Gone),

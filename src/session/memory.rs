@@ -59,17 +59,24 @@ impl Session {
         self.context.memory.client(before, 0);
     }
 
+    /// Whether nothing more is read from the client now.
+    #[inline]
+    pub(super) fn is_halted(&self) -> bool {
+        let held = self.charged.get() + self.purse.held();
+        self.context.memory.halts(held)
+    }
+
     /// What closing this client would give back, if it is worth it.
     pub fn shed_gain(&self) -> Option<usize> {
         let state = &mut *self.state.borrow_mut();
-        let gain = self.charge(state);
+        let gain = self.charge(state) + self.purse.held();
         (state.life != Life::Dead && gain >= SHED_MIN).then_some(gain)
     }
 
     /// What it gives back as soon as its task sees that it is dead.
     pub fn dying(&self) -> usize {
         match self.state.borrow().life {
-            Life::Dead => self.charged.get(),
+            Life::Dead => self.charged.get() + self.purse.held(),
             Life::Open | Life::Finishing => 0,
         }
     }
@@ -81,6 +88,7 @@ impl Session {
         state.output = Output::default();
         state.replies.clear();
         state.transaction = None;
+        state.driven = None;
         state.fences = None;
         self.redirecting.set(false);
         self.charge(state);
@@ -98,8 +106,9 @@ fn held(state: &State) -> usize {
     let queued = state.transaction.as_ref().map_or(0, |queue| queue.held());
     let watched = state.watch.as_ref().map_or(0, |watch| watch.memory());
     let listening = state.subscriptions.as_ref().map_or(0, |s| s.memory());
-    // Requests in flight are the lanes', those that wait to be sent are not.
-    let waiting = match state.fences.is_some() || !state.adrift.is_empty() {
+    // Requests in flight are the lanes'; those that wait to be sent are not, nor is what a task carries out.
+    let kept = state.fences.is_some() || !state.adrift.is_empty() || state.driven.is_some();
+    let waiting = match kept {
         true => state.replies.bytes() + state.replies.len() * WAITING_BYTES,
         false => 0,
     };

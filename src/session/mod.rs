@@ -63,7 +63,7 @@ pub use reading::serve;
 pub use scripts::Scripts;
 
 use crate::command::CommandId;
-use crate::io::{Flush, Output, WriteHalf};
+use crate::io::{Flush, Output, Purse, WriteHalf};
 use crate::local::Client;
 use crate::observe::{Limit, Rejected};
 use crate::route::Fences;
@@ -98,6 +98,8 @@ pub struct Session {
     input_held: Cell<usize>,
     /// What is entered for it in the worker's ledger, in bytes.
     charged: Cell<usize>,
+    /// What others keep for it, which is entered there as well.
+    purse: Rc<Purse>,
     /// Of its task.
     waker: RefCell<Option<Waker>>,
 }
@@ -170,6 +172,7 @@ impl Session {
         let map_version = context.map().version();
         let way = bulk::Way::new(context.lanes.stripe(client.id()));
         let now = context.clock.now();
+        let purse = Purse::new(context.memory.clone());
         Rc::new_cyclic(|myself| Self {
             context,
             myself: myself.clone(),
@@ -211,6 +214,7 @@ impl Session {
             traffic: Cell::default(),
             input_held: Cell::new(0),
             charged: Cell::new(0),
+            purse,
             waker: RefCell::new(None),
         })
     }
@@ -247,6 +251,7 @@ impl Session {
 
     fn die(&self, state: &mut State) {
         state.life = Life::Dead;
+        self.purse.close();
         self.wake();
     }
 

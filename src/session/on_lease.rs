@@ -19,7 +19,9 @@ use crate::observe::{ErrorSource, Limit};
 use crate::resp::{Proto, Request};
 use crate::route::{Effect, Losses, Resend, resend};
 use crate::topology::{Report, Trigger};
-use crate::upstream::{ASKING, Fate, Fault, Lease, Lost, NoLease, Refusal, Ticket, classify};
+use crate::upstream::{
+    ASKING, Fate, Fault, Lease, Lost, NoLease, REPLY_TOO_LARGE, Refusal, Ticket, classify,
+};
 use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -121,7 +123,11 @@ impl OnLease {
         let mut pursuit = Pursuit::new(self.session.clone(), Some(self.slot));
         loop {
             let target = pursuit.target().await.map_err(proxy)?;
-            let fault = match context.leases.take(&target.node, proto).await {
+            let fault = match context
+                .leases
+                .take(&target.node, proto, &self.session.purse)
+                .await
+            {
                 Err(NoLease::Limit) => return Err(proxy(errors::no_lease())),
                 Err(NoLease::Down(fault)) => fault,
                 Ok(lease) => {
@@ -251,7 +257,7 @@ impl OnLease {
             }
             Some(_) => return None,
         }
-        if reply.first() == Some(&b'-') {
+        if reply.first() == Some(&b'-') && reply != REPLY_TOO_LARGE {
             context.metrics.error(ErrorSource::Upstream, &reply);
         } else {
             self.note_write(held.lease.node());

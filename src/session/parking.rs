@@ -82,7 +82,10 @@ impl Wait {
         loop {
             let target = pursuit.target().await?;
             let leases = &self.session.context.leases;
-            match leases.take(&target.node, self.proto).await {
+            match leases
+                .take(&target.node, self.proto, &self.session.purse)
+                .await
+            {
                 Ok(lease) => return Ok((target, lease)),
                 Err(NoLease::Limit) => return Err(errors::no_lease()),
                 Err(NoLease::Down(fault)) => {
@@ -145,6 +148,7 @@ impl Wait {
         let replies = 1 + usize::from(ask_number) + usize::from(asking);
         let latest = self.latest();
         lease.send(&requests, replies).await?;
+        drop(requests);
         if ask_number {
             let number = resp::integer(&lease.reply_until(latest).await?);
             lease.set_number(number);

@@ -10,6 +10,7 @@ use super::replies::{About, Duty};
 use super::{Session, SessionContext, State, errors};
 use crate::cluster::NodeAddr;
 use crate::command::{Gather, Merge};
+use crate::io::Purse;
 use crate::observe::{ErrorSource, Limit};
 use crate::resp::{Proto, Request};
 use crate::route::{Facts, Gathering};
@@ -114,7 +115,8 @@ async fn ask(context: &Rc<SessionContext>, question: &Question) -> Said {
 /// The node's reply, or an error of ours.
 async fn exchange(context: &Rc<SessionContext>, question: &Question) -> Result<Bytes, Bytes> {
     let Question { node, proto, .. } = question;
-    let taken = context.leases.take_from_busy(node, *proto).await;
+    let purse = Purse::new(context.memory.clone());
+    let taken = context.leases.take_from_busy(node, *proto, &purse).await;
     let mut lease = taken.map_err(|why| match why {
         NoLease::Limit => errors::no_lease(),
         NoLease::Down(fault) => errors::unreachable_node(&fault),

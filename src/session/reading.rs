@@ -94,7 +94,7 @@ impl Session {
                     continue;
                 }
             }
-            if self.context.memory.halts(self.charged.get()) {
+            if self.is_halted() {
                 // The worker wakes it.
                 return Poll::Pending;
             }
@@ -300,6 +300,7 @@ impl Session {
         let mut state = self.state.borrow_mut();
         self.count_bound(&mut state);
         state.life = Life::Dead;
+        self.purse.close();
         state.replies.clear();
         state.driven = None;
         state.fences = None;

@@ -66,7 +66,7 @@ impl Session {
             if self.heal(state, ticket, reply, &request, from) {
                 return;
             }
-            self.context.metrics.error(ErrorSource::Upstream, reply);
+            self.count_error(state, ticket, reply);
         } else {
             self.note_heir(state, ticket, &request, from);
         }

@@ -313,6 +313,7 @@ impl Session {
             context: &self.context,
             map,
             listener: me,
+            purse: &self.purse,
             now: crate::io::now(),
         }
     }

@@ -14,11 +14,12 @@ use super::handover::Handover;
 use super::seat::Seat;
 use super::troubles::Troubles;
 use crate::cluster::{NodeAddr, Slot, SlotMap};
+use crate::io::Purse;
 use crate::modes::pubsub::{Book, Item, Kind, Link, Verb};
 use crate::route::events;
 use crate::upstream::{Fault, Listener, Subscriber};
 use smallvec::SmallVec;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::time::Instant;
 
 /// See the module. There is one for each client with subscriptions, from its first to its last.
@@ -74,6 +75,7 @@ pub(super) struct Around<'a> {
     pub(super) context: &'a SessionContext,
     pub(super) map: &'a SlotMap,
     pub(super) listener: Weak<dyn Listener>,
+    pub(super) purse: &'a Rc<Purse>,
     pub(super) now: Instant,
 }
 
@@ -245,11 +247,12 @@ impl Subscriptions {
         self.next_link = self.next_link.wrapping_add(1);
         let upstream = around.context.lanes.context().clone();
         let listener = around.listener.clone();
+        let purse = around.purse.clone();
         self.connections.push(Connection {
             id,
             link: Link::default(),
             asked: around.now,
-            upstream: Subscriber::open(upstream, node.clone(), id, listener),
+            upstream: Subscriber::open(upstream, node.clone(), id, listener, purse),
             node,
         });
         Some(self.connections.len() - 1)

@@ -10,6 +10,7 @@ use super::unblock::{Signal, Unblock};
 use super::written::Target;
 use super::{Session, SessionContext, State};
 use crate::cluster::NodeAddr;
+use crate::io::Purse;
 use crate::modes::{Replication, Wait, wait_timeout_max};
 use crate::resp::{self, Request, encode};
 use crate::upstream::{Answer, Class, Lane, Requester, Ticket};
@@ -237,7 +238,8 @@ impl Requester for Asker {
 /// Makes a primary's replicas acknowledge what they have. Ends with the node's reply, or with the connection. Without
 /// a connection nothing is lost but time: replicas acknowledge once a second by themselves.
 pub(super) async fn ask_replicas(context: Rc<SessionContext>, node: NodeAddr) {
-    if let Ok(mut lease) = context.leases.take(&node, resp::Proto::Resp2).await
+    let purse = Purse::new(context.memory.clone());
+    if let Ok(mut lease) = context.leases.take(&node, resp::Proto::Resp2, &purse).await
         && lease.exchange(ASK_REPLICAS).await.is_ok()
     {
         lease.give_back();

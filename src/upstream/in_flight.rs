@@ -2,7 +2,7 @@
 
 use super::{LaneId, Size, Wants};
 use crate::cluster::{NodeAddr, Slot};
-use crate::io::Micros;
+use crate::io::{Micros, Purse};
 use crate::observe::{Limit, NodeError};
 use crate::resp::ReplyError;
 use bytes::Bytes;
@@ -91,6 +91,11 @@ pub trait Requester {
     /// How large the reply to its next request is likely to be, if it takes turns.
     fn expects(&self) -> Size {
         Size::Small
+    }
+
+    /// What is kept of its replies before they are delivered is entered there.
+    fn purse(&self) -> Option<Rc<Purse>> {
+        None
     }
 
     /// There is room in that lane for one request of this requester, which waits for it.

@@ -5,27 +5,26 @@
 //! Otherwise it is dropped, and closed with that: a lease in doubt is never used again.
 
 use super::block::Progress;
+use super::collecting::{Collecting, REPLY_TOO_LARGE};
+use super::lanes::UpstreamContext;
 use super::leases::Place;
 use super::prove::Transactions;
 use super::{Fault, FaultKind};
 use crate::cluster::NodeAddr;
-use crate::io::{NodeStream, is_quiet};
+use crate::io::{Bill, Input, NodeStream, Purse, ReadHalf, WriteHalf, split_node};
 use crate::observe::Limit;
-use crate::resp::{Proto, ReplyScanner};
-use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use crate::resp::{Proto, Skipped};
+use bytes::Bytes;
+use std::future::poll_fn;
+use std::rc::Rc;
 use tokio::time::{Instant, timeout, timeout_at};
-
-/// The least that is reserved ahead of a read, in bytes; more only as more has arrived.
-const RESERVE_MIN: usize = 4 * 1024;
-
-/// The most, in bytes.
-const RESERVE_MAX: usize = 1024 * 1024;
 
 /// See the module. Made by [`super::Leases::take`].
 pub struct Lease {
     link: Link,
     place: Place,
+    /// What is kept of the next reply, as long as it is little.
+    bill: Bill,
     /// Replies that are still to come.
     expected: usize,
 }
@@ -41,20 +40,22 @@ pub enum Lost {
 
 /// The connection itself: what the pool keeps of a lease that nobody holds.
 pub(super) struct Link {
-    pub(super) stream: NodeStream,
+    read: ReadHalf,
+    write: WriteHalf,
     /// What the node has said to one, if it refuses them.
     no_transactions: Option<Bytes>,
-    input: BytesMut,
-    scanner: ReplyScanner,
+    input: Input,
+    collecting: Collecting,
     /// By which the node knows it; asked for when it is needed first.
     number: Option<i64>,
 }
 
 impl Lease {
-    pub(super) fn new(link: Link, place: Place) -> Self {
+    pub(super) fn new(link: Link, place: Place, purse: &Rc<Purse>) -> Self {
         Self {
             link,
             place,
+            bill: Bill::new(purse.clone()),
             expected: 0,
         }
     }
@@ -90,7 +91,7 @@ impl Lease {
         self.expected += replies;
         self.place.sent(replies);
         let within = self.place.settings().command;
-        let kind = match timeout(within, self.link.stream.write_all(requests)).await {
+        let kind = match timeout(within, self.link.write.write_all(requests)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(e)) => FaultKind::Io(e.to_string()),
             Err(_) => {
@@ -129,10 +130,40 @@ impl Lease {
 
     /// The next message, reply or push: for subscriptions. May be dropped while it waits, and called again.
     pub async fn message(&mut self) -> Result<Bytes, Lost> {
-        match self.link.message().await {
+        let message = self.collect().await;
+        // Whoever gets it delivers it.
+        let weighed = self.weigh();
+        match message.and_then(|message| weighed.map(|()| message)) {
             Ok(message) => Ok(message),
             Err(kind) => Err(Lost::Unknown(self.fault(kind))),
         }
+    }
+
+    async fn collect(&mut self) -> Result<Bytes, FaultKind> {
+        loop {
+            if let Some(reply) = self.link.whole()? {
+                return Ok(reply);
+            }
+            // Now the scanner has seen all that has come.
+            self.weigh()?;
+            while self.bill.is_halted() && !self.link.collecting.skips() {
+                self.bill.resumed().await;
+            }
+            if let Some(instead) = self.link.read(self.place.context()).await? {
+                return Ok(instead);
+            }
+        }
+    }
+
+    /// Enters for its client what is kept of the reply.
+    fn weigh(&mut self) -> Result<(), FaultKind> {
+        let Link {
+            input, collecting, ..
+        } = &mut self.link;
+        let purse = || Some(self.bill.purse().clone());
+        let held = collecting.weigh(input, &self.place.context().memory, purse)?;
+        self.bill.set(held);
+        Ok(())
     }
 
     /// One request and its one reply.
@@ -158,7 +189,7 @@ impl Lease {
 
     /// Whether it is still connected, and nothing has come that nobody asked for. To be asked between requests.
     pub fn is_quiet(&self) -> bool {
-        self.expected == 0 && self.link.input.is_empty() && self.link.is_quiet()
+        self.expected == 0 && self.link.is_empty() && self.link.is_quiet()
     }
 
     /// Puts it back for the next client. The connection must be as it was when it was taken (nothing watched, no
@@ -168,8 +199,9 @@ impl Lease {
             link,
             place,
             expected,
+            ..
         } = self;
-        if expected == 0 && link.input.is_empty() {
+        if expected == 0 && link.is_empty() {
             place.give_back(link);
         }
     }
@@ -186,49 +218,71 @@ impl Lease {
 
 impl Link {
     pub(super) fn new(stream: NodeStream, depth: usize, transactions: Transactions) -> Self {
+        let (read, write) = split_node(stream);
         Self {
-            stream,
+            read,
+            write,
             no_transactions: match transactions {
                 Transactions::Refused(refusal) | Transactions::Stuck(refusal) => {
                     Some(refusal.into())
                 }
                 Transactions::Possible => None,
             },
-            input: BytesMut::new(),
-            scanner: ReplyScanner::with_depth(depth),
+            input: Input::default(),
+            collecting: Collecting::new(depth),
             number: None,
         }
     }
 
     /// Whether it is still connected and silent, as an idle connection must be.
     pub(super) fn is_quiet(&self) -> bool {
-        is_quiet(&self.stream)
+        self.read.is_quiet()
     }
 
-    async fn message(&mut self) -> Result<Bytes, FaultKind> {
-        loop {
-            if !self.input.is_empty() {
-                match self.scanner.scan(&self.input) {
-                    Ok(Some(len)) => return Ok(self.take(len)),
-                    Ok(None) => {}
-                    Err(error) => return Err(error.into()),
+    /// Whether nothing was read that is not delivered.
+    fn is_empty(&self) -> bool {
+        self.input.unconsumed() == 0 && !self.collecting.skips()
+    }
+
+    /// The reply at the front, if all of it is there.
+    fn whole(&mut self) -> Result<Option<Bytes>, FaultKind> {
+        let is_begun = self.collecting.skips() || self.input.collected() > 0;
+        if is_begun || self.input.as_slice().is_empty() {
+            return Ok(None);
+        }
+        let len = self.collecting.scanner.scan(self.input.as_slice())?;
+        Ok(len.map(|len| self.input.detach(len)))
+    }
+
+    /// Reads once. What stands for the reply at the front, if that was skipped to its end.
+    async fn read(&mut self, context: &UpstreamContext) -> Result<Option<Bytes>, FaultKind> {
+        let (wanted, most) = (self.collecting.wanted(), context.memory.read_max());
+        let mut skipped = Ok(Skipped::Part(0));
+        let read = poll_fn(|cx| {
+            let (read, collecting) = (&mut self.read, &mut self.collecting);
+            let input = &mut self.input;
+            input.poll_read(cx, read, &context.scratch, wanted, most, |bytes| {
+                if !collecting.skips() {
+                    return 0;
                 }
-            }
-            let ahead = self.scanner.wanted().min(self.input.len());
-            self.input.reserve(ahead.clamp(RESERVE_MIN, RESERVE_MAX));
-            match self.stream.read_buf(&mut self.input).await {
-                Ok(0) => return Err(FaultKind::Closed),
-                Ok(_) => {}
-                Err(e) => return Err(FaultKind::Io(e.to_string())),
+                skipped = collecting.skip(bytes);
+                match &skipped {
+                    Ok(Skipped::Part(used) | Skipped::All(used)) => *used,
+                    Err(_) => 0,
+                }
+            })
+        });
+        match read.await {
+            Ok(0) => return Err(FaultKind::Closed),
+            Ok(_) => {}
+            Err(e) => return Err(FaultKind::Io(e.to_string())),
+        }
+        match skipped? {
+            Skipped::Part(_) => Ok(None),
+            Skipped::All(_) => {
+                context.metrics.limit_hit(Limit::Memory);
+                Ok(Some(Bytes::from_static(REPLY_TOO_LARGE)))
             }
         }
-    }
-
-    /// Detaches a message. What is behind it is copied, so that neither keeps the other's memory.
-    fn take(&mut self, len: usize) -> Bytes {
-        let rest = BytesMut::from(&self.input[len..]);
-        let mut message = std::mem::replace(&mut self.input, rest);
-        message.truncate(len);
-        message.freeze()
     }
 }

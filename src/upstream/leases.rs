@@ -6,6 +6,7 @@ use super::lanes::{LaneSettings, UpstreamContext};
 use super::lease::{Lease, Link};
 use super::{Fault, FaultKind};
 use crate::cluster::{NodeAddr, SlotMap};
+use crate::io::Purse;
 use crate::observe::{Limit, NodeMetrics};
 use crate::resp::Proto;
 use rustc_hash::FxHashMap;
@@ -66,10 +67,17 @@ impl Leases {
     }
 
     /// A connection for the caller alone: an idle one, or a new one.
-    pub async fn take(self: &Rc<Self>, node: &NodeAddr, proto: Proto) -> Result<Lease, NoLease> {
+    /// What is kept of its replies is entered in the purse.
+    pub async fn take(
+        self: &Rc<Self>,
+        node: &NodeAddr,
+        proto: Proto,
+        purse: &Rc<Purse>,
+    ) -> Result<Lease, NoLease> {
         let within = self.context.settings.connect.into();
         let gate = self.context.gates.of(node);
-        self.take_within(node, proto, within, Some(gate)).await
+        let (link, place) = self.take_within(node, proto, within, Some(gate)).await?;
+        Ok(Lease::new(link, place, purse))
     }
 
     /// The same, for a node that may be busy for longer than `timeouts.connect`.
@@ -77,13 +85,15 @@ impl Leases {
         self: &Rc<Self>,
         node: &NodeAddr,
         proto: Proto,
+        purse: &Rc<Purse>,
     ) -> Result<Lease, NoLease> {
         let settings = &self.context.settings;
         let within = Within {
             connect: settings.connect,
             ready: settings.slow_command.max(settings.connect),
         };
-        self.take_within(node, proto, within, None).await
+        let (link, place) = self.take_within(node, proto, within, None).await?;
+        Ok(Lease::new(link, place, purse))
     }
 
     async fn take_within(
@@ -92,7 +102,7 @@ impl Leases {
         proto: Proto,
         within: Within,
         gate: Option<Rc<Gate>>,
-    ) -> Result<Lease, NoLease> {
+    ) -> Result<(Link, Place), NoLease> {
         let key = (node.clone(), proto);
         let limit = self.context.settings.leases;
         if self.in_use.get() >= limit {
@@ -101,7 +111,7 @@ impl Leases {
         let place = Place::new(self.clone(), key);
         if let Some(link) = self.take_idle(place.key()) {
             place.connected.set(true);
-            return Ok(Lease::new(link, place));
+            return Ok((link, place));
         }
         if self.in_use.get() + self.idle_count.get() > limit {
             self.evict();
@@ -126,7 +136,7 @@ impl Leases {
                 gate.inspect(|gate| gate.open());
                 place.connected();
                 let link = Link::new(stream, settings.reply_depth, transactions);
-                Ok(Lease::new(link, place))
+                Ok((link, place))
             }
             Err(kind) => {
                 let fault = Fault {
@@ -226,6 +236,10 @@ impl Place {
 
     pub(super) fn key(&self) -> &Key {
         &self.key
+    }
+
+    pub(super) fn context(&self) -> &UpstreamContext {
+        &self.leases.context
     }
 
     pub(super) fn settings(&self) -> &LaneSettings {

@@ -1,8 +1,10 @@
 //! What a lane costs in memory: entered in the worker's [`Ledger`](crate::io::Ledger) as it grows.
 
-use super::Lane;
+use super::collecting::REPLY_TOO_LARGE;
 use super::in_flight::InFlight;
 use super::lane::State;
+use super::{FaultKind, Lane};
+use crate::observe::Limit;
 
 /// By so many bytes a lane grows before the worker's ledger hears of it.
 const CHARGED_BYTES: usize = 64 * 1024;
@@ -27,6 +29,23 @@ impl Lane {
     fn holds(&self, state: &State) -> usize {
         let queue = state.queue.capacity() * size_of::<InFlight>();
         state.outbox.retained() + queue + self.input_held.get()
+    }
+
+    /// The reply to the oldest request was skipped.
+    #[cold]
+    pub(super) fn too_large(&self) -> Result<(), FaultKind> {
+        let purse = {
+            let state = self.state.borrow();
+            let requester = state
+                .queue
+                .front()
+                .and_then(|oldest| oldest.requester.as_ref());
+            requester.and_then(|requester| requester.purse())
+        };
+        if purse.is_none_or(|purse| !purse.is_closed()) {
+            self.context.metrics.limit_hit(Limit::Memory);
+        }
+        self.reply(REPLY_TOO_LARGE, REPLY_TOO_LARGE.len()).map(drop)
     }
 
     /// Enters in the ledger what it has grown by, if that is much. The worker enters the rest ten times a second.

@@ -3,6 +3,7 @@
 //! answers. A lease is a connection that one client has to itself for a while. Knows nodes and bytes; never clients, never the slot map.
 
 mod block;
+mod collecting;
 mod connect;
 mod fate;
 mod gate;
@@ -23,6 +24,7 @@ mod subscriber;
 mod upkeep;
 mod window;
 
+pub use collecting::REPLY_TOO_LARGE;
 pub use connect::{Credentials, HandshakeError, Within, dial};
 pub use fate::{Fate, HandedOver};
 pub use gate::Gates;

@@ -2,11 +2,12 @@
 //!
 //! Spawned by the lane when a request needs it; ends when the connection is lost or the lane is closed.
 
+use super::collecting::Collecting;
 use super::prove::Transactions;
 use super::upkeep::PING;
 use super::{FaultKind, Lane, connect};
 use crate::io::{Input, ReadHalf, SCRATCH_BYTES, split_node};
-use crate::resp::ReplyScanner;
+use crate::resp::Skipped;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -71,7 +72,7 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
     let mut reader = Reader {
         read,
         input: Input::default(),
-        scanner: ReplyScanner::with_depth(lane.context.settings.reply_depth),
+        collecting: Collecting::new(lane.context.settings.reply_depth),
     };
     poll_fn(|cx| {
         lane.set_waker(cx.waker());
@@ -81,8 +82,12 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
         }
         lane.poll_unblock(cx);
         for _ in 0..READS_PER_TURN {
-            let memory = &lane.context.memory;
-            if memory.is_halted() || (memory.is_tight() && lane.state.borrow().room.is_bulk()) {
+            if reader.collecting.is_for_nobody()
+                && let Err(why) = reader.weigh(lane)
+            {
+                return Poll::Ready(why);
+            }
+            if reader.is_halted(lane) {
                 // Not for long: clients are being closed for `limits.memory`, and then it is woken.
                 return Poll::Pending;
             }
@@ -101,15 +106,26 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
 struct Reader {
     read: ReadHalf,
     input: Input,
-    scanner: ReplyScanner,
+    collecting: Collecting,
 }
 
 impl Reader {
+    /// Whether nothing is read for now. What is skipped costs nothing.
+    #[inline]
+    fn is_halted(&self, lane: &Lane) -> bool {
+        let memory = &lane.context.memory;
+        memory.is_tight()
+            && !self.collecting.skips()
+            && (memory.is_halted()
+                || self.collecting.is_billed()
+                || lane.state.borrow().room.is_bulk())
+    }
+
     /// Reads once and delivers every whole reply.
     fn poll(&mut self, cx: &mut Context<'_>, lane: &Rc<Lane>) -> Poll<Result<(), FaultKind>> {
         let mut broken = None;
-        let wanted = self.scanner.wanted();
-        let scanner = &mut self.scanner;
+        let wanted = self.collecting.wanted();
+        let collecting = &mut self.collecting;
         let scratch = &lane.context.scratch;
         let read = self.input.poll_read(
             cx,
@@ -119,52 +135,72 @@ impl Reader {
             SCRATCH_BYTES,
             |bytes| {
                 lane.heard();
-                deliver(lane, scanner, bytes, &mut broken)
+                match deliver(lane, collecting, bytes) {
+                    Ok(used) => used,
+                    Err(why) => {
+                        broken = Some(why);
+                        0
+                    }
+                }
             },
         );
-        lane.input_held.set(self.input.held());
+        let weighed = self.weigh(lane);
         lane.charge(&lane.state.borrow());
         lane.offer_room();
-        match (read, broken) {
-            (Poll::Pending, _) => Poll::Pending,
-            (Poll::Ready(_), Some(why)) => Poll::Ready(Err(why)),
+        match (read, broken.or(weighed.err())) {
+            (Poll::Pending, None) => Poll::Pending,
+            (_, Some(why)) => Poll::Ready(Err(why)),
             (Poll::Ready(Ok(0)), _) => Poll::Ready(Err(FaultKind::Closed)),
             (Poll::Ready(Ok(_)), _) => Poll::Ready(Ok(())),
             (Poll::Ready(Err(e)), _) => Poll::Ready(Err(FaultKind::Io(e.to_string()))),
         }
     }
+
+    /// Enters what is kept of the reply that is being read: for whoever asked for it, or for the lane.
+    #[inline]
+    fn weigh(&mut self, lane: &Lane) -> Result<(), FaultKind> {
+        let oldest = || lane.state.borrow().queue.front()?.requester.clone();
+        let weighed =
+            (self.collecting).weigh(&mut self.input, &lane.context.memory, || oldest()?.purse());
+        weighed.map(|held| lane.input_held.set(held))
+    }
 }
 
 /// Returns how many bytes were whole replies.
-fn deliver(
-    lane: &Lane,
-    scanner: &mut ReplyScanner,
-    bytes: &[u8],
-    broken: &mut Option<FaultKind>,
-) -> usize {
+fn deliver(lane: &Lane, collecting: &mut Collecting, bytes: &[u8]) -> Result<usize, FaultKind> {
     let (mut used, mut replies) = (0, 0);
+    if collecting.skips() {
+        match collecting.skip(bytes)? {
+            Skipped::Part(part) => return Ok(part),
+            Skipped::All(all) => used = all,
+        }
+        lane.too_large()?;
+        replies += 1;
+    }
+    let scanner = &mut collecting.scanner;
+    let mut broken = Ok(());
     while used < bytes.len() {
         match scanner.scan(&bytes[used..]) {
             Ok(Some(len)) => match lane.reply(&bytes[used..], len) {
                 Ok(len) => used += len,
                 Err(why) => {
-                    *broken = Some(why);
+                    broken = Err(why);
                     break;
                 }
             },
             Ok(None) => {
-                *broken = check_due(lane).err();
+                broken = check_due(lane);
                 break;
             }
             Err(error) => {
-                *broken = Some(error.into());
+                broken = Err(error.into());
                 break;
             }
         }
         replies += 1;
     }
     lane.state.borrow_mut().room.answered(replies);
-    used
+    broken.map(|()| used)
 }
 
 /// The beginning of a reply belongs to a request that was handed over. Where none was, it would be taken for the

@@ -8,7 +8,7 @@
 use super::connect::{SUBSCRIBER_NAME, dial_as};
 use super::{Fault, FaultKind, UpstreamContext};
 use crate::cluster::NodeAddr;
-use crate::io::{NodeStream, now};
+use crate::io::{Bill, NodeStream, Purse, now};
 use crate::observe::NodeMetrics;
 use crate::resp::{Proto, ReplyScanner};
 use bytes::{Buf, BytesMut};
@@ -24,7 +24,8 @@ use tokio::task::AbortHandle;
 /// Room for the next read, in bytes.
 const READ_BYTES: usize = 4 * 1024;
 
-/// A large message gets so much room at once, in bytes; its announced length alone costs no memory.
+/// The most that is reserved ahead of a read, in bytes: as much as has arrived already, so that a message's announced length
+/// costs no memory.
 const READ_AHEAD_MAX: usize = 1024 * 1024;
 
 /// A read buffer larger than this, in bytes, is given back once it is empty.
@@ -62,6 +63,7 @@ impl Subscriber {
         node: NodeAddr,
         link: u32,
         listener: Weak<dyn Listener>,
+        purse: Rc<Purse>,
     ) -> Self {
         let out = Rc::<Out>::default();
         let talk = Talk {
@@ -70,6 +72,7 @@ impl Subscriber {
             out: out.clone(),
             link,
             listener,
+            purse,
         };
         let task = tokio::task::spawn_local(talk.run(node)).abort_handle();
         Self { out, task }
@@ -101,6 +104,7 @@ struct Talk {
     out: Rc<Out>,
     link: u32,
     listener: Weak<dyn Listener>,
+    purse: Rc<Purse>,
 }
 
 /// Counts a connection as long as it is there, whoever ends it.
@@ -165,6 +169,7 @@ impl Talk {
         let mut unsent = BytesMut::new();
         let mut heard = now();
         let mut probed: Option<Instant> = None;
+        let mut bill = Bill::new(self.purse.clone());
         loop {
             if unsent.is_empty() {
                 unsent.extend_from_slice(&std::mem::take(&mut *self.out.bytes.borrow_mut()));
@@ -174,7 +179,10 @@ impl Talk {
                 probed = Some(now());
             }
             let due = probed.map_or(heard + settings.heartbeat, |at| at + settings.probe);
-            input.reserve(scanner.wanted().clamp(READ_BYTES, READ_AHEAD_MAX));
+            let ahead = scanner.wanted().min(input.len());
+            input.reserve(ahead.clamp(READ_BYTES, READ_AHEAD_MAX));
+            bill.set(input.capacity() + unsent.capacity());
+            let is_halted = bill.is_halted();
             // Writing ends when there is nothing to write, so it may go first.
             tokio::select! {
                 biased;
@@ -186,7 +194,7 @@ impl Talk {
                         Err(e) => return FaultKind::Io(e.to_string()),
                     }
                 }
-                read = read.read_buf(&mut input) => match read {
+                read = read.read_buf(&mut input), if !is_halted => match read {
                     Ok(0) => return FaultKind::Closed,
                     Err(e) => return FaultKind::Io(e.to_string()),
                     Ok(_) => {
@@ -198,7 +206,9 @@ impl Talk {
                     }
                 },
                 () = self.out.notify.notified() => {}
-                () = tokio::time::sleep_until(due.into()) => match probed {
+                // What the node has said meanwhile is not read yet.
+                () = bill.resumed(), if is_halted => (heard, probed) = (now(), None),
+                () = tokio::time::sleep_until(due.into()), if !is_halted => match probed {
                     Some(_) => return FaultKind::Silent,
                     None => self.out.probe.set(true),
                 },

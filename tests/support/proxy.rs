@@ -215,11 +215,20 @@ impl Proxy {
 
     /// Resident memory in bytes.
     pub fn rss(&self) -> u64 {
+        self.status_kb("VmRSS:") * 1024
+    }
+
+    /// The most that was ever resident, as the kernel counts it, in bytes.
+    pub fn peak(&self) -> u64 {
+        self.status_kb("VmHWM:") * 1024
+    }
+
+    fn status_kb(&self, name: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("running");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kb = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
-        kb.expect("VmRSS in kB") * 1024
+        kb.expect("a number of kB")
     }
 
     /// Sends it a signal.
