@@ -31,7 +31,7 @@ const ALONE: usize = 2000;
 const DIRECT_READS: usize = 4;
 const MB: usize = 1 << 20;
 /// Large values in a huge one.
-const HUGE: usize = 8;
+const HUGE: usize = 4;
 const NO_VALUE: &[u8] = b"$-1\r\n";
 /// The node with the large value, and one without.
 const BUSY: usize = 0;
@@ -274,7 +274,7 @@ impl Load {
             Self::Declared => "huge sizes declared",
             Self::Pipelines => "long pipelines from 1,000 clients",
             Self::EndlessPipelines => "endless pipelines from 1,000 clients",
-            Self::OwnConnections => "watchers and blocking consumers of 8 MB",
+            Self::OwnConnections => "watchers and blocking consumers of 4 MB",
         }
     }
 
