@@ -201,9 +201,9 @@ impl Fences {
     }
 
     /// The oldest refused request of `slot`, if it waits for room in its lane, and for which.
-    pub fn crowded_out(&self, slot: Slot) -> Option<(Ticket, Room)> {
+    pub fn crowded_out(&self, slot: Slot) -> Option<(Ticket, Room, Past)> {
         let first = self.slots.get(&slot)?.refused.front()?;
-        Some((first.held.ticket, first.why.room()?))
+        Some((first.held.ticket, first.why.room()?, first.past))
     }
 
     /// Takes it out: it has waited for long enough.
@@ -212,15 +212,18 @@ impl Fences {
         self.slots.get_mut(&slot)?.refused.pop_front()
     }
 
-    /// There is room for it in that lane: it may go now if what is in flight of the slot went the same way, and else as soon
-    /// as nothing is.
+    /// There is room for what waits for it in that lane: it may go now if it is next and what is in flight of the slot went
+    /// the same way, and else as soon as nothing is. What has been refused since in front of it goes first; then it is
+    /// tried without another turn.
     pub fn let_in(&mut self, slot: Slot, lane: LaneId) {
         let Some(fence) = self.slots.get_mut(&slot) else {
             return;
         };
-        if let Some(first) = fence.refused.front_mut().filter(|r| r.why.is_full()) {
-            first.not_before = None;
+        if fence.refused.front().is_some_and(|r| r.why.is_full()) {
             fence.turn = Some(lane);
+        }
+        for crowded in fence.refused.iter_mut().filter(|r| r.why.is_full()) {
+            crowded.not_before = None;
         }
     }
 

@@ -6,7 +6,7 @@ use crate::cluster::NodeAddr;
 use crate::observe::Limit;
 use crate::upstream::{Class, NotTaken, Ticket};
 use bytes::Bytes;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A request that was not sent because its slot is fenced.
 #[derive(Debug)]
@@ -83,6 +83,15 @@ impl Past {
         match why {
             Why::Unavailable | Why::NotSent | Why::LostRead => self.moved_since = None,
             _ => _ = self.moved_since.get_or_insert(now),
+        }
+    }
+
+    /// Until when it waits for room that it would wait for until then. Of a pipeline that is sent on each goes alone, and
+    /// finds no room by itself: altogether they do not wait longer than one.
+    pub fn waits_for_room(&self, until: Instant, patience: Duration) -> Instant {
+        match self.moved_since {
+            Some(since) => until.min(since + patience),
+            None => until,
         }
     }
 
@@ -220,7 +229,6 @@ impl Why {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn node() -> NodeAddr {
         NodeAddr::new("127.0.0.1", 7000)
@@ -261,6 +269,18 @@ mod tests {
                 "{between:?}"
             );
         }
+    }
+
+    /// Each of a pipeline that was sent on waits for room by itself, but not one after the other for as long as it likes.
+    #[test]
+    fn what_was_sent_on_waits_for_room_within_one_time() {
+        let start = Instant::now();
+        let [first, last, patience] = [5, 100, 8].map(Duration::from_secs);
+        let waits = |past: &Past, until| past.waits_for_room(start + until, patience) - start;
+        let past = refused(start, &[(1, Why::Moved(node()))]);
+        assert_eq!(waits(&past, first), first);
+        assert_eq!(waits(&past, last), Duration::from_secs(9));
+        assert_eq!(waits(&Past::default(), last), last);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use super::{Life, Session, State};
 use crate::cluster::{NodeAddr, Slot};
 use crate::observe::Limit;
-use crate::route::Room;
+use crate::route::{Past, Room};
 use crate::upstream::{Lane, LaneId, NotTaken, Requester, Size, Ticket, Wants};
 use rustc_hash::FxHashSet;
 use std::collections::VecDeque;
@@ -56,7 +56,7 @@ impl Session {
         ticket: Ticket,
         slot: Slot,
         lane: &Rc<Lane>,
-        room: Room,
+        (room, past): (Room, &Past),
     ) -> Instant {
         match state.crowds.iter_mut().find(|c| c.lane == lane.id()) {
             Some(crowd) => crowd.push(slot),
@@ -72,7 +72,7 @@ impl Session {
                 lane.wait_for_room(me);
             }
         }
-        self.crowded_until(state, ticket, slot, room)
+        self.crowded_until(state, ticket, slot, (room, past))
     }
 
     /// It is this session's turn at a lane that was full.
@@ -113,8 +113,8 @@ impl Session {
     /// Refuses what has waited for room for too long, even if it is not its turn in its slot: it was never sent.
     pub(super) fn give_up_crowded(&self, state: &mut State, slot: Slot, now: Instant) {
         let next = |state: &State| state.fences.as_ref()?.crowded_out(slot);
-        while let Some((ticket, room)) = next(state) {
-            let until = self.crowded_until(state, ticket, slot, room);
+        while let Some((ticket, room, past)) = next(state) {
+            let until = self.crowded_until(state, ticket, slot, (room, &past));
             if until > now {
                 return self.schedule(until.max(now + LOOK_AGAIN));
             }
@@ -154,7 +154,7 @@ impl Session {
         state: &mut State,
         ticket: Ticket,
         slot: Slot,
-        room: Room,
+        (room, past): (Room, &Past),
     ) -> Instant {
         let clock = &self.context.clock;
         let (room, full_since) = self.fences(state).full_since(slot, room, clock.now());
@@ -169,7 +169,7 @@ impl Session {
             // Large values take their time, and what is let in is answered soon.
             Room::LargeReply => timeouts.command,
         };
-        full_since.max(started) + patience
+        past.waits_for_room(full_since.max(started) + patience, timeouts.command)
     }
 
     /// The same for a request of no slot, or of a task, that came and found no room at these moments. It may have found

@@ -375,7 +375,10 @@ impl Session {
     ) {
         let not_before = match not_taken {
             NotTaken::Down(_) => self.context.clock.now() + super::verdict::FIRST_PAUSE,
-            NotTaken::Full(_) => self.crowd(state, held.ticket, slot, lane, not_taken.into()),
+            NotTaken::Full(_) => {
+                let room = (not_taken.into(), &Past::default());
+                self.crowd(state, held.ticket, slot, lane, room)
+            }
         };
         self.count_crowded(not_taken);
         let refused = Refused {

@@ -162,7 +162,8 @@ impl Session {
                         }
                         if refused.why.is_full() {
                             let room = Room::from(&not_taken);
-                            let until = self.crowd(state, ticket, slot, &lane, room);
+                            let until =
+                                self.crowd(state, ticket, slot, &lane, (room, &refused.past));
                             refused.why = crowded_at(node, asking, slot, &map, room);
                             refused.not_before = Some(until);
                         } else {

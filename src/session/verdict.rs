@@ -50,13 +50,14 @@ impl Session {
             return Verdict::GiveUp;
         };
         let started = self.context.clock.instant(pending.about.started);
+        let past = &refused.past;
         let until = match &refused.why {
             // Followed at once, however late: only how often is bounded.
             Why::Moved(to) | Why::Ask(to) if map.find(to).is_some() => None,
             // The question to the node has a time of its own.
             Why::UnconfirmedAsk { .. } => None,
-            Why::Full { room, .. } => Some(self.crowded_until(state, ticket, slot, *room)),
-            why => Some(refused.past.waits_since(why, started) + self.patience(why)),
+            Why::Full { room, .. } => Some(self.crowded_until(state, ticket, slot, (*room, past))),
+            why => Some(past.waits_since(why, started) + self.patience(why)),
         };
         let over = until.is_some_and(|until| now >= until);
         let hops_max = self.context.config.limits.redirections as u32;

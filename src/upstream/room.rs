@@ -68,6 +68,8 @@ pub(super) struct Room {
     waiting: VecDeque<Weak<dyn Requester>>,
     /// On a bulk lane: who waits for the pace of the node, and not for the large replies of others.
     waiting_small: VecDeque<Weak<dyn Requester>>,
+    /// The last turn was one of those.
+    was_small: bool,
 }
 
 impl Room {
@@ -80,6 +82,7 @@ impl Room {
             window: (load == Load::Bulk).then(|| Window::new(settings.bulk_bytes)),
             waiting: VecDeque::new(),
             waiting_small: VecDeque::new(),
+            was_small: false,
         };
         room.close();
         room
@@ -95,10 +98,15 @@ impl Room {
         if !self.is_left(in_flight) {
             return None;
         }
-        if let Some(small) = first_of(&mut self.waiting_small) {
+        let is_open = self.window.as_ref().is_none_or(Window::is_open);
+        // The two lines take turns where both may go.
+        let large_first = self.was_small && is_open && !self.waiting.is_empty();
+        self.was_small = false;
+        if !large_first && let Some(small) = first_of(&mut self.waiting_small) {
+            self.was_small = true;
             return Some(small);
         }
-        if !self.window.as_ref().is_none_or(Window::is_open) {
+        if !is_open {
             return None;
         }
         if !self.is_bulk() {
@@ -448,6 +456,23 @@ mod tests {
         assert!(room.next(0).is_none());
         room.given_back(Size::Large);
         assert!(is(room.next(0), &large));
+    }
+
+    /// While the node is at its pace neither line is served alone.
+    #[test]
+    fn large_and_small_ones_take_turns() {
+        let settings = LaneSettings::new(&crate::config::Config::default(), 1);
+        let mut room = Room::new(&settings, Load::Bulk, Micros::default());
+        let [large, small]: [Rc<dyn Requester>; 2] = [Rc::new(Waiter), Rc::new(Waiter)];
+        let turns: Vec<_> = (0..4)
+            .map(|_| {
+                room.waiting.push_back(Rc::downgrade(&large));
+                room.waiting_small.push_back(Rc::downgrade(&small));
+                let next = room.next(0).expect("somebody waits");
+                Rc::ptr_eq(&next, &small)
+            })
+            .collect();
+        assert_eq!(turns, [true, false, true, false]);
     }
 
     #[test]

@@ -255,6 +255,26 @@ fn the_wait_for_room_is_counted_from_its_own_begin() {
     assert_eq!(full_since(&mut fences, after(7)), after(7));
 }
 
+/// Its turn at the lane comes while one in front of it, which has been refused meanwhile, is being followed.
+#[test]
+fn room_is_for_the_one_that_waits_for_it_wherever_it_stands() {
+    let mut fences = three_in_flight();
+    for seq in [0, 1] {
+        fences.executed(ticket(seq), slot(), nothing);
+    }
+    let later = Instant::now() + std::time::Duration::from_secs(9);
+    let waits = Refused {
+        not_before: Some(later),
+        ..full(3)
+    };
+    fences.put_back(slot(), A, waits);
+    fences.refused(slot(), refused(2));
+    fences.let_in(slot(), A);
+    assert_eq!(resend(&mut fences), 2);
+    fences.executed(ticket(2), slot(), nothing);
+    assert_eq!(resend(&mut fences), 3);
+}
+
 #[test]
 fn waiting_is_waited_for() {
     let now = Instant::now();
