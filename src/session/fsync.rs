@@ -166,6 +166,10 @@ impl Disk {
         target: Target,
         look: &[u8],
     ) -> Result<Self, Failed> {
+        if target.tells_doubt() {
+            // Its address may be another's by now.
+            return Err(Failed::Gone);
+        }
         let purse = Purse::new(context.memory.clone());
         let lease = match context
             .leases
