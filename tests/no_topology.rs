@@ -95,7 +95,8 @@ fn nodes_that_always_go_when_they_are_asked_for_their_commands_are_served() {
             (call.name() == "COMMAND").then(|| vec![Action::Reset])
         });
     }
-    let proxy = Proxy::spawn(&nodes.addrs(), &["--set", "cluster.refresh_interval=200ms"]);
+    // They are asked again for the loss itself.
+    let proxy = Proxy::spawn(&nodes.addrs(), &["--set", "cluster.refresh_interval=10m"]);
     proxy.wait_ready();
 }
 

@@ -166,14 +166,19 @@ impl Cluster {
         })
     }
 
-    /// Makes `replica` a replica of `primary`, as soon as it knows it.
+    /// Makes `replica` a replica of `primary`, as soon as it knows it. A handshake that came to nothing on a busy machine is
+    /// forgotten by the nodes: as long as they do not know each other they meet again.
     fn replicate(&self, replica: usize, primary: usize, stop: &Stop) -> Result<(), Error> {
         let what = format!("node {replica} becomes a replica of node {primary}");
         let id = self.ids[primary].as_str();
+        let port = self.addr(primary).port().to_string();
         wait_until(&what, FORM_TIMEOUT, stop, || {
             match self.command(replica, &["CLUSTER", "REPLICATE", id]) {
                 Ok(Reply::Simple(_)) => Ok(()),
-                Ok(other) => Err(format!("{other:?}")),
+                Ok(other) => {
+                    let met = self.command(replica, &["CLUSTER", "MEET", "127.0.0.1", &port]);
+                    Err(format!("{other:?}; told to meet: {met:?}"))
+                }
                 Err(error) => Err(error.to_string()),
             }
         })

@@ -231,12 +231,14 @@ impl Task {
         let addr = listed.addr.clone();
         let (link, outcome) = self.commands.take(listed);
         self.shared.wake();
-        if outcome == Outcome::Answered {
-            self.shared.listed.store(true, Ordering::Relaxed);
-        }
         if let Some(peer) = self.peers.get_mut(&addr) {
             peer.link = link;
             peer.busy = false;
+        }
+        match outcome {
+            Outcome::Answered => self.shared.listed.store(true, Ordering::Relaxed),
+            // Another is asked in the next round: soon, not after `cluster.refresh_interval`.
+            Outcome::Lost => self.pace.want(Trigger::ConnectionLost, now()),
         }
     }
 
