@@ -287,7 +287,7 @@ mod tests {
             (
                 "limits.memory",
                 "1KB",
-                "1KB is not between 16MB and 1048576GB; or auto",
+                "1KB is not between 32MB and 1048576GB; or auto",
             ),
             ("limits.request", "3GB", "3GB is not between 1KB and 2GB"),
             (

@@ -116,6 +116,9 @@ const GB: u64 = 1024 * MB;
 /// Largest size of a single request or buffer for one: positions inside a request are 32 bit.
 const REQUEST_BYTES_MAX: u64 = 2 * GB;
 const MEMORY_BYTES_MAX: u64 = 1024 * 1024 * GB;
+
+/// What the program takes by itself (13 MB), and as much for clients, which have half of the limit in any case.
+const MEMORY_MIN: u64 = 32 * MB;
 const MILLISECOND: u64 = 1;
 const SECOND: u64 = 1000;
 const HOUR: u64 = 3600 * SECOND;
@@ -207,7 +210,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("upstream.idle_close", time(SECOND, 24 * HOUR), "10m", "", LANE,
         "a lane that carried no request for this long is closed"),
 
-    option("limits.memory", Kind::Size { min: 16 * MB, max: MEMORY_BYTES_MAX, word: Some("auto") }, "auto", "", RELOAD,
+    option("limits.memory", Kind::Size { min: MEMORY_MIN, max: MEMORY_BYTES_MAX, word: Some("auto") }, "auto", "", RELOAD,
         "memory of the process. From 75% on clients are not read while replies to them are outstanding, from 90% on requests over 64KB get an OOM error, beyond it the clients that hold most are closed until there is some room; while what was freed is not given back yet, clients that hold over 8KB are not read; what only requests on their way hold has every command refused. A reply larger than a third of what there is for clients and nodes is not kept: its command gets an error. auto: 70% of what the control group or the machine has"),
     option("limits.clients", count(1, 10_000_000), "10000", "clients", RELOAD,
         "clients connected at the same time; more get `-ERR max number of clients reached`"),

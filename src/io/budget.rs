@@ -3,7 +3,7 @@
 
 use super::resident::{Beyond, Resident};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// Clients are slowed from this share of the limit on. What is left is for what each of many has sent already.
@@ -37,8 +37,6 @@ pub struct Budget {
     spare: usize,
     pub(super) beyond: Beyond,
     pub(super) workers: Box<[Share]>,
-    /// How many of them read nobody.
-    pub(super) halted: AtomicUsize,
 }
 
 /// What one worker tells the others.
@@ -47,6 +45,8 @@ pub(super) struct Share {
     pub(super) used: AtomicUsize,
     /// What its largest client holds.
     pub(super) largest: AtomicUsize,
+    /// It reads nobody, and was not told since that it may look.
+    pub(super) halted: AtomicBool,
     /// It is to look what is to be done.
     pub(super) look: Notify,
 }
@@ -74,7 +74,6 @@ impl Budget {
             spare,
             beyond,
             workers: (0..workers).map(|_| Share::default()).collect(),
-            halted: AtomicUsize::new(0),
         })
     }
 

@@ -3,7 +3,7 @@
 //! collected in pieces, which cost what has arrived of it, and put together when it is there.
 
 use super::ReadHalf;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::cell::RefCell;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -120,9 +120,18 @@ impl Input {
         }
     }
 
-    /// Takes the first `len` bytes out, which `consume` has seen and not used. What is behind them is copied, so that
-    /// neither keeps the other's memory.
+    /// Takes the first `len` bytes out, which `consume` has seen and not used. The smaller part is copied, so that neither
+    /// keeps much of the other's memory: of many small messages not everything that is behind each.
     pub fn detach(&mut self, len: usize) -> Bytes {
+        if self.carry.len() - len > len {
+            let message = Bytes::copy_from_slice(&self.carry[..len]);
+            self.carry.advance(len);
+            self.front += len;
+            if self.carry.len() < self.front {
+                (self.carry, self.front) = (BytesMut::from(&self.carry[..]), 0);
+            }
+            return message;
+        }
         let rest = BytesMut::from(&self.carry[len..]);
         let mut message = std::mem::replace(&mut self.carry, rest);
         self.front = 0;
@@ -206,8 +215,8 @@ impl Input {
     }
 
     fn keep(&mut self, rest: &[u8]) {
-        if rest.is_empty() {
-            self.carry = BytesMut::new();
+        if rest.is_empty() || self.front > 0 {
+            (self.carry, self.front) = (BytesMut::from(rest), 0);
         } else {
             self.carry.clear();
             self.carry.extend_from_slice(rest);
@@ -322,5 +331,23 @@ mod tests {
     fn a_large_message_costs_what_has_arrived_of_it() {
         let most = read_all(&[20 * MB]);
         assert!(most > 0 && most <= RESERVE_MAX, "{most}");
+    }
+
+    /// Many small messages that were read at once are taken out one by one: what is behind them moves a few times, not for
+    /// each.
+    #[test]
+    fn small_messages_are_taken_out_of_many() {
+        let bytes: Vec<u8> = (0..60_000u32).map(|at| (at / 6) as u8).collect();
+        let mut input = Input::default();
+        input.keep(&bytes);
+        let mut moves = 0;
+        for message in bytes.chunks(6) {
+            let next = input.carry.as_ptr().wrapping_add(6);
+            assert_eq!(input.detach(6), message);
+            moves += usize::from(!input.carry.is_empty() && input.carry.as_ptr() != next);
+            assert!(input.held() <= 2 * bytes.len(), "{}", input.held());
+        }
+        assert!(moves <= 20, "moved {moves} times");
+        assert_eq!((input.unconsumed(), input.held()), (0, 0));
     }
 }

@@ -58,6 +58,8 @@ pub struct Ledger {
     look_from: Cell<usize>,
     /// Clients that hold so many bytes are not read.
     halts_from: Cell<usize>,
+    /// Its worker has ended.
+    has_left: Cell<bool>,
     /// With more than so many bytes it is looked again whether it is stuck.
     stuck_until: Cell<usize>,
     /// Rung when those that wait may look again.
@@ -78,6 +80,7 @@ impl Ledger {
             in_flight_now: Cell::new(in_flight_max),
             look_from: Cell::new(LARGE_REQUEST),
             halts_from: Cell::new(usize::MAX),
+            has_left: Cell::new(false),
             stuck_until: Cell::new(0),
             resumed: Notify::new(),
         }
@@ -229,6 +232,9 @@ impl Ledger {
 
     /// Somebody took so many bytes.
     fn took(&self, bytes: usize) {
+        if self.has_left.get() {
+            return;
+        }
         self.taken.set(self.taken.get() + bytes);
         self.mine().used.store(self.used(), Ordering::Relaxed);
         if self.taken.get() >= self.budget.beyond.step {
@@ -241,9 +247,8 @@ impl Ledger {
     /// Nobody is read until [`Self::calm`] if more is used than is allowed.
     fn weigh(&self) {
         let now = self.budget.level();
-        if now != Level::Over && self.budget.halted.load(Ordering::Relaxed) > 0 {
-            // Whoever halted looks, and has everybody read on.
-            self.tell_all();
+        if now != Level::Over {
+            self.tell_halted();
         }
         match (self.level.get(), now) {
             (before, now) if before == now => {}
@@ -258,6 +263,24 @@ impl Ledger {
             (Level::Tight, _) => self.mine().look.notify_one(),
             (_, level) => self.enter(level),
         }
+    }
+
+    /// Whoever halted looks, and has everybody read on. Each is told once: told on and on, a worker would do nothing else.
+    fn tell_halted(&self) {
+        for share in &self.budget.workers {
+            if share.halted.load(Ordering::Relaxed) && share.halted.swap(false, Ordering::SeqCst) {
+                share.look.notify_one();
+            }
+        }
+    }
+
+    /// Its worker ends: it waits for nothing, and nobody waits for it.
+    pub fn leave(&self) {
+        self.has_left.set(true);
+        let share = self.mine();
+        share.halted.store(false, Ordering::Relaxed);
+        share.largest.store(0, Ordering::Relaxed);
+        share.used.store(0, Ordering::Relaxed);
     }
 
     /// Measures, however little has changed; about ten times a second. One worker does it for all.
@@ -277,6 +300,10 @@ impl Ledger {
 
     /// Has everybody read on if that may be.
     pub fn calm(&self) {
+        if self.is_halted() {
+            // It is told again if it finds no room now.
+            self.mine().halted.store(true, Ordering::SeqCst);
+        }
         let now = self.budget.level();
         if self.is_tight() && now != Level::Over {
             self.enter(now);
@@ -284,12 +311,9 @@ impl Ledger {
     }
 
     fn enter(&self, level: Level) {
-        match (self.level.replace(level), level) {
-            (Level::Over, Level::Over) => {}
-            (Level::Over, _) => _ = self.budget.halted.fetch_sub(1, Ordering::Relaxed),
-            (_, Level::Over) => _ = self.budget.halted.fetch_add(1, Ordering::Relaxed),
-            _ => {}
-        }
+        self.level.set(level);
+        let halted = level == Level::Over;
+        self.mine().halted.store(halted, Ordering::Relaxed);
         self.halts_from.set(match level {
             Level::Ample | Level::Slow | Level::Stuck => usize::MAX,
             Level::Tight => HOLDS_MUCH,

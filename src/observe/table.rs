@@ -97,7 +97,7 @@ metrics! {
     LimitHits Counter "slotway_limit_hits_total" ["limit"]
         "Times a bound of the sections limits and timeouts, or upstream.bulk_bytes, was reached, by the option's name: a client was refused, closed or not read, a request given up, something dropped.";
     Backpressure Counter "slotway_backpressure_seconds_total" []
-        "Time during which clients were not read because of limits.client_in_flight, _in_flight_bytes or _output_soft, summed over clients.";
+        "Time during which clients were not read because of limits.client_in_flight, _in_flight_bytes or _output_soft, or because three quarters of limits.memory were used, summed over clients.";
     BlockedClients Gauge "slotway_blocked_clients" []
         "Clients that wait in a blocking command.";
     BlockedPushedBack Counter "slotway_blocked_pushed_back_total" []

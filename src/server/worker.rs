@@ -334,9 +334,8 @@ impl Worker {
                 tracing::warn!(left, "timeouts.drain is over: closing the clients that are left");
             }
         }
-        // Nobody waits for this worker to close one of its clients.
-        self.lanes.context().memory.largest(0);
         self.lanes.close();
+        self.lanes.context().memory.leave();
     }
 }
 

@@ -14,6 +14,7 @@ use crate::modes::{Blocking, Found, Patience, Step, undo};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::{Proto, Request};
 use crate::route::{Effect, cross_slot};
+use crate::upstream::REPLY_TOO_LARGE;
 use bytes::Bytes;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -195,7 +196,8 @@ impl Wait {
     }
 
     pub(super) fn note_write_at(&self, node: &NodeAddr, reply: &[u8]) {
-        let nothing = reply.starts_with(b"-") || *reply == self.command.nothing(self.proto);
+        let refused = reply.starts_with(b"-") && *reply != *REPLY_TOO_LARGE;
+        let nothing = refused || *reply == self.command.nothing(self.proto);
         if self.effect != Effect::Read && !nothing {
             self.session.note_write_at(node);
         }

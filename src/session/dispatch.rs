@@ -4,7 +4,7 @@ use super::admission::unauthenticated;
 use super::replies::{About, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::command::{Command, CommandTable, Local, Lookup, Over};
+use crate::command::{Command, CommandTable, Local, Lookup, Mode, Over};
 use crate::local::{self, Access, Effect, Replies};
 use crate::observe::{CrossSlot, ErrorSource, Limit};
 use crate::resp::Request;
@@ -101,7 +101,7 @@ impl Session {
         {
             return taken;
         }
-        if self.context.is_too_large_now(request.bytes().len()) {
+        if self.context.is_too_large_now(request.bytes().len()) && !protects_others(&plan) {
             return self.refuse(state, about, SCARCE);
         }
         if batch.curious {
@@ -349,6 +349,13 @@ fn must_wait(state: &State, plan: &Plan) -> bool {
         _ => false,
     };
     concerned && !state.replies.is_empty()
+}
+
+/// Whether a command is taken however little memory there is, as it is by the servers: what comes behind it would be
+/// executed without the protection it counts on, as soon as there is memory again.
+#[cold]
+fn protects_others(plan: &Plan) -> bool {
+    matches!(plan, Plan::Mode(Mode::Multi | Mode::Watch))
 }
 
 /// Whether a local command changes what the commands behind it mean, or a task carries it out, so that all before it

@@ -10,7 +10,9 @@ use crate::cluster::{NodeAddr, Slot};
 use crate::io::Purse;
 use crate::observe::{ErrorSource, Limit};
 use crate::route::{Losses, Resend, resend};
-use crate::upstream::{Answer, Class, Fate, Fault, Lane, LaneId, NotTaken, Requester, Ticket};
+use crate::upstream::{
+    Answer, Class, Fate, Fault, Lane, LaneId, NotTaken, REPLY_TOO_LARGE, Requester, Ticket,
+};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -267,6 +269,15 @@ impl Errand {
 
     /// Undoes what was done for a client that is gone.
     fn take_back(&self, reply: &[u8]) {
+        if self.undo.is_some() && reply == REPLY_TOO_LARGE {
+            tracing::warn!(
+                "what was popped for a client that is gone is larger than limits.memory leaves room for, and lost"
+            );
+            self.session
+                .context
+                .metrics
+                .error(ErrorSource::Proxy, reply);
+        }
         let Some(request) = self.undo.as_ref().and_then(|undo| undo(reply)) else {
             return;
         };

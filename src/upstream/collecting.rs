@@ -60,12 +60,6 @@ impl Collecting {
         self.course == Course::Skips
     }
 
-    /// Whether it is large.
-    #[inline]
-    pub(super) fn is_billed(&self) -> bool {
-        self.bill.is_some()
-    }
-
     /// After a read: enters what is kept for the client, and says how much is not, because it is little or nobody's.
     #[inline]
     pub(super) fn weigh(

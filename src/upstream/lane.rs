@@ -8,6 +8,7 @@ use super::block::Progress;
 use super::gate::Gate;
 use super::in_flight::{ASKING, InFlight, Own};
 use super::lanes::UpstreamContext;
+use super::memory::{Skipped, skipped};
 use super::outbox::Outbox;
 use super::prove::Withheld;
 use super::room::Room;
@@ -334,7 +335,11 @@ impl Lane {
             }
             state.failures = 0;
             if entry.size == Size::Large {
-                state.room.landed(len);
+                match skipped(reply, &entry) {
+                    None => state.room.landed(len),
+                    Some(Skipped::Unread) => state.room.given_back(entry.size),
+                    Some(Skipped::TooLarge) => state.room.landed(self.context.memory.reply_max()),
+                }
             }
             let cause = match inner {
                 0 => None,

@@ -178,6 +178,10 @@ impl Lease {
         let mut progress = Progress::default();
         for _ in 0..inner {
             let reply = self.reply().await?;
+            if reply == REPLY_TOO_LARGE {
+                let kind = FaultKind::Protocol("a reply that belongs in no transaction");
+                return Err(Lost::Unknown(self.fault(kind)));
+            }
             // All of it was handed over before the first reply was waited for.
             if let Err(kind) = progress.take(&reply, 1) {
                 return Err(Lost::Unknown(self.fault(kind)));

@@ -1,10 +1,31 @@
 //! What a lane costs in memory: entered in the worker's [`Ledger`](crate::io::Ledger) as it grows.
 
 use super::collecting::REPLY_TOO_LARGE;
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, Own};
 use super::lane::State;
 use super::{FaultKind, Lane};
 use crate::observe::Limit;
+
+/// A reply that was not kept, and says nothing of its size.
+pub(super) enum Skipped {
+    /// There was no room for it.
+    TooLarge,
+    /// Its client is gone.
+    Unread,
+}
+
+/// Whether this stands for a reply to a request with a large one that was skipped.
+#[cold]
+pub(super) fn skipped(reply: &[u8], entry: &InFlight) -> Option<Skipped> {
+    if reply != REPLY_TOO_LARGE {
+        return None;
+    }
+    let purse = entry.requester.as_ref().and_then(|r| r.purse());
+    match purse.is_some_and(|purse| purse.is_closed()) {
+        true => Some(Skipped::Unread),
+        false => Some(Skipped::TooLarge),
+    }
+}
 
 /// By so many bytes a lane grows before the worker's ledger hears of it.
 const CHARGED_BYTES: usize = 64 * 1024;
@@ -36,10 +57,15 @@ impl Lane {
     pub(super) fn too_large(&self) -> Result<(), FaultKind> {
         let purse = {
             let state = self.state.borrow();
-            let requester = state
-                .queue
-                .front()
-                .and_then(|oldest| oldest.requester.as_ref());
+            let oldest = state.queue.front();
+            // What the lane itself asks for is small, and so is what stands in front of EXEC's reply.
+            let may_be_large = oldest.is_some_and(|oldest| {
+                oldest.own == Own::No && oldest.ticket.inner() <= state.progress.seen()
+            });
+            if !may_be_large {
+                return Err(FaultKind::Protocol("a reply to another command"));
+            }
+            let requester = oldest.and_then(|oldest| oldest.requester.as_ref());
             requester.and_then(|requester| requester.purse())
         };
         if purse.is_none_or(|purse| !purse.is_closed()) {

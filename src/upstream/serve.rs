@@ -116,9 +116,7 @@ impl Reader {
         let memory = &lane.context.memory;
         memory.is_tight()
             && !self.collecting.skips()
-            && (memory.is_halted()
-                || self.collecting.is_billed()
-                || lane.state.borrow().room.is_bulk())
+            && (memory.is_halted() || lane.state.borrow().room.is_bulk())
     }
 
     /// Reads once and delivers every whole reply.

@@ -181,7 +181,8 @@ impl Talk {
             let due = probed.map_or(heard + settings.heartbeat, |at| at + settings.probe);
             let ahead = scanner.wanted().min(input.len());
             input.reserve(ahead.clamp(READ_BYTES, READ_AHEAD_MAX));
-            bill.set(input.capacity() + unsent.capacity());
+            // The room for the next read is there for every connection, as its socket is.
+            bill.set(input.capacity().saturating_sub(READ_BYTES) + unsent.capacity());
             let is_halted = bill.is_halted();
             // Writing ends when there is nothing to write, so it may go first.
             tokio::select! {

@@ -97,20 +97,45 @@ fn what_is_large_is_refused_then_the_largest_client_is_closed() {
 /// some are read after the limit was passed.
 #[test]
 fn nobody_is_forgotten_when_nobody_can_be_closed() {
-    let (cluster, proxy, _gate) = start(&["limits.memory=16MB"]);
+    let (cluster, proxy, _gate) = start(&["limits.memory=32MB"]);
     let mset = encode(&["MSET", "k", &"v".repeat(8_000)]);
     let (begin, end) = mset.split_at(mset.len() - 1);
-    let mut clients: Vec<_> = (0..1_500).map(|_| proxy.client()).collect();
+    let mut clients: Vec<_> = (0..3_000).map(|_| proxy.client()).collect();
     proxy.signal(Signal::STOP);
     clients.iter_mut().for_each(|client| client.send(begin));
     proxy.signal(Signal::CONT);
+    let mut any = false;
     for client in &mut clients {
         client.send(end);
         let got = client.reply();
         let refused = got.starts_with(b"-OOM slotway: limits.memory is nearly reached");
         assert!(refused || got == b"+taken\r\n", "{}", show(&got));
+        any |= refused;
     }
+    assert!(any, "the limit was not reached");
     assert_eq!(closed(&proxy), 0.0);
     others_are_served(&proxy);
+    cluster.finish();
+}
+
+/// What comes behind a MULTI that is refused would be executed one by one, as soon as there is memory again.
+#[test]
+fn transactions_begin_however_little_memory_there_is() {
+    let (cluster, proxy, gate) = start(&["limits.memory=32MB", "timeouts.queue=60s"]);
+    let eval = encode(&["EVAL", &"-".repeat(8_000), "1", "k"]);
+    let mut others: Vec<_> = (0..3_000).map(|_| proxy.client()).collect();
+    others.iter_mut().for_each(|other| other.send(&eval));
+    let mut client = proxy.client();
+    proxy.wait_for("nothing is taken", SHOWN_WITHIN, || {
+        let got = client.line("MGET k");
+        let is_refused = got.starts_with(b"-OOM slotway: limits.memory");
+        is_refused.then_some(()).ok_or_else(|| show(&got))
+    });
+    client.expect("MULTI", b"+OK\r\n");
+    let queued = client.line("MGET k");
+    assert!(queued.starts_with(b"-OOM slotway: "), "{}", show(&queued));
+    let ended = client.line("EXEC");
+    assert!(ended.starts_with(b"-EXECABORT "), "{}", show(&ended));
+    gate.open();
     cluster.finish();
 }

@@ -54,18 +54,39 @@ fn those_that_wait_are_told() {
     other.client(0, LIMIT);
     one.client(0, 1);
     assert!(one.is_halted() && !other.is_halted());
-    let told = || {
-        let look = pin!(one.look());
+    let told = |ledger: &Ledger| {
+        let look = pin!(ledger.look());
         look.poll(&mut Context::from_waker(Waker::noop()))
             .is_ready()
     };
-    assert!(told() && !told());
+    assert!(told(&one) && !told(&one) && !told(&other));
     other.client(LIMIT, LIMIT - 1);
-    assert!(told());
+    assert!(told(&one) && !told(&other), "only who waits");
+    other.client(LIMIT - 1, LIMIT - 2);
+    assert!(!told(&one) && !told(&other), "it was told");
+    one.client(1, 3);
+    one.calm();
+    assert!(one.is_halted());
+    other.client(LIMIT - 2, LIMIT - 4);
+    assert!(told(&one), "it had found no room");
     one.calm();
     assert!(!one.is_halted());
-    other.client(LIMIT - 1, LIMIT - 2);
-    assert!(!told(), "nobody waits any more");
+    other.client(LIMIT - 4, LIMIT - 5);
+    assert!(!told(&one) && !told(&other), "nobody waits any more");
+}
+
+/// A worker that ends while it reads nobody leaves nothing behind, whatever is freed afterwards.
+#[test]
+fn who_leaves_is_not_waited_for() {
+    let (one, other) = two();
+    one.client(0, LIMIT + 1);
+    one.largest(LIMIT + 1);
+    assert!(one.is_halted());
+    one.leave();
+    one.client(LIMIT + 1, 10);
+    other.client(0, 500);
+    assert!(!other.is_halted() && other.excess() == 0);
+    assert!(other.is_next(0));
 }
 
 /// Too much is not given back yet: clients that hold little are read, a little at a time; with far too much, nobody.
