@@ -311,7 +311,7 @@ impl Lane {
 
     /// One whole reply has been read, the first `len` of these bytes: it belongs to the oldest request in flight. Says
     /// how many bytes were used: more than `len` if what follows it was taken as well.
-    #[inline]
+    #[inline(always)]
     pub(super) fn reply(&self, bytes: &[u8], len: usize) -> Result<usize, FaultKind> {
         let reply = &bytes[..len];
         if reply[0] == b'>' {
