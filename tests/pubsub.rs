@@ -34,6 +34,19 @@ fn message(channel: &str, text: &str) -> Vec<u8> {
     support::encode(&["message", channel, text])
 }
 
+/// Of ordinary channels: their home, and its replica.
+fn home_and_replica(cluster: &Cluster) -> [usize; 2] {
+    let home = cluster.owner_of(HOME_SLOT).unwrap();
+    [home, cluster.replica_of(home).unwrap()]
+}
+
+/// A client that is subscribed to the channel `news`.
+fn listener(proxy: &Proxy) -> RawClient {
+    let mut subscriber = proxy.client();
+    subscriber.line("SUBSCRIBE news");
+    subscriber
+}
+
 /// The connections of subscribers that the nodes see.
 fn subscribers(cluster: &Cluster) -> usize {
     let nodes = (0..cluster.len()).filter(|&node| cluster.node(node).is_running());

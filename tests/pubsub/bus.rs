@@ -1,11 +1,11 @@
 //! The cluster bus of the home of ordinary channels is cut, in a network of its own: the other nodes lose it, its clients do
 //! not.
 
-use crate::HOME_SLOT;
 use crate::handover::{ARGS, misses_only_a_moment, wait_listener};
 use crate::moves::{hears_all, wait_listeners};
 use crate::support::netns::{Net, within};
 use crate::support::{Proxy, SHOWN_WITHIN, ServerKind, cluster_options, one_or_all, redis, valkey};
+use crate::{home_and_replica, listener};
 use slotway::demo::Cluster;
 
 #[test]
@@ -30,10 +30,8 @@ fn boot(net: &Net, kind: &ServerKind) -> Cluster {
 fn lost(net: &Net, kind: &ServerKind) {
     let cluster = boot(net, kind);
     let proxy = Proxy::start(&cluster, &ARGS);
-    let mut subscriber = proxy.client();
-    subscriber.line("SUBSCRIBE news");
-    let home = cluster.owner_of(HOME_SLOT).unwrap();
-    let replica = cluster.replica_of(home).unwrap();
+    let mut subscriber = listener(&proxy);
+    let [home, replica] = home_and_replica(&cluster);
     net.cut_bus(&cluster, home);
     wait_listeners(&proxy, &cluster, &[replica]);
     hears_all(&proxy, &mut subscriber);
@@ -47,10 +45,8 @@ fn lost(net: &Net, kind: &ServerKind) {
 fn handed_over(net: &Net, kind: &ServerKind) {
     let cluster = boot(net, kind);
     let proxy = Proxy::start(&cluster, &ARGS);
-    let mut subscriber = proxy.client();
-    subscriber.line("SUBSCRIBE news");
-    let home = cluster.owner_of(HOME_SLOT).unwrap();
-    let replica = cluster.replica_of(home).unwrap();
+    let mut subscriber = listener(&proxy);
+    let [home, replica] = home_and_replica(&cluster);
     cluster.failover(replica).unwrap();
     wait_listener(&proxy, &cluster, replica);
     net.cut_bus(&cluster, home);

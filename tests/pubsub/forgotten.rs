@@ -1,10 +1,10 @@
 //! The cluster forgets the home of ordinary channels (`CLUSTER FORGET`), which lives and knows nothing of it: subscribers hear
 //! what their publishers say, before and after somebody else gets its slot.
 
-use crate::HOME_SLOT;
 use crate::handover::ARGS;
 use crate::moves::{hears_all, wait_listeners};
 use crate::support::{Proxy, boot_cluster, on_each};
+use crate::{HOME_SLOT, listener};
 use slotway::demo::Cluster;
 
 /// Rounds of questions after which whoever is forgotten would be.
@@ -24,8 +24,7 @@ fn a_home_that_is_forgotten_is_left_when_another_has_its_slot() {
     on_each(|kind| {
         let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &ARGS);
-        let mut subscriber = proxy.client();
-        subscriber.line("SUBSCRIBE news");
+        let mut subscriber = listener(&proxy);
         let home = cluster.owner_of(HOME_SLOT).unwrap();
         wait_listeners(&proxy, &cluster, &[home]);
         forget(&cluster, home);

@@ -7,7 +7,7 @@ use crate::support::{
     Proxy, RawClient, SHOWN_WITHIN, ServerKind, boot_cluster, cluster_options, encode, on_each,
     one_or_all, redis, show, valkey,
 };
-use crate::{HOME_SLOT, message};
+use crate::{HOME_SLOT, home_and_replica, listener, message};
 use slotway::demo::{Cluster, ClusterOptions};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -57,10 +57,8 @@ fn a_hand_over_among_messages_loses_and_doubles_none() {
     on_each(|kind| {
         let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &ARGS);
-        let mut subscriber = proxy.client();
-        subscriber.line("SUBSCRIBE news");
-        let home = cluster.owner_of(HOME_SLOT).unwrap();
-        let replica = cluster.replica_of(home).unwrap();
+        let subscriber = listener(&proxy);
+        let [home, replica] = home_and_replica(&cluster);
         let addrs: Vec<SocketAddr> = [home, replica, (home + 1) % 3]
             .map(|node| cluster.addr(node))
             .into_iter()
@@ -129,8 +127,7 @@ fn cut_off(kind: &ServerKind, how: CutOff) {
     };
     let mut cluster = Cluster::boot(&options).unwrap();
     let proxy = Proxy::start(&cluster, &ARGS);
-    let mut subscriber = proxy.client();
-    subscriber.line("SUBSCRIBE news");
+    let mut subscriber = listener(&proxy);
     let home = cluster.owner_of(HOME_SLOT).unwrap();
     let next = (home + 1) % 3;
     cluster.migrate_slot(HOME_SLOT, home, next).unwrap();
@@ -185,16 +182,14 @@ fn a_hand_over_of_many_channels_is_soon_over() {
     on_each(|kind| {
         let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &ARGS);
-        let mut subscriber = proxy.client();
-        subscriber.line("SUBSCRIBE news");
+        let mut subscriber = listener(&proxy);
         let names: Vec<String> = (0..CHANNELS).map(|n| format!("channel:{n}")).collect();
         for some in names.chunks(1000) {
             let words = std::iter::once("SUBSCRIBE").chain(some.iter().map(String::as_str));
             subscriber.send(&encode(&words.collect::<Vec<_>>()));
             subscriber.replies(some.len());
         }
-        let home = cluster.owner_of(HOME_SLOT).unwrap();
-        let replica = cluster.replica_of(home).unwrap();
+        let [_, replica] = home_and_replica(&cluster);
         cluster.failover(replica).unwrap();
         wait_listeners(&proxy, &cluster, &[replica]);
         hears_all(&proxy, &mut subscriber);

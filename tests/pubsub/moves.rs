@@ -4,7 +4,9 @@
 use crate::support::{
     Proxy, RawClient, SHOWN_WITHIN, boot_cluster, cluster_options, encode, on_each, show,
 };
-use crate::{HOME_SLOT, message, publish_until_heard, wait_subscribers};
+use crate::{
+    HOME_SLOT, home_and_replica, listener, message, publish_until_heard, wait_subscribers,
+};
 use slotway::cluster::Slot;
 use slotway::demo::{Cluster, ClusterOptions};
 
@@ -18,8 +20,7 @@ fn a_subscription_survives_its_home_node() {
             "SUBSCRIBE news",
             b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n",
         );
-        let home = cluster.owner_of(HOME_SLOT).unwrap();
-        let replica = cluster.replica_of(home).unwrap();
+        let [home, replica] = home_and_replica(&cluster);
         wait_listeners(&proxy, &cluster, &[home]);
         cluster.kill(home);
         cluster.wait_promoted(replica, SHOWN_WITHIN).unwrap();
@@ -43,8 +44,7 @@ fn a_home_that_is_down_is_replaced() {
         };
         let mut cluster = Cluster::boot(&options).unwrap();
         let proxy = Proxy::start(&cluster, &[]);
-        let mut subscriber = proxy.client();
-        subscriber.line("SUBSCRIBE news");
+        let mut subscriber = listener(&proxy);
         let home = cluster.owner_of(HOME_SLOT).unwrap();
         cluster.kill(home);
         wait_subscribers(&proxy, &cluster, 1);
@@ -143,10 +143,8 @@ fn a_hand_over_moves_the_subscription_to_the_new_primary() {
     on_each(|kind| {
         let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &["--workers", "1"]);
-        let mut subscriber = proxy.client();
-        subscriber.line("SUBSCRIBE news");
-        let home = cluster.owner_of(HOME_SLOT).unwrap();
-        let replica = cluster.replica_of(home).unwrap();
+        let mut subscriber = listener(&proxy);
+        let [_, replica] = home_and_replica(&cluster);
         cluster.failover(replica).unwrap();
         wait_listeners(&proxy, &cluster, &[replica]);
         hears_all(&proxy, &mut subscriber);

@@ -3,7 +3,7 @@
 
 use crate::moves::{hears_all, wait_listeners};
 use crate::support::{Proxy, boot_cluster, encode, on_each, show};
-use crate::{HOME_SLOT, message, publish_until_heard};
+use crate::{home_and_replica, listener, message, publish_until_heard};
 
 /// Nobody asks for a key whose slot has moved, from which slotway would learn of it.
 const ARGS: [&str; 4] = ["--workers", "1", "--set", "cluster.refresh_interval=200ms"];
@@ -18,8 +18,7 @@ fn a_home_that_refuses_a_channel_is_moved_to_all_the_same() {
         subscriber.send(&encode(&["SUBSCRIBE", "news", "secret", "other"]));
         subscriber.replies(3);
         subscriber.line("PSUBSCRIBE open*");
-        let home = cluster.owner_of(HOME_SLOT).unwrap();
-        let replica = cluster.replica_of(home).unwrap();
+        let [_, replica] = home_and_replica(&cluster);
         let allow = |channels: &[&str]| {
             let words = [&["ACL", "SETUSER", "default", "resetchannels"], channels].concat();
             cluster.ask(replica, &words).unwrap();
@@ -48,10 +47,8 @@ fn a_home_that_refuses_everything_is_moved_to_as_well() {
     on_each(|kind| {
         let cluster = boot_cluster(kind);
         let proxy = Proxy::start(&cluster, &ARGS);
-        let mut subscriber = proxy.client();
-        subscriber.line("SUBSCRIBE news");
-        let home = cluster.owner_of(HOME_SLOT).unwrap();
-        let replica = cluster.replica_of(home).unwrap();
+        let mut subscriber = listener(&proxy);
+        let [_, replica] = home_and_replica(&cluster);
         let forbid = ["ACL", "SETUSER", "default", "resetchannels"];
         cluster.ask(replica, &forbid).unwrap();
         cluster.failover(replica).unwrap();
