@@ -9,6 +9,7 @@
 )]
 mod lies {
     pub(crate) mod cast;
+    pub(crate) mod late;
     pub(crate) mod live;
     pub(crate) mod named;
     pub(crate) mod refused;

@@ -26,7 +26,7 @@ use support::node::{Action, FakeCluster, Gate};
 use support::{Proxy, RawClient, SHOWN_WITHIN, encode};
 
 /// Bounds of other sections that are counted.
-const OTHERS: &[&str] = &["upstream.bulk_bytes"];
+const OTHERS: &[&str] = &["upstream.bulk_bytes", "upstream.leases"];
 
 /// The option, and the test that reaches it: `tests/limits/FILE.rs`, `NAME`.
 const REACHED: &[(&str, &str, &str)] = &[
@@ -157,6 +157,11 @@ const REACHED: &[(&str, &str, &str)] = &[
         "../bulk",
         "a_client_with_large_values_is_told_what_it_waited_for",
     ),
+    (
+        "upstream.leases",
+        "modes",
+        "connections_of_single_clients_are_bounded",
+    ),
 ];
 
 #[test]
@@ -206,8 +211,9 @@ fn start(options: &[&str]) -> (FakeCluster, Proxy, Gate) {
     let gate = Gate::default();
     let held = gate.clone();
     cluster.on(0, move |call| {
-        let key = call.args.get(1)?.as_slice();
+        let key = call.args.get(1).map_or(&b""[..], Vec::as_slice);
         let reply = match call.name().as_str() {
+            "WATCH" | "UNWATCH" => b"+OK\r\n".to_vec(),
             "GET" if key.starts_with(b"big") => {
                 format!("$1048576\r\n{}\r\n", "v".repeat(1 << 20)).into_bytes()
             }

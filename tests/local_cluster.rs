@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use slotway::cluster::Slot;
-use slotway::demo::{Cluster, ClusterOptions, Reply, Reservation};
-use support::{boot_cluster, cluster_options, servers};
+use slotway::demo::{Cluster, ClusterOptions, Reply, Reservation, Stop, wait_until};
+use support::{boot_cluster, cluster_options, on_each, servers};
 
 /// A cluster's own time to notice a dead primary (2 s) and to elect another, with room for a busy machine.
 const FAILOVER_MAX: Duration = Duration::from_secs(60);
@@ -39,6 +39,38 @@ fn it_forms_and_leaves_no_process_and_no_file() {
             assert!(TcpStream::connect(addr).is_err());
         }
     }
+}
+
+/// On a machine that is too busy for them.
+#[test]
+fn primaries_that_forgot_their_handshake_meet_again() {
+    on_each(|kind| {
+        let options = ClusterOptions {
+            primaries: 2,
+            replicas: 0,
+            ..cluster_options(kind)
+        };
+        let cluster = Cluster::start(&options).unwrap();
+        cluster.deal_out().unwrap();
+        cluster.pause(1).unwrap();
+        let sees = |count: usize| {
+            let what = format!("node 0 sees {count} nodes");
+            wait_until(&what, FAILOVER_MAX, &Stop::default(), || {
+                match cluster.nodes_seen_by(0).unwrap().len() {
+                    seen if seen == count => Ok(()),
+                    seen => Err(format!("{seen}")),
+                }
+            })
+            .unwrap();
+        };
+        std::thread::scope(|scope| {
+            let joined = scope.spawn(|| cluster.join(&Stop::default()));
+            sees(2);
+            sees(1);
+            cluster.resume(1).unwrap();
+            joined.join().unwrap().unwrap();
+        });
+    });
 }
 
 #[test]

@@ -98,6 +98,63 @@ fn nodes_that_always_go_when_they_are_asked_for_their_commands_are_served() {
     // They are asked again for the loss itself.
     let proxy = Proxy::spawn(&nodes.addrs(), &["--set", "cluster.refresh_interval=10m"]);
     proxy.wait_ready();
+    // In the first round each of the two was lost once at most: the third loss was in one that the losses asked for.
+    let asked_again = [("trigger", "connection_lost")];
+    proxy.wait_for("a refresh for losses", SHOWN_WITHIN, || {
+        let metrics = proxy.metrics();
+        match metrics.sum("slotway_topology_refreshes_total", &asked_again) {
+            1.0.. => Ok(()),
+            n => Err(format!("{n}")),
+        }
+    });
+}
+
+/// A script runs for too long when slotway starts: what the servers can do is learned when it is over.
+#[test]
+fn a_node_that_is_busy_when_it_is_asked_for_its_commands_is_asked_again() {
+    // The refusal itself has them asked again.
+    learns(
+        b"-BUSY Redis is busy running a script.\r\n",
+        2,
+        "cluster.refresh_interval=10m",
+    );
+}
+
+/// The log tells the operator to allow it, who does.
+#[test]
+fn a_node_that_refuses_to_list_its_commands_is_asked_again_in_time() {
+    learns(
+        b"-NOPERM this user has no permissions to run the 'command' command\r\n",
+        1,
+        "cluster.refresh_interval=200ms",
+    );
+}
+
+/// Nodes refuse so often to list their commands, and then list one that nobody else has.
+fn learns(refusal: &'static [u8], times: usize, interval: &str) {
+    const LIST: &[u8] = b"*1\r\n*6\r\n$7\r\nmod.cmd\r\n:2\r\n*1\r\n+readonly\r\n:1\r\n:1\r\n:1\r\n";
+    let nodes = FakeCluster::start(2);
+    let asked = Arc::new(AtomicUsize::new(0));
+    for node in 0..2 {
+        let asked = asked.clone();
+        nodes.on(node, move |call| match call.name().as_str() {
+            "COMMAND" if asked.fetch_add(1, Ordering::Relaxed) < times => {
+                Some(vec![Action::Send(refusal.to_vec())])
+            }
+            "COMMAND" => Some(vec![Action::Send(LIST.to_vec())]),
+            "MOD.CMD" => Some(vec![Action::Send(b"+here\r\n".to_vec())]),
+            _ => None,
+        });
+    }
+    let proxy = Proxy::spawn(&nodes.addrs(), &["--set", interval]);
+    proxy.wait_ready();
+    let mut client = proxy.client();
+    proxy.wait_for("the command is known", SHOWN_WITHIN, || {
+        match &client.line("MOD.CMD a")[..] {
+            b"+here\r\n" => Ok(()),
+            other => Err(show(other)),
+        }
+    });
 }
 
 fn start_first(kind: &ServerKind) {

@@ -17,10 +17,12 @@ mod support;
 mod overload {
     pub(crate) mod asked;
     pub(crate) mod crowd;
+    pub(crate) mod looks;
     pub(crate) mod open_loop;
     pub(crate) mod paced;
     pub(crate) mod patience;
     pub(crate) mod refusals;
+    pub(crate) mod sent_on;
     pub(crate) mod turns;
 
     /// How a request is refused that found no room.

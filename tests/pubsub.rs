@@ -21,6 +21,8 @@ mod quiet_maps;
 #[path = "pubsub/refused.rs"]
 mod refused;
 mod support;
+#[path = "pubsub/told_no.rs"]
+mod told_no;
 
 use slotway::demo::Cluster;
 use std::time::Duration;

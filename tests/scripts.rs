@@ -37,6 +37,7 @@ fn all(kind: &ServerKind) {
     unknown_scripts_are_unknown(&proxy, &own_text);
     every_node_gets_what_is_loaded(&cluster, &proxy, &own_text);
     a_script_follows_its_client(&proxy);
+    no_reply_of_a_script_costs_others_their_connection(&cluster);
     for (body, key) in [(APPEND, "plain"), (APPEND_OR_ERR, "able")] {
         a_flushed_node_is_healed(&cluster, &proxy, body, key);
     }
@@ -318,6 +319,41 @@ fn what_exists_can_be_called(cluster: &Cluster, proxy: &Proxy, own_text: &[u8]) 
     client.expect("SCRIPT EXISTS short", b"*1\r\n:0\r\n");
     let refused = client.line("SCRIPT DEBUG YES");
     assert!(refused.starts_with(b"-ERR slotway: "), "{}", show(&refused));
+}
+
+/// Forms that no command gives: they come as from the node, and the shared connection goes on.
+fn no_reply_of_a_script_costs_others_their_connection(cluster: &Cluster) {
+    let proxy = Proxy::start(cluster, &["--workers", "1"]);
+    let node = cluster.owner_of(Slot::of(b"k").number()).expect("it is up");
+    let (mut direct, mut client) = (RawClient::connect(cluster.addr(node)), proxy.client());
+    let nested =
+        |levels: usize| format!("local r = 'x' for i = 1, {levels} do r = {{r}} end return r");
+    let bodies = [
+        "return {big_number = 'no number'}".into(),
+        "return {big_number = ''}".into(),
+        "return {big_number = 'two\\r\\n+lines'}".into(),
+        nested(200),
+        nested(7_000),
+        // More than a server puts together: it ends it with an error, inside.
+        nested(9_000),
+    ];
+    for hello in ["HELLO 2", "HELLO 3"] {
+        direct.line(hello);
+        client.line(hello);
+        for body in &bodies {
+            let eval = ["EVAL", body.as_str(), "1", "k"];
+            let expected = direct.command(&eval);
+            let got = client.command(&eval);
+            assert!(got == expected, "{hello} {body}: {}", show(&got));
+            client.expect("MULTI", b"+OK\r\n");
+            client.command(&eval);
+            let got = client.line("EXEC");
+            let expected = [b"*1\r\n", &expected[..]].concat();
+            assert!(got == expected, "{hello} {body}: {}", show(&got));
+        }
+    }
+    let lost = proxy.metrics().sum("slotway_upstream_errors_total", &[]);
+    assert_eq!(lost, 0.0);
 }
 
 /// SCRIPT FLUSH from a client of any worker: no worker gives the script to a node again.

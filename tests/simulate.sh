@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export SLOTWAY_SEEDS=${1:-100000}
+# One failure does not end it: all of them are of interest.
+export SLOTWAY_FAILURES=${SLOTWAY_FAILURES:-20}
 [[ -z ${2:-} ]] || export SLOTWAY_FIRST_SEED=$2
 # Thin optimisation: the whole of the dependencies need not be linked into one for this.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16

@@ -53,6 +53,10 @@ use run::{Kept, Lab, many};
 use scenario::Scenario;
 use std::time::{Duration, Instant, SystemTime};
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds that have shown a fault of the proxy once.
 const KEPT: &[u64] = &[
     // An answer that was asked for before a MOVED undid it: the former owner had risen in epoch for another slot.
@@ -63,10 +67,24 @@ const KEPT: &[u64] = &[
     1_795_396_764_019_275,
     // Messages of a node that is not the home, had they been taken: no fault of the proxy, but the model can tell.
     5_529,
+    // A request that waited for room in a full lane was forgotten, if its turn came while one in front of it, which had been
+    // redirected, was being followed.
+    1_795_405_000_030_563,
+    // MULTI was refused because memory was short, and what was behind it carried out command by command.
+    477,
+    // A node's MOVED to a subscription, from before it got the slot, was taken for the answer to a later one.
+    501_972,
+    // A reply from before a failover made the demoted node the heir of the new primary, which could not be reached: a request
+    // went back to it at once, as often as it said no.
+    1_800_004_887,
+    // A client was told that it had not subscribed, for its node was late, and heard a message all the same.
+    1_800_004_670,
+    // The same, twice for one channel: the first end was taken for the second.
+    1_900_067_520,
 ];
 
 /// The first seed of the short form, how many there are, and how long they may take.
-const SHORT: (u64, u64, Duration) = (1, 2_000, Duration::from_secs(20));
+const SHORT: (u64, u64, Duration) = (1, 2_000, Duration::from_secs(12));
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -115,7 +133,8 @@ fn many_seeds() {
     let mut scenario = Scenario::begin(0, "simulation", "-");
     scenario.seeded(first);
     let began = Instant::now();
-    let sum = many(first, seeds, within);
+    let failures = number("SLOTWAY_FAILURES").unwrap_or(1) as usize;
+    let sum = many(first, seeds, within, failures);
     scenario.figure("seeds", sum.seeds);
     scenario.figure("took", format!("{:.1} s", began.elapsed().as_secs_f64()));
     scenario.figure("requests", sum.requests);
@@ -123,8 +142,8 @@ fn many_seeds() {
     for (kind, count) in &sum.happened {
         scenario.figure(&format!("{kind:?}"), count);
     }
-    if let Some((seed, problem)) = sum.failed {
-        run::report(seed, &problem);
+    if let Some((seed, problem)) = sum.failed.first() {
+        run::report(*seed, problem);
         panic!("seed {seed}: {problem}");
     }
     scenario.passed();

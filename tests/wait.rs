@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use slotway::cluster::Slot;
 use slotway::demo::Cluster;
-use support::{Proxy, RawClient, ServerKind, boot_cluster, encode, redis, show, valkey};
+use support::{
+    Proxy, RawClient, ServerKind, a_lost_connection_proves_nothing, boot_cluster, encode, key_of,
+    lose_connections, redis, show, valkey,
+};
 
 /// How long what must come may take.
 const SOON: Duration = Duration::from_secs(20);
@@ -30,18 +33,13 @@ fn all(kind: &ServerKind) {
     writes_are_waited_for(&proxy);
     a_replica_that_is_late_is_missed(&cluster, &proxy);
     what_was_popped_is_waited_for(&cluster, &proxy);
-    a_lost_connection_proves_nothing(&cluster, &proxy);
+    let (unknown, known) = (("WAIT 1 0", &b":0\r\n"[..]), ("WAIT 1 0", &b":1\r\n"[..]));
+    a_lost_connection_proves_nothing(&cluster, &proxy, [unknown, known]);
+    of_two_lost_nodes_is_told_once(&cluster, &proxy);
+    what_is_written_after_a_loss_is_waited_for(&cluster, &proxy);
     an_idle_connection_that_was_closed_was_not_lost(&cluster);
     a_primary_that_hands_over_is_forgotten(&cluster, &proxy);
     a_primary_that_leaves_is_forgotten(&mut cluster);
-}
-
-/// Some key of each primary, by the primary's number.
-fn key_of(cluster: &Cluster, primary: usize) -> String {
-    let (first, last) = cluster.booted_slots(primary);
-    let mine = |key: &String| (first..=last).contains(&Slot::of(key.as_bytes()).number());
-    let key = (0..).map(|i| format!("key{i}")).find(mine);
-    key.expect("there is one")
 }
 
 /// Replicas connect after the cluster is up.
@@ -192,29 +190,52 @@ fn an_idle_connection_that_was_closed_was_not_lost(cluster: &Cluster) {
     client.expect("WAIT 1 0", b":1\r\n");
 }
 
-fn a_lost_connection_proves_nothing(cluster: &Cluster, proxy: &Proxy) {
-    let key = key_of(cluster, 0);
+/// A client whose write went over a connection that is lost; the node is reached again.
+fn writes_before_a_loss(cluster: &Cluster, proxy: &Proxy, key: &str) -> RawClient {
     let mut client = proxy.client();
     client.expect(&format!("SET {key} 1"), b"+OK\r\n");
-    // The proxy's connections are the only ones of this kind.
-    let killed = cluster.ask(0, &["CLIENT", "KILL", "TYPE", "normal"]);
-    assert!(killed.is_ok(), "{killed:?}");
-    proxy.wait_for("the node is reached again", SOON, || {
-        match &proxy.client().line(&format!("GET {key}"))[..] {
-            b"$1\r\n1\r\n" => Ok(()),
-            other => Err(show(other)),
-        }
-    });
-    client.expect("WAIT 1 0", b":0\r\n");
+    lose_connections(cluster, proxy, &[0]);
+    client
+}
+
+/// Before anybody has asked about what was lost. That is in doubt, and told once; the write after it is not, and stays
+/// what is waited for.
+fn what_is_written_after_a_loss_is_waited_for(cluster: &Cluster, proxy: &Proxy) {
+    let key = key_of(cluster, 0);
+    let replica = cluster.replica_of(0).expect("it has one");
+    let mut client = writes_before_a_loss(cluster, proxy, &key);
+    cluster.pause(replica).expect("it runs");
     client.expect(&format!("SET {key} 2"), b"+OK\r\n");
+    for _ in 0..2 {
+        client.expect("WAIT 1 300", b":0\r\n");
+    }
+    cluster.resume(replica).expect("it runs");
     client.expect("WAIT 1 0", b":1\r\n");
 }
 
-/// A client that waits, for more replicas than there are, for what it has written under that key.
-fn waits_for_ever(proxy: &Proxy, key: &str) -> RawClient {
+/// A client that had written to two primaries when the connections to both were lost: before it said WAIT, and while it
+/// waited.
+fn of_two_lost_nodes_is_told_once(cluster: &Cluster, proxy: &Proxy) {
+    let keys = [0, 1].map(|primary| key_of(cluster, primary));
     let mut client = proxy.client();
-    client.send(&[encode(&["SET", key, "1"]), encode(&["WAIT", "9", "0"])].concat());
-    assert_eq!(client.reply(), b"+OK\r\n");
+    for key in &keys {
+        client.expect(&format!("SET {key} 1"), b"+OK\r\n");
+    }
+    let mut waiting = waits_for_ever(proxy, &keys.each_ref().map(|key| &**key));
+    lose_connections(cluster, proxy, &[0, 1]);
+    assert_eq!(waiting.reply(), b":0\r\n");
+    waiting.expect("WAIT 1 0", b":1\r\n");
+    client.expect("WAIT 1 0", b":0\r\n");
+    client.expect("WAIT 1 0", b":1\r\n");
+}
+
+/// A client that waits, for more replicas than there are, for what it has written under those keys.
+fn waits_for_ever(proxy: &Proxy, keys: &[&str]) -> RawClient {
+    let mut client = proxy.client();
+    for key in keys {
+        client.expect(&format!("SET {key} 1"), b"+OK\r\n");
+    }
+    client.send(&encode(&["WAIT", "9", "0"]));
     client
 }
 
@@ -228,7 +249,7 @@ fn is_told_once(client: &mut RawClient, key: &str) {
 
 fn a_primary_that_hands_over_is_forgotten(cluster: &Cluster, proxy: &Proxy) {
     let key = key_of(cluster, 0);
-    let mut waiting = waits_for_ever(proxy, &key);
+    let mut waiting = waits_for_ever(proxy, &[&key]);
     let mut client = proxy.client();
     client.expect(&format!("SET {key} 1"), b"+OK\r\n");
     let heir = cluster.replica_of(0).expect("it has one");
@@ -258,7 +279,7 @@ fn a_primary_that_leaves_is_forgotten(cluster: &mut Cluster) {
         let stay = ["CONFIG", "SET", "cluster-allow-replica-migration", "no"];
         cluster.ask(node, &stay).expect("it answers");
     }
-    let mut waiting = waits_for_ever(&proxy, &key);
+    let mut waiting = waits_for_ever(&proxy, &[&key]);
     let mut client = proxy.client();
     client.expect(&format!("SET {key} 1"), b"+OK\r\n");
     give_slots(cluster, &proxy, &key, LEAVES, STAYS);

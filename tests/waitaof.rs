@@ -5,9 +5,11 @@ mod support;
 
 use std::time::Duration;
 
-use slotway::cluster::Slot;
 use slotway::demo::{Cluster, Server};
-use support::{Proxy, RawClient, boot_cluster, encode, redis, show, valkey};
+use support::{
+    Proxy, RawClient, a_lost_connection_proves_nothing, boot_cluster, encode, key_of, redis, show,
+    valkey,
+};
 
 /// How long what must come may take.
 const SOON: Duration = Duration::from_secs(20);
@@ -46,7 +48,9 @@ fn what_is_on_disks_is_told() {
     });
     writes_are_waited_for(&proxy);
     a_disk_that_is_late_is_missed(&cluster, &proxy);
-    a_lost_connection_proves_nothing(&cluster, &proxy);
+    let unknown = ("WAITAOF 0 0 0", &b"*2\r\n:0\r\n:0\r\n"[..]);
+    let known = ("WAITAOF 1 1 0", &b"*2\r\n:1\r\n:1\r\n"[..]);
+    a_lost_connection_proves_nothing(&cluster, &proxy, [unknown, known]);
     // All that was done on the way changed nothing.
     for node in 0..3 {
         let mut direct = RawClient::connect(cluster.addr(node));
@@ -102,14 +106,66 @@ fn a_primary_that_hands_over_proves_nothing() {
     assert_eq!(show(&client.reply()), show(b"*2\r\n:0\r\n:0\r\n"));
 }
 
-/// Some key of each primary, by the primary's number.
-fn key_of(cluster: &Cluster, primary: usize) -> String {
-    let (first, last) = cluster.booted_slots(primary);
-    let mine = |key: &String| (first..=last).contains(&Slot::of(key.as_bytes()).number());
-    let key = (0..).map(|i| format!("key{i}")).find(mine);
-    key.expect("there is one")
+/// The connection that it looks over was there before, and the process at its other end is stopped.
+#[test]
+fn a_silent_node_that_is_replaced_proves_nothing() {
+    let cluster = boot_cluster(&valkey());
+    let proxy = Proxy::start(&cluster, &SILENCE);
+    let key = key_of(&cluster, 0);
+    let (mut client, mut other) = (proxy.client(), proxy.client());
+    other.expect(&format!("WATCH {key}"), b"+OK\r\n");
+    client.expect(&format!("SET {key} 1"), b"+OK\r\n");
+    other.expect("UNWATCH", b"+OK\r\n");
+    proxy.wait_for("its connection is free", SOON, || {
+        match proxy.metrics().sum("slotway_leases", &[]) {
+            0.0 => Ok(()),
+            n => Err(format!("{n} are in use")),
+        }
+    });
+    let replica = cluster.replica_of(0).expect("it has one");
+    cluster.pause(0).expect("it runs");
+    client.send(&encode(&["WAITAOF", "1", "0", "0"]));
+    let taken_over = cluster.ask(replica, &["CLUSTER", "FAILOVER", "TAKEOVER"]);
+    assert!(taken_over.is_ok_and(|reply| !reply.is_error()));
+    client.wait_at_most(SOON);
+    assert_eq!(show(&client.reply()), show(b"*2\r\n:0\r\n:0\r\n"));
+    cluster.resume(0).expect("it runs");
 }
 
+/// That is slotway's own limit, and counted as such.
+#[test]
+fn a_want_of_connections_is_told() {
+    let cluster = boot_cluster(&valkey());
+    let args = ["--workers", "1", "--set", "upstream.leases=1"];
+    let proxy = Proxy::start(&cluster, &args);
+    let (mut client, mut other) = (proxy.client(), proxy.client());
+    other.expect("WATCH k", b"+OK\r\n");
+    client.expect("SET k 1", b"+OK\r\n");
+    let told = client.line("WAITAOF 0 1 0");
+    assert!(show(&told).contains("upstream.leases"), "{}", show(&told));
+    let metrics = proxy.metrics();
+    let limit = [("limit", "upstream.leases")];
+    let hits = metrics.sum("slotway_limit_hits_total", &limit);
+    let errors = |source| metrics.sum("slotway_command_errors_total", &[("source", source)]);
+    let counted = (hits, errors("proxy"), errors("upstream"));
+    assert_eq!(counted, (1.0, 1.0, 0.0));
+}
+
+/// WAITAOF looks from within a transaction, and would block without it.
+#[test]
+fn a_user_without_transactions_is_told() {
+    let cluster = boot_cluster(&valkey());
+    on_all(&cluster, &["ACL", "SETUSER", "default", "-multi"]);
+    let proxy = Proxy::start(&cluster, &["--workers", "1"]);
+    let mut client = proxy.client();
+    client.expect(&format!("SET {} 1", key_of(&cluster, 0)), b"+OK\r\n");
+    client.send(&encode(&["WAITAOF", "0", "9", "0"]));
+    client.wait_at_most(SOON);
+    let told = client.reply();
+    assert!(told.starts_with(b"-NOPERM "), "{}", show(&told));
+}
+
+/// Some key of each primary, by the primary's number.
 fn offset(cluster: &Cluster, node: usize) -> String {
     let info = cluster.ask(node, &["INFO", "replication"]);
     let info = info.expect("it answers").text();
@@ -184,21 +240,4 @@ fn a_disk_that_is_late_is_missed(cluster: &Cluster, proxy: &Proxy) {
         set(node, "everysec");
         client.expect("WAITAOF 1 1 0", b"*2\r\n:1\r\n:1\r\n");
     }
-}
-
-fn a_lost_connection_proves_nothing(cluster: &Cluster, proxy: &Proxy) {
-    let key = key_of(cluster, 0);
-    let mut client = proxy.client();
-    client.expect(&format!("SET {key} 1"), b"+OK\r\n");
-    let killed = cluster.ask(0, &["CLIENT", "KILL", "TYPE", "normal"]);
-    assert!(killed.is_ok(), "{killed:?}");
-    proxy.wait_for("the node is reached again", SOON, || {
-        match &proxy.client().line(&format!("GET {key}"))[..] {
-            b"$1\r\n1\r\n" => Ok(()),
-            other => Err(show(other)),
-        }
-    });
-    client.expect("WAITAOF 0 0 0", b"*2\r\n:0\r\n:0\r\n");
-    client.expect(&format!("SET {key} 2"), b"+OK\r\n");
-    client.expect("WAITAOF 1 1 0", b"*2\r\n:1\r\n:1\r\n");
 }

@@ -3,21 +3,30 @@
 //!
 //! Per slot the owner with the highest config epoch wins, and what is already believed takes part with the
 //! epoch it was believed under. Around that:
+//! - an answer that names no node that is known is another cluster's, and not heard unless ours has not served for a while;
 //! - a node that calls the cluster failed is not heard while another does not;
 //! - what a node says about its own slots refutes what others say about them under no higher epoch;
-//! - a failed node never wins over another claimant;
+//! - a failed node never wins over another claimant, nor does one that most of those asked do not name: it was forgotten,
+//!   and may not know that;
 //! - a slot is not given up because one node does not list it: that takes a majority of those asked;
 //! - a slot patched by MOVED stays patched until a later answer confirms it or has a higher epoch;
 //! - a node that nobody names is forgotten after [`FORGET_AFTER`].
 
+mod claims;
+mod kin;
+mod runs;
 mod weighed;
 
 use super::view::{ClusterState, Health, Role, View};
-use super::{Node, NodeAddr, NodeIndex, SLOTS, Shard, Slot, SlotMap, SlotMapBuilder};
+use super::{Node, NodeAddr, NodeIndex, Shard, Slot, SlotMap, SlotMapBuilder};
+use claims::{cuts, trusted};
+use kin::Ours;
+use runs::Runs;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use weighed::{Weighed, trusted};
+use weighed::Weighed;
 
 /// A node that no answer has named for this long is forgotten, with the slots it was believed to own.
 pub const FORGET_AFTER: Duration = Duration::from_secs(30);
@@ -29,11 +38,10 @@ const NOBODY: u16 = u16::MAX;
 const RESOLUTION: Duration = Duration::from_micros(1);
 
 /// Everything believed about the cluster. One writer: the topology task.
-#[derive(Default)]
 pub struct Belief {
     known: Vec<KnownNode>,
-    /// Per slot; empty until the first answer.
-    owners: Vec<Option<Owner>>,
+    owners: Runs<Option<Owner>>,
+    ours: Ours,
 }
 
 /// A node that was named, working or not.
@@ -54,7 +62,7 @@ pub struct KnownNode {
 }
 
 /// Who is believed to own a slot, and why.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Owner {
     node: u16,
     /// A different owner has to come with a higher one.
@@ -64,7 +72,7 @@ struct Owner {
     since: Instant,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Told {
     /// By an answer.
     Answer,
@@ -104,18 +112,28 @@ pub struct Round {
     pub covered: usize,
     /// Slots on which an answer differs from what is believed now.
     pub differing: usize,
-    /// Answers that were not heard, because they call the cluster failed and others do not.
+    /// Answers that were not heard, because they call the cluster failed and others do not, or are another cluster's.
     pub unheard: usize,
-    /// Whether those that were heard call the cluster failed.
+    /// Whether those that were heard call the cluster failed, or nobody was heard.
     pub failing: bool,
     /// Whether the owner of a slot is failed or suspected.
     pub owner_down: bool,
 }
 
+impl Default for Belief {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Belief {
     /// Nothing is known.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            known: Vec::new(),
+            owners: Runs::new(None),
+            ours: Ours::New,
+        }
     }
 
     /// Every node known, in no order.
@@ -125,26 +143,55 @@ impl Belief {
 
     /// Takes in the answers of a round that began at `began` and in which `asked` nodes were asked.
     pub fn believe(&mut self, views: &[View], asked: usize, began: Instant, now: Instant) -> Round {
-        self.owners.resize(SLOTS, None);
-        let trusted = trusted(views);
-        let weighed = Weighed::new(&mut self.known, &trusted, asked, began, now);
+        let ours = self.ours.among(&self.known, views, now);
+        let trusted = trusted(&ours);
+        let unheard = views.len() - trusted.len();
+        let voices = self.voices(&trusted);
+        let asked = asked - (trusted.len() - voices.len());
+        let weighed = Weighed::new(&mut self.known, &voices, asked, began, now);
         let mut differing = 0;
-        for slot in 0..SLOTS {
-            let owner = weighed.decide(slot, self.owners[slot], &self.known);
-            self.owners[slot] = owner;
+        let mut decided = Vec::new();
+        for (run, standing) in cuts(&self.owners, &voices) {
+            let owner = weighed.decide(run.start, standing, &self.known);
             let node = owner.map_or(NOBODY, |o| o.node);
-            differing += usize::from(weighed.claims.iter().any(|c| c.owners[slot] != node));
+            if weighed.claims.iter().any(|c| c.owners[run.start] != node) {
+                differing += run.len();
+            }
+            decided.push((run.start, owner));
         }
+        self.owners = decided.into_iter().collect();
         self.forget(&weighed, now);
-        let owners = || self.owners.iter().flatten();
+        let is_down = |o: Owner| self.known[o.node as usize].health >= Health::Suspected;
         Round {
-            trusted: trusted.len(),
-            covered: owners().count(),
+            trusted: voices.len(),
+            covered: self.owned().map(|(run, _)| run.len()).sum(),
             differing,
-            unheard: views.len() - trusted.len(),
-            failing: trusted.iter().any(|v| v.state == ClusterState::Fail),
-            owner_down: owners().any(|o| self.known[o.node as usize].health >= Health::Suspected),
+            unheard,
+            failing: voices.is_empty() || voices.iter().any(|v| v.state == ClusterState::Fail),
+            owner_down: self.owned().any(|(_, owner)| is_down(owner)),
         }
+    }
+
+    /// Runs of slots that have an owner.
+    fn owned(&self) -> impl Iterator<Item = (Range<usize>, Owner)> {
+        let runs = self.owners.iter();
+        runs.filter_map(|(run, owner)| Some((run, (*owner)?)))
+    }
+
+    /// One answer of each node: one that was asked under two names, as a seed and as a node, has one voice. Heard is what it
+    /// says under the address that is known.
+    fn voices<'a>(&self, views: &[&'a View]) -> Vec<&'a View> {
+        let mut voices: Vec<&View> = Vec::with_capacity(views.len());
+        for &view in views {
+            let id = view.own_id();
+            let twin = voices.iter().position(|v| id.is_some() && v.own_id() == id);
+            match twin {
+                None => voices.push(view),
+                Some(at) if self.known.iter().any(|n| n.addr == view.source) => voices[at] = view,
+                Some(_) => {}
+            }
+        }
+        voices
     }
 
     /// `from` answered a request for `slot` with `MOVED slot to`. What it may have said before it got the slot does not
@@ -161,7 +208,7 @@ impl Belief {
         let Some(node) = self.known.iter().position(|n| usable(&n)) else {
             return Patched::UnknownNode;
         };
-        let before = self.owners[slot.index()];
+        let before = self.owners.get(slot.index()).copied().flatten();
         let mut epoch = self.known[node].epoch;
         if let Some(owner) = before {
             let addr = &self.known[owner.node as usize].addr;
@@ -173,7 +220,7 @@ impl Belief {
             }
             epoch = epoch.max(owner.epoch);
         }
-        self.owners[slot.index()] = Some(Owner {
+        let owner = Owner {
             node: node as u16,
             epoch,
             told: Told::Moved {
@@ -181,22 +228,22 @@ impl Belief {
                 by: before.map_or(NOBODY, |o| o.node),
             },
             since: said.before,
-        });
+        };
+        self.owners.set(slot.index(), Some(owner));
         Patched::Applied
     }
 
     /// How many slots were patched by MOVED and not confirmed yet.
     pub fn unconfirmed(&self) -> usize {
-        let moved = |o: &&Owner| matches!(o.told, Told::Moved { .. });
-        self.owners.iter().flatten().filter(moved).count()
+        let moved = self
+            .owned()
+            .filter(|(_, owner)| matches!(owner.told, Told::Moved { .. }));
+        moved.map(|(run, _)| run.len()).sum()
     }
 
     /// The map to publish: every node that works or owns a slot, in the order of their ids.
     pub fn map(&self, version: u64) -> SlotMap {
-        let mut owns = vec![false; self.known.len()];
-        for owner in self.owners.iter().flatten() {
-            owns[owner.node as usize] = true;
-        }
+        let owns = self.owns();
         let mut order: Vec<usize> = (0..self.known.len())
             .filter(|&i| owns[i] || self.known[i].health != Health::Failed)
             .collect();
@@ -219,20 +266,26 @@ impl Belief {
                 builder.set_shard(this, Shard::ReplicaOf(primary));
             }
         }
-        for (slot, owner) in Slot::all().zip(&self.owners) {
-            if let Some(owner) = owner.and_then(|o| index[o.node as usize]) {
-                builder.assign(slot, owner);
+        for (run, owner) in self.owned() {
+            if let Some(owner) = index[owner.node as usize] {
+                builder.assign_run(run, owner);
             }
         }
         builder.build(version)
     }
 
-    /// Lets go of nodes that nobody names, and renumbers the rest.
-    fn forget(&mut self, weighed: &Weighed, now: Instant) {
+    /// Per node known: whether it owns a slot.
+    fn owns(&self) -> Vec<bool> {
         let mut owns = vec![false; self.known.len()];
-        for owner in self.owners.iter().flatten() {
+        for (_, owner) in self.owned() {
             owns[owner.node as usize] = true;
         }
+        owns
+    }
+
+    /// Lets go of nodes that nobody names, and renumbers the rest.
+    fn forget(&mut self, weighed: &Weighed, now: Instant) {
+        let owns = self.owns();
         let mut at = vec![NOBODY; self.known.len()];
         let mut kept = Vec::with_capacity(self.known.len());
         for (i, node) in self.known.drain(..).enumerate() {
@@ -243,7 +296,7 @@ impl Belief {
             }
         }
         self.known = kept;
-        for owner in &mut self.owners {
+        for owner in self.owners.values_mut() {
             *owner = owner.and_then(|mut o| {
                 o.node = at[o.node as usize];
                 if let Told::Moved { by, .. } = &mut o.told {

@@ -4,6 +4,7 @@
 use super::{SLOTS, Slot};
 use rustc_hash::FxHashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where a node is reached: host (name or IP without brackets) and port. Cheap to clone, compared by value.
@@ -165,13 +166,14 @@ impl SlotMap {
     /// Runs of neighbouring slots with one owner: first, last, owner.
     pub fn ranges(&self) -> Vec<(Slot, Slot, NodeIndex)> {
         let mut runs: Vec<(Slot, Slot, NodeIndex)> = Vec::new();
-        for slot in Slot::all() {
-            let Some(owner) = self.owner(slot) else {
-                continue;
-            };
-            match runs.last_mut() {
-                Some(run) if run.2 == owner && run.1.number() + 1 == slot.number() => run.1 = slot,
-                _ => runs.push((slot, slot, owner)),
+        let mut next = 0;
+        for run in self.owners.chunk_by(|a, b| a == b) {
+            let first = next;
+            next += run.len() as u16;
+            if run[0] != UNOWNED
+                && let (Some(first), Some(last)) = (Slot::new(first), Slot::new(next - 1))
+            {
+                runs.push((first, last, NodeIndex(run[0])));
             }
         }
         runs
@@ -245,6 +247,12 @@ impl SlotMapBuilder {
     pub fn assign(&mut self, slot: Slot, owner: NodeIndex) {
         debug_assert!(owner.get() < self.nodes.len());
         self.owners[slot.index()] = owner.0;
+    }
+
+    /// The same for neighbouring slots, which are indexes here.
+    pub(super) fn assign_run(&mut self, slots: Range<usize>, owner: NodeIndex) {
+        debug_assert!(owner.get() < self.nodes.len());
+        self.owners[slots].fill(owner.0);
     }
 
     /// Changes the part of a node in its shard.

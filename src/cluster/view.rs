@@ -12,14 +12,29 @@ pub struct View {
     pub source: NodeAddr,
     /// What it thinks of the cluster as a whole.
     pub state: ClusterState,
-    /// The highest epoch it has heard of. Shown to operators; it decides nothing.
+    /// The highest epoch it has heard of. It tells a node that it has forgotten from one that it has not heard of.
     pub current_epoch: u64,
     /// Index in `nodes` of the node that answered, when its answer says so.
     pub myself: Option<usize>,
     /// Every node it names that can be dialled.
     pub nodes: Vec<ViewNode>,
+    /// The ids of those it names without an address.
+    pub unaddressed: Vec<Arc<str>>,
     /// Slots it is handing over or taking in right now.
     pub migrating: Vec<Migration>,
+}
+
+impl View {
+    /// The id of the node that answered, when its answer says so.
+    pub fn own_id(&self) -> Option<&str> {
+        self.myself.map(|at| &*self.nodes[at].id)
+    }
+
+    /// Whether it names the node with that id.
+    pub fn names(&self, id: &str) -> bool {
+        let known = self.nodes.iter().map(|node| &node.id);
+        known.chain(&self.unaddressed).any(|known| **known == *id)
+    }
 }
 
 /// What a node says about the cluster in `CLUSTER INFO`.

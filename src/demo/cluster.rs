@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cluster::{NodeAddr, SLOTS};
 
@@ -19,6 +19,9 @@ use super::wait::{Stop, wait_until};
 
 /// How long the nodes may take to become one healthy cluster.
 const FORM_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks for nodes that do not know each other: a handshake that came to nothing on a busy machine is forgotten
+/// by them.
+const MEET_AGAIN: Duration = Duration::from_secs(1);
 /// Most nodes of one local cluster.
 const NODES_MAX: usize = 400;
 
@@ -77,7 +80,7 @@ pub struct Cluster {
 impl Cluster {
     /// Boots the nodes, joins them, and waits until every node calls the cluster healthy.
     pub fn boot(options: &ClusterOptions) -> Result<Self, Error> {
-        let mut cluster = Self::start(options)?;
+        let cluster = Self::start(options)?;
         cluster.form(&options.stop)?;
         Ok(cluster)
     }
@@ -141,7 +144,13 @@ impl Cluster {
     }
 
     /// Deals out the slots, joins the nodes, and waits until every node calls the cluster healthy.
-    pub fn form(&mut self, stop: &Stop) -> Result<(), Error> {
+    pub fn form(&self, stop: &Stop) -> Result<(), Error> {
+        self.deal_out()?;
+        self.join(stop)
+    }
+
+    /// Gives each node an epoch of its own, and the primaries their slots.
+    pub fn deal_out(&self) -> Result<(), Error> {
         for node in 0..self.len() {
             let epoch = (node + 1).to_string();
             self.expect_ok(node, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch])?;
@@ -151,32 +160,60 @@ impl Cluster {
             let (first, last) = (first.to_string(), last.to_string());
             self.expect_ok(primary, &["CLUSTER", "ADDSLOTSRANGE", &first, &last])?;
         }
+        Ok(())
+    }
+
+    /// Joins the nodes, and waits until every node calls the cluster healthy.
+    pub fn join(&self, stop: &Stop) -> Result<(), Error> {
         // Every pair at once: through gossip alone it would take seconds.
         for node in 0..self.len() {
             for other in node + 1..self.len() {
-                let port = self.addr(other).port().to_string();
-                self.expect_ok(node, &["CLUSTER", "MEET", "127.0.0.1", &port])?;
+                self.meet(node, other)?;
             }
         }
         for replica in self.primaries..self.len() {
             self.replicate(replica, self.booted_primary(replica), stop)?;
         }
+        let mut met = Instant::now();
         wait_until("the cluster is healthy", FORM_TIMEOUT, stop, || {
-            self.check_healthy()
+            let healthy = self.check_healthy();
+            if healthy.is_err() && met.elapsed() >= MEET_AGAIN {
+                self.meet_strangers();
+                met = Instant::now();
+            }
+            healthy
         })
     }
 
-    /// Makes `replica` a replica of `primary`, as soon as it knows it. A handshake that came to nothing on a busy machine is
-    /// forgotten by the nodes: as long as they do not know each other they meet again.
+    fn meet(&self, node: usize, other: usize) -> Result<(), Error> {
+        let port = self.addr(other).port().to_string();
+        self.expect_ok(node, &["CLUSTER", "MEET", "127.0.0.1", &port])
+    }
+
+    /// Has nodes meet again that do not know each other. Whoever does not answer now is asked the next time.
+    fn meet_strangers(&self) {
+        for node in 0..self.len() {
+            // Those with whom it shakes hands are listed, too, by names that are not theirs.
+            let lines = match self.nodes_seen_by(node) {
+                Ok(lines) if lines.len() < self.len() => lines,
+                Ok(_) | Err(_) => continue,
+            };
+            let is_known = |other: usize| lines.iter().any(|line| line.id == self.id(other));
+            for other in (0..self.len()).filter(|&other| !is_known(other)) {
+                let _ = self.meet(node, other);
+            }
+        }
+    }
+
+    /// Makes `replica` a replica of `primary`, as soon as it knows it.
     fn replicate(&self, replica: usize, primary: usize, stop: &Stop) -> Result<(), Error> {
         let what = format!("node {replica} becomes a replica of node {primary}");
         let id = self.ids[primary].as_str();
-        let port = self.addr(primary).port().to_string();
         wait_until(&what, FORM_TIMEOUT, stop, || {
             match self.command(replica, &["CLUSTER", "REPLICATE", id]) {
                 Ok(Reply::Simple(_)) => Ok(()),
                 Ok(other) => {
-                    let met = self.command(replica, &["CLUSTER", "MEET", "127.0.0.1", &port]);
+                    let met = self.meet(replica, primary);
                     Err(format!("{other:?}; told to meet: {met:?}"))
                 }
                 Err(error) => Err(error.to_string()),

@@ -10,6 +10,9 @@ use super::{Error, Reply};
 /// How long a failover may take.
 const FAILOVER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long it may take until a node has heard of another's epoch.
+const EPOCH_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A server gives a manual failover up after 5 s (its `CLUSTER_MF_TIMEOUT`); Redis 7.0 does so now and then when its
 /// clients write all the time.
 const FAILOVER_GIVEN_UP_AFTER: Duration = Duration::from_secs(7);
@@ -150,6 +153,7 @@ impl Cluster {
 
     /// Gives a moving slot to its new primary, on all primaries.
     pub fn finish_migration(&self, slot: u16, from: usize, to: usize) -> Result<(), Error> {
+        self.wait_for_epoch(from, to)?;
         let slot = slot.to_string();
         let args = ["CLUSTER", "SETSLOT", &slot, "NODE", self.id(to)];
         self.expect_ok(to, &args)?;
@@ -160,6 +164,27 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// A server that is given a slot takes the highest epoch that it has heard of. If that is not as high as the old owner's,
+    /// a message of that one which is on its way takes the slot back, and each of the two points to the other from then on.
+    fn wait_for_epoch(&self, from: usize, to: usize) -> Result<(), Error> {
+        let what = format!("node {to} has heard of the epoch of node {from}");
+        let epoch = |node, field| {
+            let epoch = self.field(node, &["CLUSTER", "INFO"], field);
+            let epoch = epoch.map_err(|error| error.to_string())?;
+            epoch.parse::<u64>().map_err(|error| error.to_string())
+        };
+        wait_until(&what, EPOCH_TIMEOUT, &Stop::default(), || {
+            let (heard, own) = (
+                epoch(to, "cluster_current_epoch")?,
+                epoch(from, "cluster_my_epoch")?,
+            );
+            match heard >= own {
+                true => Ok(()),
+                false => Err(format!("{heard} of {own}")),
+            }
+        })
     }
 
     /// Takes back the marks of a moving slot; keys that moved stay where they are.

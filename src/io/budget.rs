@@ -45,6 +45,8 @@ pub(super) struct Share {
     pub(super) used: AtomicUsize,
     /// What its largest client holds.
     pub(super) largest: AtomicUsize,
+    /// It has ended.
+    pub(super) left: AtomicBool,
     /// It reads nobody, and was not told since that it may look.
     pub(super) halted: AtomicBool,
     /// It is to look what is to be done.

@@ -3,7 +3,7 @@
 //! collected in pieces, which cost what has arrived of it, and put together when it is there.
 
 use super::ReadHalf;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::cell::RefCell;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -103,7 +103,9 @@ impl Input {
         }
         self.join();
         self.reserve(wanted.min(self.carry.len()).clamp(RESERVE_MIN, RESERVE_MAX));
-        let read = ready!(socket.poll_read_buf(cx, &mut self.carry))?;
+        // What a socket holds may be much more than what `limits.memory` is asked for at a time.
+        let mut into = (&mut self.carry).limit(RESERVE_MAX);
+        let read = ready!(socket.poll_read_buf(cx, &mut into))?;
         if read > 0 {
             let used = consume(&self.carry);
             self.consume(used);
@@ -349,5 +351,17 @@ mod tests {
         }
         assert!(moves <= 20, "moved {moves} times");
         assert_eq!((input.unconsumed(), input.held()), (0, 0));
+    }
+
+    /// What has been taken out is not counted for what is read behind it.
+    #[test]
+    fn what_is_read_anew_is_all_that_is_held() {
+        let mut input = Input::default();
+        input.keep(&[0; 60_000]);
+        assert_eq!(input.detach(6), &[0; 6][..]);
+        assert!(input.front > 0, "the rest has not moved");
+        input.keep(b"rest");
+        assert_eq!(input.as_slice(), b"rest");
+        assert!(input.held() < 1_000, "{}", input.held());
     }
 }

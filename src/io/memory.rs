@@ -58,8 +58,6 @@ pub struct Ledger {
     look_from: Cell<usize>,
     /// Clients that hold so many bytes are not read.
     halts_from: Cell<usize>,
-    /// Its worker has ended.
-    has_left: Cell<bool>,
     /// With more than so many bytes it is looked again whether it is stuck.
     stuck_until: Cell<usize>,
     /// Rung when those that wait may look again.
@@ -80,7 +78,6 @@ impl Ledger {
             in_flight_now: Cell::new(in_flight_max),
             look_from: Cell::new(LARGE_REQUEST),
             halts_from: Cell::new(usize::MAX),
-            has_left: Cell::new(false),
             stuck_until: Cell::new(0),
             resumed: Notify::new(),
         }
@@ -232,7 +229,7 @@ impl Ledger {
 
     /// Somebody took so many bytes.
     fn took(&self, bytes: usize) {
-        if self.has_left.get() {
+        if self.mine().left.load(Ordering::Relaxed) {
             return;
         }
         self.taken.set(self.taken.get() + bytes);
@@ -276,17 +273,19 @@ impl Ledger {
 
     /// Its worker ends: it waits for nothing, and nobody waits for it.
     pub fn leave(&self) {
-        self.has_left.set(true);
         let share = self.mine();
+        share.left.store(true, Ordering::Relaxed);
         share.halted.store(false, Ordering::Relaxed);
         share.largest.store(0, Ordering::Relaxed);
         share.used.store(0, Ordering::Relaxed);
     }
 
-    /// Measures, however little has changed; about ten times a second. One worker does it for all.
+    /// Measures, however little has changed; about ten times a second. One worker does it for all: the first that has not
+    /// ended.
     pub fn measure(&self) {
         let beyond = &self.budget.beyond;
-        if self.worker != 0 {
+        let there = |share: &Share| !share.left.load(Ordering::Relaxed);
+        if self.budget.workers.iter().position(there) != Some(self.worker) {
             return;
         }
         if self.is_tight() {

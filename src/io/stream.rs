@@ -1,6 +1,6 @@
 //! The two halves of a stream socket, TCP or Unix.
 
-use bytes::BytesMut;
+use bytes::BufMut;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -73,11 +73,11 @@ impl ReadHalf {
         matches!(peeked, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Reads into the spare capacity of `into`; 0 is the end of the stream.
+    /// Reads into the spare room of `into`; 0 is the end of the stream.
     pub fn poll_read_buf(
         &mut self,
         cx: &mut Context<'_>,
-        into: &mut BytesMut,
+        into: &mut impl BufMut,
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(half) => tokio_util::io::poll_read_buf(Pin::new(half), cx, into),

@@ -95,6 +95,12 @@ impl Client {
         self.id
     }
 
+    /// Bytes of what it calls itself: as many as it likes, as with the servers.
+    pub fn held(&self) -> usize {
+        let names = [&self.name, &self.lib_name, &self.lib_version];
+        names.into_iter().flatten().map(|name| name.len()).sum()
+    }
+
     /// The protocol it speaks now.
     #[inline]
     pub fn proto(&self) -> Proto {

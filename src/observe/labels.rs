@@ -157,6 +157,8 @@ label! {
         ReplyDepth = "limits.reply_depth",
         /// `upstream.bulk_bytes`.
         BulkBytes = "upstream.bulk_bytes",
+        /// `upstream.leases`.
+        Leases = "upstream.leases",
         /// `limits.lane_in_flight`.
         LaneInFlight = "limits.lane_in_flight",
         /// `limits.lane_in_flight_bytes`.

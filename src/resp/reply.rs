@@ -9,8 +9,9 @@ use super::error::ReplyError;
 use super::number::{fast_length, strict_integer, work};
 use super::skip::Inside;
 
-/// Most aggregates inside each other, unless said otherwise.
-pub const REPLY_DEPTH_MAX: usize = 128;
+/// Most aggregates inside each other, unless said otherwise: more than a script can give. Servers end it at 7,995 (Lua's
+/// `LUAI_MAXCSTACK` of 8,000), and one client's script is not to cost others their connection.
+pub const REPLY_DEPTH_MAX: usize = 8192;
 /// Longest line or bulk string, in bytes, and most elements of an aggregate.
 const REPLY_LENGTH_MAX: u64 = u32::MAX as u64;
 /// Longest line that holds a length, in bytes with its type byte: the longest number and some.
@@ -328,8 +329,9 @@ fn line(kind: u8, tail: &[u8], scanned: usize) -> Result<Element, ReplyError> {
 #[inline]
 fn check_content(kind: u8, text: &[u8]) -> Result<(), ReplyError> {
     let fits = match kind {
-        b'+' | b'-' => true,
-        b':' | b'(' => {
+        // A script says any text it likes in a big number; servers only keep it to one line.
+        b'+' | b'-' | b'(' => true,
+        b':' => {
             let digits = match text {
                 [b'+' | b'-', digits @ ..] => digits,
                 digits => digits,
@@ -377,6 +379,8 @@ mod tests {
             ",-inf\r\n",
             ",nan\r\n",
             "(-123456789012345678901234567890\r\n",
+            // By a script.
+            "(what it likes\r\n",
             "!3\r\nERR\r\n",
             "=5\r\ntxt:a\r\n",
             "%1\r\n+a\r\n*0\r\n",

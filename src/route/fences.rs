@@ -9,12 +9,14 @@
 //! Pure: no socket, no clock; the session acts on what [`Fences::next`] says.
 
 mod fence;
+mod line;
 
 use super::overtaken::Footprint;
 use super::refused::{Held, Past, Refused, Room, Why};
 use crate::cluster::Slot;
 use crate::upstream::{LaneId, Ticket};
 use fence::{Fence, Resent};
+pub use line::Owner;
 use rustc_hash::FxHashMap;
 use std::time::Instant;
 
@@ -118,6 +120,9 @@ impl Fences {
         if let (Some(why), Some(fence)) = (resent, self.slots.get_mut(&slot)) {
             fence.flows = why.is_lasting().then_some(why);
         }
+        if let Some(fence) = self.slots.get_mut(&slot) {
+            fence.away_since = None;
+        }
         self.note_executed(ticket, slot, touches);
     }
 
@@ -155,29 +160,25 @@ impl Fences {
     }
 
     /// A request that was in flight for `slot` did not execute.
-    pub fn refused(&mut self, slot: Slot, refused: Refused) {
+    pub fn refused(&mut self, slot: Slot, mut refused: Refused) {
         let ticket = refused.held.ticket;
         self.landed(ticket, slot);
         self.stop_flow(slot);
         if let Some(fence) = self.slots.get_mut(&slot) {
-            let at = fence
-                .refused
-                .partition_point(|r| r.held.ticket.seq < ticket.seq);
-            fence.refused.insert(at, refused);
+            fence.shares_wait(&mut refused);
+            fence.refused.insert(refused);
             fence.full_since = None;
         }
     }
 
     /// A request that could not be sent, or must wait before it is resent: back to its place.
-    pub fn put_back(&mut self, slot: Slot, lane: LaneId, refused: Refused) {
+    pub fn put_back(&mut self, slot: Slot, lane: LaneId, mut refused: Refused) {
         let fence = self.slots.entry(slot).or_insert_with(|| Fence::new(lane));
-        let at = fence
-            .refused
-            .partition_point(|r| r.held.ticket.seq < refused.held.ticket.seq);
         if !refused.why.is_full() {
             fence.full_since = None;
         }
-        fence.refused.insert(at, refused);
+        fence.shares_wait(&mut refused);
+        fence.refused.insert(refused);
     }
 
     /// A request finds no room of that kind in its lane. For what, and since when, those of its slot have waited: what comes
@@ -193,10 +194,8 @@ impl Fences {
 
     /// More is known about a refused request that waits: why it was refused. It goes on at once.
     pub fn explain(&mut self, ticket: Ticket, why: Why) {
-        let fence = ticket.slot().and_then(|slot| self.slots.get_mut(&slot));
-        let refused = fence.and_then(|f| f.refused.iter_mut().find(|r| r.held.ticket == ticket));
-        if let Some(refused) = refused {
-            refused.learns(why);
+        if let Some(fence) = ticket.slot().and_then(|slot| self.slots.get_mut(&slot)) {
+            fence.refused.explain(ticket, why);
         }
     }
 
@@ -222,9 +221,7 @@ impl Fences {
         if fence.refused.front().is_some_and(|r| r.why.is_full()) {
             fence.turn = Some(lane);
         }
-        for crowded in fence.refused.iter_mut().filter(|r| r.why.is_full()) {
-            crowded.not_before = None;
-        }
+        fence.refused.let_in();
     }
 
     /// The client of a request in flight, that part of that command, got a timeout error.
@@ -325,10 +322,11 @@ impl Fences {
         self.slots.get(&slot).is_some_and(Fence::is_closed)
     }
 
-    /// Nothing waits for a later moment than `now` any longer: the map has changed.
-    pub fn hurry(&mut self, now: Instant) {
-        for refused in self.slots.values_mut().flat_map(|f| f.refused.iter_mut()) {
-            refused.not_before = refused.not_before.map(|at| at.min(now));
+    /// Nothing waits for a later moment than `now` any longer: the map has changed. What waits in turn for room in the lane
+    /// of its slot's owner waits on, unless that is another one now.
+    pub fn hurry(&mut self, now: Instant, owner: impl Fn(Slot) -> Owner) {
+        for (slot, fence) in &mut self.slots {
+            fence.refused.hurry(now, owner(*slot));
         }
     }
 

@@ -15,7 +15,7 @@ mod scan_model;
 mod split;
 
 pub use contract::{Effect, Losses, Resend, resend};
-pub use fences::{Fences, Next};
+pub use fences::{Fences, Next, Owner};
 pub use merge::{Facts, Gathering, limit, questions};
 pub use overtaken::{Access, Footprint};
 pub use plan::{Plan, Why as RefusedBy, cross_slot, plan, route};

@@ -52,6 +52,8 @@ pub struct Past {
     pub losses: Losses,
     /// Since when nothing but nodes that send it on or put it off has kept it from being executed.
     pub moved_since: Option<Instant>,
+    /// Since when it, or one of its slot in front of it, has found no node that serves it, whatever else has kept it since.
+    pub away_since: Option<Instant>,
     /// To whom it was sent last.
     pub sent: Sent,
 }
@@ -80,10 +82,16 @@ impl Past {
             Why::LostRead => self.losses = Losses::One,
             _ => {}
         }
-        match why {
-            Why::Unavailable | Why::NotSent | Why::LostRead => self.moved_since = None,
-            _ => _ = self.moved_since.get_or_insert(now),
+        match why.is_away() {
+            true => self.finds_nobody(now),
+            false => _ = self.moved_since.get_or_insert(now),
         }
+    }
+
+    /// No node serves it.
+    pub fn finds_nobody(&mut self, now: Instant) {
+        self.moved_since = None;
+        self.away_since.get_or_insert(now);
     }
 
     /// Until when it waits for room that it would wait for until then. Of a pipeline that is sent on each goes alone, and
@@ -95,12 +103,18 @@ impl Past {
         }
     }
 
+    /// Whether it has been sent on or put off for that long: it has not waited for room alone.
+    pub fn is_late(&self, now: Instant, patience: Duration) -> bool {
+        self.moved_since
+            .is_some_and(|since| now >= since + patience)
+    }
+
     /// From when on it counts how long a request waits that came at `started`. What it has waited for before it was sent
-    /// on, in a lane or for a node that does not serve, is not counted: how old it is says nothing of the redirection.
+    /// on, or before its node was found not to serve it, is not counted: how old it is says nothing of either.
     pub fn waits_since(&self, why: &Why, started: Instant) -> Instant {
-        match why {
-            Why::Unavailable | Why::NotSent | Why::LostRead => started,
-            _ => self.moved_since.unwrap_or(started),
+        match why.is_away() {
+            true => self.away_since.unwrap_or(started).max(started),
+            false => self.moved_since.unwrap_or(started),
         }
     }
 }
@@ -212,6 +226,11 @@ impl Why {
         matches!(self, Self::Moved(_) | Self::NotSent)
     }
 
+    /// Whether it found no node that serves it.
+    pub(super) fn is_away(&self) -> bool {
+        matches!(self, Self::Unavailable | Self::NotSent | Self::LostRead)
+    }
+
     /// Whether it waits for room in a lane.
     pub fn is_full(&self) -> bool {
         self.room().is_some()
@@ -262,12 +281,10 @@ mod tests {
         for between in [Why::Unavailable, Why::NotSent, Why::LostRead] {
             let interrupted = [(9, ask()), (10, between.clone()), (20, Why::TryAgain)];
             assert_eq!(counts_from(&interrupted), 20, "{between:?}");
-            // The time without a node is all that a request has, however often it is sent on meanwhile.
-            assert_eq!(
-                counts_from(&[(9, moved()), (10, between.clone())]),
-                0,
-                "{between:?}"
-            );
+            // The time without a node counts from when there was none, however often it is sent on meanwhile.
+            let away = [(5, between.clone()), (9, moved()), (10, between.clone())];
+            assert_eq!(counts_from(&away[1..]), 10, "{between:?}");
+            assert_eq!(counts_from(&away), 5, "{between:?}");
         }
     }
 

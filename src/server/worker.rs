@@ -11,6 +11,7 @@ use crate::topology::{Report, Trigger};
 use crate::upstream::{
     Credentials, Gates, LaneSettings, Lanes, Leases, NodeEvent, UpstreamContext,
 };
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -106,6 +107,7 @@ impl Worker {
         let flusher = Rc::new(Flusher::default());
         let topology = setup.shared.topology.clone();
         let upstream = Rc::new(UpstreamContext {
+            losses: Cell::default(),
             gates: Gates::default(),
             settings: LaneSettings::new(config, config.listen.workers),
             credentials: Credentials {

@@ -7,9 +7,10 @@ use super::{Session, State, errors};
 use crate::cluster::{NodeIndex, SlotMap};
 use crate::io::Micros;
 use crate::observe::{ErrorSource, Limit};
-use crate::route::{Held, Room, Why};
+use crate::route::{Held, Losses, Room, Why};
 use crate::upstream::{Class, NotTaken, Ticket};
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 use std::time::Instant;
 
 /// A refused request that belongs to no slot (DBSIZE on a node that is loading, SCAN on a lost connection).
@@ -20,20 +21,48 @@ pub(super) struct Adrift {
     attempts: u32,
     /// When the client sent the command: it may have been refused several times since.
     started: Micros,
+    /// Since when it has been refused or lost, or not sent.
+    away_since: Instant,
     /// Since when it has found no room in its lane.
     full_since: Option<Instant>,
 }
 
+/// What has become of a request that belongs to no slot, however often it was sent.
+pub(super) struct Drift {
+    /// When it was first refused or lost, or could not be sent.
+    since: Instant,
+    /// A read that was lost is repeated once.
+    pub(super) losses: Losses,
+}
+
+/// Those of a session, as long as their commands are not answered, or longer.
+pub(super) type Drifts = FxHashMap<Ticket, Drift>;
+
+impl State {
+    /// What has become of a request, which is refused, lost or not sent now.
+    pub(super) fn drift(&mut self, ticket: Ticket, now: Instant) -> &mut Drift {
+        if self.drifts.len() == self.drifts.capacity() {
+            let oldest = self.replies.oldest();
+            self.drifts.retain(|ticket, _| ticket.seq >= oldest);
+        }
+        self.drifts.entry(ticket).or_insert(Drift {
+            since: now,
+            losses: Losses::None,
+        })
+    }
+}
+
 impl Adrift {
-    fn new(state: &mut State, held: Held, why: Why, reply: Bytes) -> Option<Self> {
+    fn new(state: &mut State, held: Held, why: Why, reply: Bytes, now: Instant) -> Option<Self> {
         let started = state.replies.get_mut(held.ticket.seq)?.about.started;
         Some(Self {
+            full_since: why.is_full().then_some(now),
+            away_since: state.drift(held.ticket, now).since,
             held,
             why,
             reply,
             attempts: 0,
             started,
-            full_since: None,
         })
     }
 
@@ -80,10 +109,9 @@ impl Session {
             return false;
         }
         let now = self.context.clock.now();
-        let Some(mut adrift) = Adrift::new(state, held, why, reply) else {
+        let Some(adrift) = Adrift::new(state, held, why, reply, now) else {
             return false;
         };
-        adrift.full_since = adrift.why.is_full().then_some(now);
         if self.is_out_of_patience(&adrift) {
             return false;
         }
@@ -132,7 +160,7 @@ impl Session {
         match adrift.full_since {
             Some(since) => now >= self.room_until(started, since),
             None => {
-                let over = now >= started + self.unavailable();
+                let over = now >= adrift.away_since.max(started) + self.unavailable();
                 if over {
                     self.context.metrics.limit_hit(Limit::UnavailableTimeout);
                 }

@@ -1,12 +1,12 @@
 //! What lanes deliver to a session. The plain case — a reply that is no error, to a session that is not
 //! redirecting — is a copy into the output; everything else is looked at.
 
-use super::replies::{About, Rest, Stage};
+use super::replies::{About, GATHERED_BYTES, MergedSize, Rest, Stage};
 use super::{Life, Session, State, errors};
 use crate::command::Lookup;
 use crate::io::Purse;
 use crate::local::Address;
-use crate::observe::{ErrorSource, WorkerMetrics};
+use crate::observe::{ErrorSource, Limit, WorkerMetrics};
 use crate::resp;
 use crate::route::Facts;
 use crate::upstream::{Answer, LaneId, REPLY_TOO_LARGE, Requester, Size, Ticket, Wants};
@@ -90,6 +90,11 @@ impl Session {
                 part.lane = None;
                 count_lookups(metrics, &pending.about, part.keys, reply);
                 let before = fanout.gathering.held();
+                let all = before + reply.len();
+                let reply = match all > GATHERED_BYTES && all > self.context.memory.reply_max() {
+                    true => self.refuse_part(&mut fanout.size),
+                    false => reply,
+                };
                 let complete = fanout.gathering.put(usize::from(ticket.part), reply);
                 let more = fanout.gathering.held() - before;
                 if state.replies.gather(more) {
@@ -104,13 +109,19 @@ impl Session {
         }
     }
 
+    /// What is gathered for one command is as large a reply as is kept: what stands for each part that is too much.
+    #[cold]
+    fn refuse_part(&self, size: &mut MergedSize) -> &'static [u8] {
+        if std::mem::replace(size, MergedSize::TooLarge) == MergedSize::Fits {
+            self.context.metrics.limit_hit(Limit::Memory);
+        }
+        REPLY_TOO_LARGE
+    }
+
     /// What a node said is an error, or what is said instead of a reply that is too large.
     #[cold]
     pub(super) fn count_error(&self, state: &mut State, ticket: Ticket, reply: &[u8]) {
-        let source = match reply == REPLY_TOO_LARGE {
-            true => ErrorSource::Proxy,
-            false => ErrorSource::Upstream,
-        };
+        let source = source_of(reply);
         self.context.metrics.error(source, reply);
         if source == ErrorSource::Proxy {
             // The next one goes where large values go.
@@ -183,7 +194,7 @@ impl Session {
                 return self.complete_exec(state, seq, assembly, &parts);
             }
             if reply.first() == Some(&b'-') {
-                self.context.metrics.error(ErrorSource::Upstream, &reply);
+                self.context.metrics.error(source_of(&reply), &reply);
             }
             if let Some((question, asked)) = fanout.again {
                 let mut recent = self.context.recent.borrow_mut();
@@ -191,6 +202,14 @@ impl Session {
             }
             self.complete(state, seq, &reply);
         }
+    }
+}
+
+/// Who speaks where a node's error is expected: the node, or slotway in the place of a reply that is too large.
+pub(super) fn source_of(error: &[u8]) -> ErrorSource {
+    match error == REPLY_TOO_LARGE {
+        true => ErrorSource::Proxy,
+        false => ErrorSource::Upstream,
     }
 }
 

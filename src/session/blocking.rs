@@ -1,6 +1,7 @@
 //! Carries blocking commands out. With all keys in one slot a command waits at the node, on a lease; with keys in
 //! several slots it is emulated by sweeps over the shared lanes (`modes::Blocking` says which commands).
 
+use super::answer::source_of;
 use super::dispatch::Taken;
 use super::errand::{Undo, ask};
 use super::inspect::effect;
@@ -29,8 +30,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 const TOGETHER: &str = "give keys that belong together one hash tag, as in {tag}key";
 
-const TOO_MANY: &str = "ERR slotway: too many blocked clients (limits.blocked_clients); raise it, or block with \
-                        fewer clients";
+pub(super) const TOO_MANY: &str = "ERR slotway: too many blocked clients (limits.blocked_clients); raise it, or block \
+                                   with fewer clients";
 
 /// A blocking command that is being carried out.
 pub(super) struct Wait {
@@ -105,7 +106,7 @@ impl Session {
                 (true, _) => wait.park_whole(first, keys).await,
             };
             let (source, reply) = match done {
-                Ok(reply) => (ErrorSource::Upstream, reply),
+                Ok(reply) => (source_of(&reply), reply),
                 Err(reply) => (ErrorSource::Proxy, reply),
             };
             if reply.first() == Some(&b'-') {

@@ -1,11 +1,13 @@
 //! What the sessions of a worker share.
 
 use super::bulk::Bulky;
+use super::inquiries::Inquiries;
 use super::recent::Recent;
+use super::retry::Occasion;
 use super::scripts::{Scripts, sha_from};
 use super::seat::Among;
 use super::worker_scripts::WorkerScripts;
-use super::{Mailbox, Monitors, Session};
+use super::{Mailbox, Monitors, Session, errors};
 use crate::cluster::{NodeAddr, Said, Slot, SlotMap};
 use crate::command::CommandTable;
 use crate::config::Config;
@@ -88,6 +90,8 @@ pub struct SessionContext {
     pub(super) scouted: Cell<Option<Instant>>,
     /// Clients in blocking commands.
     blocked: Cell<usize>,
+    /// What clients in WAIT ask.
+    pub(super) inquiries: Inquiries,
     /// Clients that watch keys.
     watching: Cell<usize>,
     /// What this worker's clients and lanes hold, against `limits.memory`.
@@ -146,6 +150,7 @@ impl SessionContext {
             heirs: RefCell::default(),
             scouted: Cell::new(None),
             blocked: Cell::new(0),
+            inquiries: Inquiries::default(),
             watching: Cell::new(0),
             memory,
             shared,
@@ -187,14 +192,19 @@ impl SessionContext {
         self.lanes.prune(&map, &map.primaries());
         self.clock.tick();
         let waiting = std::mem::take(&mut *self.retries.borrow_mut());
-        for session in waiting.into_iter().filter_map(|(_, s)| s.upgrade()) {
-            session.retry(true);
-        }
-        let subscribers = std::mem::take(&mut *self.subscribers.borrow_mut());
-        let moved = match subscribers.is_empty() {
+        let moved = match waiting.is_empty() && self.subscribers.borrow().is_empty() {
             true => Vec::new(),
             false => map.moved_since(&before),
         };
+        let waiting = waiting.iter().filter_map(|(_, s)| s.upgrade());
+        let mut waiting: Vec<_> = waiting.collect();
+        // Each once, however many moments it waits for.
+        waiting.sort_by_key(|session| session.id());
+        waiting.dedup_by_key(|session| session.id());
+        for session in waiting {
+            session.retry(Occasion::Map(&moved));
+        }
+        let subscribers = std::mem::take(&mut *self.subscribers.borrow_mut());
         for (id, session) in subscribers {
             if session.upgrade().is_some_and(|s| s.resubscribe(&moved)) {
                 self.subscribers.borrow_mut().insert(id, session);
@@ -219,7 +229,7 @@ impl SessionContext {
             }
             self.clock.tick();
             for session in self.take_due() {
-                session.retry(false);
+                session.retry(Occasion::Time);
             }
         }
     }
@@ -291,10 +301,18 @@ impl SessionContext {
         self.memory.refuses(bytes) && self.refused_for_memory()
     }
 
+    /// Always: it is counted.
     #[cold]
-    fn refused_for_memory(&self) -> bool {
+    pub(super) fn refused_for_memory(&self) -> bool {
         self.metrics.limit_hit(Limit::Memory);
         true
+    }
+
+    /// What a client is told who needs a connection of its own, and gets none because of `upstream.leases`: it is counted.
+    #[cold]
+    pub(super) fn no_lease(&self) -> Bytes {
+        self.metrics.limit_hit(Limit::Leases);
+        errors::no_lease()
     }
 
     pub(super) fn register(&self, id: u64, session: &Rc<Session>) {

@@ -13,8 +13,9 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
-/// Requests that are given up within this time of each other are looked for once.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// All that a session has waiting for room is looked at so often, at most, in the time that a request waits for it: what is
+/// given up between two looks is given up together.
+const LOOKS: u32 = 20;
 
 /// The slots whose next request waits for room in one lane. While there is one, the session stands in the lane's queue,
 /// once.
@@ -85,24 +86,32 @@ impl Session {
             return Wants::Nothing;
         };
         self.look_at_replies(state);
-        let one = state.crowds[at].pop();
-        let more = !state.crowds[at].slots.is_empty();
-        let mut others = VecDeque::new();
-        if !more || self.takes_all(state) {
+        if self.takes_all(state) {
             // Whatever finds no room from here on stands in the queue anew.
-            others = state.crowds.swap_remove(at).slots;
-        }
-        let wants = match more && others.is_empty() {
-            true => Wants::More,
-            false => Wants::Nothing,
-        };
-        for slot in one.into_iter().chain(others) {
-            if let Some(fences) = &mut state.fences {
-                fences.let_in(slot, lane);
+            for slot in state.crowds.swap_remove(at).slots {
+                self.let_in(state, slot, lane);
             }
-            self.advance(state, slot);
+            return Wants::Nothing;
         }
-        wants
+        if let Some(slot) = state.crowds[at].pop() {
+            self.let_in(state, slot, lane);
+        }
+        // What came behind it, of the same slot, waits again: one slot has as many turns as several.
+        match state.crowds.iter().position(|c| c.lane == lane) {
+            Some(at) if state.crowds[at].slots.is_empty() => {
+                state.crowds.swap_remove(at);
+                Wants::Nothing
+            }
+            Some(_) => Wants::More,
+            None => Wants::Nothing,
+        }
+    }
+
+    fn let_in(&self, state: &mut State, slot: Slot, lane: LaneId) {
+        if let Some(fences) = &mut state.fences {
+            fences.let_in(slot, lane);
+        }
+        self.advance(state, slot);
     }
 
     /// Whether all that it has waiting may go in one turn: nothing of it will be large.
@@ -116,13 +125,24 @@ impl Session {
         while let Some((ticket, room, past)) = next(state) {
             let until = self.crowded_until(state, ticket, slot, (room, &past));
             if until > now {
-                return self.schedule(until.max(now + LOOK_AGAIN));
+                return self.schedule(self.looked_at(until, now));
             }
             let refused = state.fences.as_mut().and_then(|f| f.take_crowded_out(slot));
             if let Some(refused) = refused {
                 self.give_up(state, &refused);
             }
         }
+    }
+
+    /// When it is looked whether what waits for room until then is given up. With many requests some are at any moment.
+    pub(super) fn looked_at(&self, until: Instant, now: Instant) -> Instant {
+        until.max(now + self.queue_patience() / LOOKS)
+    }
+
+    /// How long a request waits for any room.
+    fn queue_patience(&self) -> Duration {
+        let timeouts = &self.context.config.timeouts;
+        timeouts.queue.min(timeouts.command)
     }
 
     /// Counts a request that is given up because no room came: at the node that a refusal had sent it to, or at its own.
@@ -165,7 +185,7 @@ impl Session {
         };
         let timeouts = &self.context.config.timeouts;
         let patience = match room {
-            Room::Request => timeouts.queue.min(timeouts.command),
+            Room::Request => self.queue_patience(),
             // Large values take their time, and what is let in is answered soon.
             Room::LargeReply => timeouts.command,
         };
@@ -176,7 +196,7 @@ impl Session {
     /// none, or no node, before, but does not come to wait for ever.
     pub(super) fn room_until(&self, started: Instant, full_since: Instant) -> Instant {
         let timeouts = &self.context.config.timeouts;
-        let patience = timeouts.queue.min(timeouts.command);
+        let patience = self.queue_patience();
         let before = timeouts.command.max(self.unavailable());
         (full_since.max(started) + patience).min(started + before + patience)
     }

@@ -104,17 +104,13 @@ impl Denials {
 mod tests {
     use super::*;
 
-    fn item(kind: Kind, name: &str) -> Item {
-        Item {
-            kind,
-            name: name.as_bytes().into(),
-        }
-    }
-
     #[test]
     fn what_is_denied_is_asked_for_again_after_a_while() {
         let (a, b, now) = (NodeAddr::new("a", 1), NodeAddr::new("b", 1), Instant::now());
-        let (news, shard) = (item(Kind::Channel, "news"), item(Kind::Shard, "news"));
+        let (news, shard) = (
+            Item::new(Kind::Channel, "news"),
+            Item::new(Kind::Shard, "news"),
+        );
         let mut denials = Denials::default();
         assert_eq!(denials.due(), None);
         assert!(denials.add(&a, news.clone(), now));
@@ -135,7 +131,7 @@ mod tests {
         let (node, now) = (NodeAddr::new("a", 1), Instant::now());
         let mut denials = Denials::default();
         for n in 0..2 * NAMES_PER_PAUSE {
-            denials.add(&node, item(Kind::Pattern, &n.to_string()), now);
+            denials.add(&node, Item::new(Kind::Pattern, n.to_string()), now);
         }
         assert_eq!(denials.due(), Some(now + 2 * PAUSE));
         let all = denials.take_due(now + 2 * PAUSE);

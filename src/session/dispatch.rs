@@ -101,7 +101,7 @@ impl Session {
         {
             return taken;
         }
-        if self.context.is_too_large_now(request.bytes().len()) && !protects_others(&plan) {
+        if self.context.memory.refuses(request.bytes().len()) && self.lacks_memory(&plan) {
             return self.refuse(state, about, SCARCE);
         }
         if batch.curious {
@@ -143,6 +143,13 @@ impl Session {
                 self.refuse(state, about, &text)
             }
         }
+    }
+
+    /// Whether a command is refused because there is too little memory for it. Not MULTI and WATCH, as by the servers: what
+    /// comes behind them would be executed without the protection it counts on, as soon as there is memory again.
+    #[cold]
+    fn lacks_memory(&self, plan: &Plan) -> bool {
+        !matches!(plan, Plan::Mode(Mode::Multi | Mode::Watch)) && self.context.refused_for_memory()
     }
 
     #[inline]
@@ -349,13 +356,6 @@ fn must_wait(state: &State, plan: &Plan) -> bool {
         _ => false,
     };
     concerned && !state.replies.is_empty()
-}
-
-/// Whether a command is taken however little memory there is, as it is by the servers: what comes behind it would be
-/// executed without the protection it counts on, as soon as there is memory again.
-#[cold]
-fn protects_others(plan: &Plan) -> bool {
-    matches!(plan, Plan::Mode(Mode::Multi | Mode::Watch))
 }
 
 /// Whether a local command changes what the commands behind it mean, or a task carries it out, so that all before it

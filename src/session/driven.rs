@@ -83,12 +83,13 @@ impl Session {
     }
 
     /// As [`Self::drive`], for what goes over the lease of a client that watches: not before what may still be in flight for
-    /// that slot. If it never comes to that the lease is dropped.
+    /// that slot. If it never comes to that the lease is dropped, and the client told so in those words.
     pub(super) fn drive_in_turn(
         self: &Rc<Self>,
         state: &mut State,
         about: About,
         slot: Slot,
+        words: impl FnOnce(Bytes) -> Bytes + 'static,
         task: impl Future<Output = Bytes> + 'static,
     ) -> Taken {
         let me = self.clone();
@@ -96,7 +97,8 @@ impl Session {
             let turn = Pursuit::new(me.clone(), Some(slot)).turn().await;
             match turn {
                 Ok(()) => task.await,
-                Err(reply) => {
+                Err(overdue) => {
+                    let reply = words(overdue);
                     me.hold(Hold::Lost, Vec::new());
                     me.context.metrics.error(ErrorSource::Proxy, &reply);
                     reply

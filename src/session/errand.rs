@@ -228,25 +228,6 @@ impl Drop for Waiting {
     }
 }
 
-impl Session {
-    /// A task's request has got no reply in time, and may still be executed: nothing of its slot goes over another lane
-    /// (`fences`), or on behalf of a task (`Pursuit::turn`), until it has come back.
-    fn strays(&self, slot: Slot, lane: LaneId) {
-        let state = &mut *self.state.borrow_mut();
-        if state.life != Life::Dead {
-            self.fences(state).stray(slot, lane);
-        }
-    }
-
-    fn stray_landed(&self, slot: Slot) {
-        let state = &mut *self.state.borrow_mut();
-        if let Some(fences) = &mut state.fences {
-            fences.stray_landed(slot);
-            self.advance(state, slot);
-        }
-    }
-}
-
 impl Errand {
     fn settle(&self, outcome: Outcome) {
         let stage = self.stage.replace(Stage::Over);

@@ -1,8 +1,8 @@
 //! What clients are told when a node could not be asked. Every text says what to do.
 
 use crate::cluster::{NodeAddr, Slot, SlotMap};
-use crate::observe::Limit;
 use crate::resp::encode;
+use crate::route::Room;
 use crate::topology::TopologyStatus;
 use crate::upstream::{Fault, NotTaken};
 use bytes::Bytes;
@@ -81,24 +81,33 @@ pub(super) fn astray(why: Astray, redirection: &[u8]) -> Bytes {
 pub(super) fn not_taken(not_taken: &NotTaken) -> Bytes {
     match not_taken {
         NotTaken::Down(fault) => unreachable_node(fault),
-        NotTaken::Full(Some(Limit::BulkBytes)) => bulk_full(),
-        NotTaken::Full(_) => queue_full(),
+        NotTaken::Full(_) => no_room(not_taken.into()),
     }
 }
 
-fn queue_full() -> Bytes {
-    error_reply(
-        "ERR slotway: not sent, too many requests in flight for this node for longer than timeouts.queue \
-         (limits.lane_in_flight, limits.lane_in_flight_bytes); try again later",
-    )
+/// What a client gets whose request has waited for that room in vain.
+pub(super) fn no_room(room: Room) -> Bytes {
+    let text = match room {
+        Room::LargeReply => BULK_FULL,
+        Room::Request => QUEUE_FULL,
+    };
+    Bytes::from_static(text.as_bytes())
 }
 
-fn bulk_full() -> Bytes {
-    error_reply(
-        "ERR slotway: not sent, no room among the large values of this node for longer than timeouts.command \
-         (upstream.bulk_bytes); try again later",
-    )
-}
+/// Of these there is one for every request that waits, so they are not made anew.
+const QUEUE_FULL: &str = concat!(
+    "-",
+    "ERR slotway: not sent, too many requests in flight for this node for longer than timeouts.queue \
+     (limits.lane_in_flight, limits.lane_in_flight_bytes); try again later",
+    "\r\n"
+);
+
+const BULK_FULL: &str = concat!(
+    "-",
+    "ERR slotway: not sent, no room among the large values of this node for longer than timeouts.command \
+     (upstream.bulk_bytes); try again later",
+    "\r\n"
+);
 
 pub(super) fn unreachable_node(fault: &Fault) -> Bytes {
     error_reply(&format!(

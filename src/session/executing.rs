@@ -41,7 +41,7 @@ impl Session {
         // It is copied on its way.
         if self.context.is_too_large_now(queue.held()) {
             self.unwatch(state);
-            return self.refuse(state, about, SCARCE);
+            return self.refuse(state, about, &format!("{ABORTED_BECAUSE}{SCARCE}"));
         }
         let class = match queue.is_slow() {
             true => Class::Slow,
@@ -96,7 +96,8 @@ impl Session {
         };
         let errand = OnLease::exec_of(self, slot, self.within(class));
         let me = self.clone();
-        self.drive_in_turn(state, about, slot, async move {
+        let words = |overdue: Bytes| aborted(&overdue).into_owned().into();
+        self.drive_in_turn(state, about, slot, words, async move {
             let Some(reply) = errand.exec(held, &block).await else {
                 me.context.metrics.watch_lost();
                 return nil(proto);

@@ -3,7 +3,7 @@
 
 use super::dispatch::{Batch, Taken, class};
 use super::recent::Question;
-use super::replies::{About, Duty, Fanout, Part, Stage};
+use super::replies::{About, Duty, Fanout, MergedSize, Part, Stage};
 use super::{Session, State};
 use crate::cluster::{NodeIndex, Slot, SlotMap};
 use crate::command::{Command, Gather, Lookup, Merge, Over, SCRIPT_WITHOUT_KEYS, Split, Targets};
@@ -262,6 +262,7 @@ impl Session {
         let fanout = Box::new(Fanout {
             gathering,
             parts: parts.into_boxed_slice(),
+            size: MergedSize::Fits,
             again: question.map(|question| (question, self.context.clock.now())),
         });
         state.replies.push(about, Stage::Fanout(fanout));

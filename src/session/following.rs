@@ -30,7 +30,7 @@ impl Subscriptions {
         self.reach(&items, around);
         for at in 0..self.connections.len() {
             let gone = self.strays(at, items.iter(), around.map);
-            self.end(at, &gone);
+            self.end(at, &gone, around.now);
         }
         items.len()
     }
@@ -84,20 +84,15 @@ impl Subscriptions {
             return false;
         };
         let several = items.len() > 1;
-        let mut commands = Vec::new();
         let mut is_first = false;
         for item in items {
             if !self.book.has(&item) || connection.link.wants(&item) {
                 // The client has ended it meanwhile, or it is asked for again already.
             } else if several {
-                connection.link.subscribe(&[item], &mut commands);
+                connection.subscribe(&[item], now);
             } else {
                 is_first = self.denials.add(&connection.node, item, now);
             }
-        }
-        if !commands.is_empty() {
-            connection.asked = now;
-            connection.upstream.send(&commands);
         }
         is_first
     }

@@ -6,13 +6,16 @@
 //! client's own: it restores no function at all. From then on WAITAOF on that connection, in a transaction, where it
 //! does not block, says how far the disks are.
 
+use super::blocking::TOO_MANY;
 use super::dispatch::{Batch, Taken};
 use super::replies::About;
-use super::waiting::{ASK_EVERY, End, FIRST_LOOK, LOOK_EVERY, Patience, ask, ask_replicas};
+use super::seat::{Among, Place};
+use super::waiting::{ASK_EVERY, End, FIRST_LOOK, LOOK_EVERY, Patience};
 use super::written::Target;
-use super::{Session, SessionContext, State, errors};
+use super::{Session, SessionContext, State};
 use crate::io::Purse;
 use crate::modes::WaitAof;
+use crate::observe::ErrorSource;
 use crate::resp::{self, Proto, Request, encode};
 use crate::upstream::{Lease, Lost, NoLease, classify};
 use bytes::Bytes;
@@ -41,8 +44,8 @@ struct Disk {
 
 /// Why there is nothing to wait for.
 enum Failed {
-    /// What the client is told.
-    Told(Bytes),
+    /// What the client is told, and by whom.
+    Told(ErrorSource, Bytes),
     /// The node is gone, and with it what was known of the writes.
     Gone,
     /// It is no primary any more: the same.
@@ -74,14 +77,26 @@ impl Session {
             self.reply_in_turn(state, about, &reply([0, 0]));
             return Taken::Yes;
         };
+        let Some(place) = Place::take(&self.context, Among::Blocked) else {
+            return self.refuse(state, about, TOO_MANY);
+        };
         let patience = Patience::new(wait.timeout_ms);
         let unblock = patience.unblock.clone();
         let look = [MULTI, request.bytes(), EXEC].concat();
         let context = self.context.clone();
         self.drive_blocking(state, about, unblock, async move {
-            match run(&context, wait, &patience, targets, &look).await {
-                Ok(reply) | Err(Failed::Told(reply)) => reply,
-                Err(Failed::Gone | Failed::Replica) => reply([0, 0]),
+            let _place = place;
+            match run(&context, wait, &patience, targets.clone(), &look).await {
+                Ok(reply) => reply,
+                Err(Failed::Told(source, reply)) => {
+                    context.metrics.error(source, &reply);
+                    reply
+                }
+                Err(Failed::Gone | Failed::Replica) => {
+                    // All of them: each tells it once.
+                    targets.iter().for_each(|target| _ = target.tells_doubt());
+                    reply([0, 0])
+                }
             }
         })
     }
@@ -117,8 +132,7 @@ async fn run(
         if asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
             asked = Some(Instant::now());
             for disk in &disks {
-                let node = disk.lease.node().clone();
-                tokio::task::spawn_local(ask_replicas(context.clone(), node));
+                context.ask_replicas(disk.lease.node());
             }
         }
         if let Err(end) = patience.before_its_end(sleep(pause)).await {
@@ -177,20 +191,29 @@ impl Disk {
             .await
         {
             Ok(lease) => lease,
-            Err(NoLease::Limit) => return Err(Failed::Told(errors::no_lease())),
+            Err(NoLease::Limit) => {
+                return Err(Failed::Told(ErrorSource::Proxy, context.no_lease()));
+            }
             Err(NoLease::Down(_)) => return Err(Failed::Gone),
         };
+        // The connection is not kept: the user may have got the permission the next time.
+        if let Some(refusal) = lease.no_transactions() {
+            return Err(refusal.clone().into());
+        }
         let mut disk = Self { target, lease };
         disk.look(look).await?;
         if disk.target.losses.is_some() {
-            told(disk.lease.exchange(WRITE_NOTHING).await?)?;
+            let written = async {
+                let reply = disk.lease.exchange(WRITE_NOTHING).await?;
+                told(reply)
+            };
+            unless_in_doubt(&disk.target, written).await?;
             if disk.target.tells_doubt() {
                 return Err(Failed::Gone);
             }
             // The lane that the client's writes went over is still there: both lead to one and the same process.
-            if let Some(answer) = ask(&disk.target.lane) {
-                answer.await.map_err(|_| Failed::Gone)?;
-            }
+            let answer = context.replication(&disk.target.lane).await;
+            answer.map_err(|_| Failed::Gone)?;
             if disk.target.tells_doubt() {
                 return Err(Failed::Gone);
             }
@@ -199,7 +222,7 @@ impl Disk {
     }
 
     async fn look(&mut self, look: &[u8]) -> Result<Counts, Failed> {
-        let counts = self.ask(look).await;
+        let counts = unless_in_doubt(&self.target, ask_disk(&mut self.lease, look)).await;
         if matches!(counts, Err(Failed::Replica)) {
             self.target.tell();
         }
@@ -208,31 +231,48 @@ impl Disk {
             false => counts,
         }
     }
+}
 
-    async fn ask(&mut self, look: &[u8]) -> Result<Counts, Failed> {
-        const REPLIES: usize = 3;
-        self.lease.send(look, REPLIES).await?;
-        let mut last = Bytes::new();
-        let mut first_error = None;
-        for _ in 0..REPLIES {
-            last = self.lease.reply().await?;
-            if last.first() == Some(&b'-') {
-                first_error.get_or_insert(last.clone());
-            }
+/// What a node says. One that is stopped never says it.
+async fn unless_in_doubt<T>(
+    target: &Target,
+    said: impl Future<Output = Result<T, Failed>>,
+) -> Result<T, Failed> {
+    let doubt = async {
+        while !target.tells_doubt() {
+            sleep(LOOK_EVERY).await;
         }
-        if let Some(error) = first_error {
-            return Err(error.into());
+    };
+    tokio::select! {
+        biased;
+        said = said => said,
+        () = doubt => Err(Failed::Gone),
+    }
+}
+
+async fn ask_disk(lease: &mut Lease, look: &[u8]) -> Result<Counts, Failed> {
+    const REPLIES: usize = 3;
+    lease.send(look, REPLIES).await?;
+    let mut last = Bytes::new();
+    let mut first_error = None;
+    for _ in 0..REPLIES {
+        last = lease.reply().await?;
+        if last.first() == Some(&b'-') {
+            first_error.get_or_insert(last.clone());
         }
-        let inner = resp::elements(&last).and_then(|all| all.into_iter().next());
-        let inner = told(inner.map_or(Bytes::new(), |range| last.slice(range)))?;
-        let numbers = resp::elements(&inner).unwrap_or_default();
-        let numbers: Vec<i64> = (numbers.into_iter())
-            .filter_map(|range| resp::integer(&inner[range]))
-            .collect();
-        match numbers[..] {
-            [local, replicas] => Ok([local, replicas]),
-            _ => Err(Failed::Gone),
-        }
+    }
+    if let Some(error) = first_error {
+        return Err(error.into());
+    }
+    let inner = resp::elements(&last).and_then(|all| all.into_iter().next());
+    let inner = told(inner.map_or(Bytes::new(), |range| last.slice(range)))?;
+    let numbers = resp::elements(&inner).unwrap_or_default();
+    let numbers: Vec<i64> = (numbers.into_iter())
+        .filter_map(|range| resp::integer(&inner[range]))
+        .collect();
+    match numbers[..] {
+        [local, replicas] => Ok([local, replicas]),
+        _ => Err(Failed::Gone),
     }
 }
 
@@ -252,7 +292,7 @@ impl From<Bytes> for Failed {
         }
         match classify(&error) {
             Some(_) => Self::Gone,
-            None => Self::Told(error),
+            None => Self::Told(ErrorSource::Upstream, error),
         }
     }
 }

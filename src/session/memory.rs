@@ -113,5 +113,12 @@ fn held(state: &State) -> usize {
         false => 0,
     };
     let replies = state.replies.held();
-    state.output.held() + replies + lines + queued + watched + listening + waiting
+    state.client.held()
+        + state.output.held()
+        + replies
+        + lines
+        + queued
+        + watched
+        + listening
+        + waiting
 }

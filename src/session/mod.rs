@@ -25,6 +25,7 @@ mod fsync;
 mod handover;
 mod healing;
 mod home;
+mod inquiries;
 mod inspect;
 mod mailbox;
 mod memory;
@@ -44,6 +45,7 @@ mod retry;
 mod scanning;
 mod scripts;
 mod seat;
+mod strays;
 mod subscribed;
 mod subscribing;
 mod subscriptions;
@@ -120,14 +122,14 @@ struct State {
     crowds: Vec<crowded::Crowd>,
     /// Refused commands that belong to no slot.
     adrift: Vec<adrift::Adrift>,
-    /// Reads that belong to no slot and were lost with their connection: they are repeated once.
-    lost_adrift: Vec<crate::upstream::Ticket>,
+    /// What has become of those, and of others that are in flight again or answered.
+    drifts: adrift::Drifts,
     /// EVALSHAs that were sent again with their script, which happens once.
     healed: Vec<crate::upstream::Ticket>,
     /// Where its writes went, for WAIT.
     written: Option<Box<written::Written>>,
-    /// The lane of the last write.
-    wrote_last: crate::upstream::LaneId,
+    /// The lane of the last write, and how much all lanes had lost by then.
+    wrote_last: (crate::upstream::LaneId, u32),
     /// The command that a task carries out.
     driven: Option<Box<driven::Driven>>,
     /// It has said MONITOR.
@@ -188,10 +190,10 @@ impl Session {
                 fences: None,
                 crowds: Vec::new(),
                 adrift: Vec::new(),
-                lost_adrift: Vec::new(),
+                drifts: Default::default(),
                 healed: Vec::new(),
                 written: None,
-                wrote_last: crate::upstream::LaneId::NONE,
+                wrote_last: (crate::upstream::LaneId::NONE, 0),
                 driven: None,
                 monitor: None,
                 last_command: CommandId::OTHER,

@@ -4,6 +4,7 @@
 //! EXEC answers nil only if the node cannot have executed it: it said nil, it refused, or it never got all of EXEC. Once
 //! that was handed over and no reply comes, the client is told that nobody knows: after nil it would do it all again.
 
+use super::answer::source_of;
 use super::dispatch::class;
 use super::errand::ask_after;
 use super::executing::cause;
@@ -128,7 +129,7 @@ impl OnLease {
                 .take(&target.node, proto, &self.session.purse)
                 .await
             {
-                Err(NoLease::Limit) => return Err(proxy(errors::no_lease())),
+                Err(NoLease::Limit) => return Err(proxy(context.no_lease())),
                 Err(NoLease::Down(fault)) => fault,
                 Ok(lease) => {
                     let mut held = Held {
@@ -192,7 +193,7 @@ impl OnLease {
             Ok(reply) => match self.refused(&reply, held.lease.node()) {
                 None => {
                     if reply.first() == Some(&b'-') {
-                        metrics.error(ErrorSource::Upstream, &reply);
+                        metrics.error(source_of(&reply), &reply);
                     }
                     self.note_write(held.lease.node());
                     session.hold(Hold::Lease(held), Vec::new());
@@ -210,6 +211,9 @@ impl OnLease {
                     Resend::Again | Resend::Once => Hold::Lost,
                     Resend::IfProved | Resend::Never => {
                         session.hold(Hold::Lost, Vec::new());
+                        if matches!(loss, Loss::Late) && self.effect != Effect::Read {
+                            session.strays_on(self.slot, *held.lease);
+                        }
                         return self.unknown(&loss);
                     }
                 }
@@ -219,7 +223,7 @@ impl OnLease {
         let reply = match ask_after(session, self.slot, &self.request, None, losses).await {
             Ok(reply) => {
                 if reply.first() == Some(&b'-') {
-                    metrics.error(ErrorSource::Upstream, &reply);
+                    metrics.error(source_of(&reply), &reply);
                 }
                 reply
             }
@@ -245,6 +249,7 @@ impl OnLease {
             Ok(Err(Lost::Unknown(fault))) => return self.not_executed(&Loss::Unknown(fault)),
             Err(_) => {
                 self.count_late();
+                self.session.strays_on(self.slot, *held.lease);
                 return self.not_executed(&Loss::Late);
             }
         };
@@ -257,9 +262,11 @@ impl OnLease {
             }
             Some(_) => return None,
         }
-        if reply.first() == Some(&b'-') && reply != REPLY_TOO_LARGE {
-            context.metrics.error(ErrorSource::Upstream, &reply);
-        } else {
+        let is_error = reply.first() == Some(&b'-');
+        if is_error {
+            context.metrics.error(source_of(&reply), &reply);
+        }
+        if !is_error || reply == REPLY_TOO_LARGE {
             self.note_write(held.lease.node());
             held.lease.give_back();
         }

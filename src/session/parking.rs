@@ -8,8 +8,8 @@ use super::pursuit::{INSTANCE_CHANGED, Pursuit, Target, Verdict};
 use super::unblock::{Outcome, Unblock};
 use crate::cluster::Slot;
 use crate::resp::{self, encode};
-use crate::route::{Losses, Resend, resend};
-use crate::upstream::{ASKING, Fate, Lease, Lost, NoLease};
+use crate::route::{Effect, Losses, Resend, resend};
+use crate::upstream::{ASKING, Fate, FaultKind, Lease, Lost, NoLease};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl Wait {
                 found = self.lease(&mut pursuit) => found?,
             };
             pursuit.arrived();
-            let outcome = self.at(lease, target.asking, &request).await;
+            let outcome = self.at(lease, slot, target.asking, &request).await;
             waited |= has_waited(&outcome);
             let turn = tokio::select! {
                 biased;
@@ -87,7 +87,7 @@ impl Wait {
                 .await
             {
                 Ok(lease) => return Ok((target, lease)),
-                Err(NoLease::Limit) => return Err(errors::no_lease()),
+                Err(NoLease::Limit) => return Err(self.session.context.no_lease()),
                 Err(NoLease::Down(fault)) => {
                     pursuit.failed(errors::unreachable_node(&fault)).await?;
                 }
@@ -139,7 +139,35 @@ impl Wait {
 
     /// Blocks on a lease. Whoever unblocks the client does so at the node, which answers for the command in any case:
     /// an element that it has popped is not lost.
-    async fn at(&self, mut lease: Lease, asking: bool, request: &[u8]) -> Result<Bytes, Lost> {
+    async fn at(
+        &self,
+        mut lease: Lease,
+        slot: Option<Slot>,
+        asking: bool,
+        request: &[u8],
+    ) -> Result<Bytes, Lost> {
+        let mut afterwards = Afterwards::GiveBack;
+        let exchange = self.exchange(&mut lease, asking, request, &mut afterwards);
+        let reply = exchange.await;
+        match (&reply, slot) {
+            (Err(Lost::Unknown(fault)), Some(slot))
+                if fault.kind == FaultKind::Silent && self.effect != Effect::Read =>
+            {
+                self.session.strays_on(slot, lease);
+            }
+            _ if afterwards == Afterwards::GiveBack => lease.give_back(),
+            _ => {}
+        }
+        reply
+    }
+
+    async fn exchange(
+        &self,
+        lease: &mut Lease,
+        asking: bool,
+        request: &[u8],
+        afterwards: &mut Afterwards,
+    ) -> Result<Bytes, Lost> {
         let ask_number = lease.number().is_none();
         let mut requests = Vec::with_capacity(CLIENT_ID.len() + ASKING.len() + request.len());
         requests.extend_from_slice(if ask_number { CLIENT_ID } else { b"" });
@@ -150,13 +178,30 @@ impl Wait {
         lease.send(&requests, replies).await?;
         drop(requests);
         if ask_number {
-            let number = resp::integer(&lease.reply_until(latest).await?);
+            let number = resp::integer(&self.foregoing(lease, latest).await?);
             lease.set_number(number);
         }
         if asking {
-            lease.reply_until(latest).await?;
+            self.foregoing(lease, latest).await?;
         }
-        self.answer(lease, latest).await
+        self.answer(lease, latest, afterwards).await
+    }
+
+    /// The reply to what goes in front of the command. Whoever unblocks the client meanwhile is not kept waiting by a node
+    /// that is silent: no node can be told to end a command of which nobody knows whether it has come there.
+    async fn foregoing(&self, lease: &mut Lease, latest: Option<Instant>) -> Result<Bytes, Lost> {
+        let within = self.session.context.config.timeouts.command;
+        loop {
+            tokio::select! {
+                biased;
+                reply = lease.reply_until(latest) => return reply,
+                _ = self.unblock.raised() => {}
+            }
+            match timeout(within, lease.reply_until(latest)).await {
+                Ok(reply) => return reply,
+                Err(_) => self.unblock.failed(Outcome::Unknown),
+            }
+        }
     }
 
     /// When the node must have answered. Without a timeout of its own a command waits for ever.
@@ -167,36 +212,36 @@ impl Wait {
     }
 
     /// The command's reply. Whoever unblocks the client meanwhile learns what the node says to that.
-    async fn answer(&self, mut lease: Lease, latest: Option<Instant>) -> Result<Bytes, Lost> {
-        let mut afterwards = Afterwards::GiveBack;
-        let reply = loop {
+    async fn answer(
+        &self,
+        lease: &mut Lease,
+        latest: Option<Instant>,
+        afterwards: &mut Afterwards,
+    ) -> Result<Bytes, Lost> {
+        loop {
             let how = tokio::select! {
                 biased;
-                reply = lease.reply_until(latest) => break reply,
+                reply = lease.reply_until(latest) => return reply,
                 how = self.unblock.raised() => how,
             };
-            match self.unblock_at(&lease, how).await {
+            match self.unblock_at(lease, how).await {
                 Told::Unblocked => {
                     self.unblock.release();
-                    break lease.reply_until(latest).await;
+                    return lease.reply_until(latest).await;
                 }
                 Told::NotBlocked => {
                     let soon = lease.reply_until(latest);
                     if let Ok(reply) = timeout(TELL_AGAIN, soon).await {
-                        break reply;
+                        return reply;
                     }
                 }
                 Told::Refused => self.unblock.failed(Outcome::Refused),
                 Told::Unknown => {
-                    afterwards = Afterwards::Close;
+                    *afterwards = Afterwards::Close;
                     self.unblock.failed(Outcome::Unknown);
                 }
             }
-        };
-        if afterwards == Afterwards::GiveBack {
-            lease.give_back();
         }
-        reply
     }
 
     /// Has the node unblock its client, which is the lease.

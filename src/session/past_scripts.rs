@@ -89,6 +89,12 @@ async fn run(context: Rc<SessionContext>, merge: Merge, questions: Vec<Question>
     }
     let mut reply = Vec::new();
     gathering.finish(&Facts::default(), &mut reply);
+    if reply == errors::no_lease() {
+        // Of however many nodes, the client is told it once.
+        let reply = context.no_lease();
+        context.metrics.error(ErrorSource::Proxy, &reply);
+        return reply;
+    }
     if reply[0] == b'-' {
         context.metrics.error(ErrorSource::Upstream, &reply);
     }

@@ -308,7 +308,7 @@ impl Session {
         self.leave_bulk(&mut state);
         state.adrift = Vec::new();
         state.monitor = None;
-        state.lost_adrift = Vec::new();
+        state.drifts = Default::default();
         state.transaction = None;
         // Its connection is closed, and the watch ends with that.
         state.watch = None;

@@ -201,13 +201,8 @@ impl Session {
         if let (Some(fences), Some(_)) = (&state.fences, ticket.slot()) {
             return fences.past(ticket).losses;
         }
-        if state.lost_adrift.contains(&ticket) {
-            return Losses::One;
-        }
-        let oldest = state.replies.oldest();
-        state.lost_adrift.retain(|lost| lost.seq >= oldest);
-        state.lost_adrift.push(ticket);
-        Losses::None
+        let drift = state.drift(ticket, self.context.clock.now());
+        std::mem::replace(&mut drift.losses, Losses::One)
     }
 
     /// No reply in time. The client is told; the request stays in flight, and with it the order of its slot.
@@ -353,13 +348,15 @@ impl Session {
         self.context.report(Report::Refresh(Trigger::ClusterDown));
         let status = self.context.shared.status.load();
         let reply = super::errors::no_owner(slot, &self.context.map(), &status);
-        let pause = super::verdict::FIRST_PAUSE;
+        let (pause, now) = (super::verdict::FIRST_PAUSE, self.context.clock.now());
+        let mut past = Past::default();
+        past.finds_nobody(now);
         let refused = Refused {
             held: held(ticket, request, class),
             why: Why::NotSent,
             reply,
-            past: Past::default(),
-            not_before: Some(self.context.clock.now() + pause),
+            past,
+            not_before: Some(now + pause),
         };
         self.redirect(state).put_back(slot, LaneId::NONE, refused);
     }
@@ -373,8 +370,13 @@ impl Session {
         lane: &Rc<Lane>,
         not_taken: &NotTaken,
     ) {
+        let mut past = Past::default();
         let not_before = match not_taken {
-            NotTaken::Down(_) => self.context.clock.now() + super::verdict::FIRST_PAUSE,
+            NotTaken::Down(_) => {
+                let now = self.context.clock.now();
+                past.finds_nobody(now);
+                now + super::verdict::FIRST_PAUSE
+            }
             NotTaken::Full(_) => {
                 let room = (not_taken.into(), &Past::default());
                 self.crowd(state, held.ticket, slot, lane, room)
@@ -385,7 +387,7 @@ impl Session {
             held,
             why: Why::from(not_taken),
             reply: super::errors::not_taken(not_taken),
-            past: Past::default(),
+            past,
             not_before: Some(not_before),
         };
         self.redirect(state).put_back(slot, LaneId::NONE, refused);

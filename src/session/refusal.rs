@@ -33,6 +33,7 @@ impl Session {
             Refusal::Moved(slot, target) => {
                 let to = self.reached(&target, from);
                 if self.is_scouts_answer(slot, &to, from) {
+                    self.is_no_heir(from, &to);
                     return Some(Why::NotSent);
                 }
                 if to == *from {

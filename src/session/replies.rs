@@ -19,7 +19,10 @@ use std::time::Instant;
 const EARLY_BYTES_MAX: usize = 64 * 1024;
 
 /// By so many bytes the replies to parts of commands grow before they are entered in the ledger.
-const GATHERED_BYTES: usize = 256 * 1024;
+pub(super) const GATHERED_BYTES: usize = 256 * 1024;
+
+/// They are in memory so often when they are put together: as they came, and as one.
+const GATHERED_COPIES: usize = 2;
 
 /// A queue longer than this gives its memory back once it is empty.
 const KEEP_MAX: usize = 64;
@@ -90,8 +93,17 @@ pub(super) enum Stage {
 pub(super) struct Fanout {
     pub(super) gathering: Gathering,
     pub(super) parts: Box<[Part]>,
+    pub(super) size: MergedSize,
     /// Its reply may be given again to whoever asks this, from that moment on for a while.
     pub(super) again: Option<(Question, Instant)>,
+}
+
+/// Whether the parts are too large to be put together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum MergedSize {
+    Fits,
+    /// And that was counted.
+    TooLarge,
 }
 
 /// One part of it.
@@ -153,7 +165,7 @@ impl Replies {
 
     /// Bytes of memory it holds, without the requests.
     pub(super) fn held(&self) -> usize {
-        self.kept + self.gathered + self.queue.capacity() * size_of::<Pending>()
+        self.kept + self.gathered * GATHERED_COPIES + self.queue.capacity() * size_of::<Pending>()
     }
 
     /// Bytes of the requests that are not answered yet.
@@ -321,5 +333,20 @@ impl Replies {
     /// So many of them are kept no longer.
     pub(super) fn gathered(&mut self, bytes: usize) {
         self.gathered = self.gathered.saturating_sub(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gathered_counts_as_what_it_takes_to_put_it_together() {
+        let mut replies = Replies::default();
+        assert!(!replies.gather(GATHERED_BYTES - 1));
+        assert!(replies.gather(1), "that is to be entered");
+        assert_eq!(replies.held(), GATHERED_COPIES * GATHERED_BYTES);
+        replies.gathered(GATHERED_BYTES);
+        assert_eq!(replies.held(), 0);
     }
 }

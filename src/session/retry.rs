@@ -4,20 +4,31 @@ use super::errors::{Astray, astray};
 use super::executing::cause;
 use super::verdict::{Verdict, pause, reason};
 use super::{Session, State};
-use crate::cluster::{NodeIndex, Slot, SlotMap};
-use crate::observe::{ErrorSource, Redirection};
-use crate::route::{Asking, Held, Next, Refused, Room, Sent, Why};
-use crate::upstream::{Class, LaneId, Ticket};
+use crate::cluster::{NodeAddr, NodeIndex, Slot, SlotMap};
+use crate::observe::{ErrorSource, Limit, Redirection};
+use crate::route::{Asking, Held, Next, Owner, Refused, Room, Sent, Why};
+use crate::upstream::{Class, Lane, LaneId, NotTaken, Refusal, Ticket, classify};
 use bytes::Bytes;
+use std::rc::Rc;
 use std::time::Instant;
 
+/// Why it is looked at what waits.
+#[derive(Clone, Copy)]
+pub(super) enum Occasion<'a> {
+    /// The time set by [`Session::schedule`] may have come.
+    Time,
+    /// There is a new map, in which these slots, in order, have other owners.
+    Map(&'a [Slot]),
+}
+
 impl Session {
-    /// Called when the time set by [`Self::schedule`] has come, or when the map has changed.
-    pub(super) fn retry(&self, map_changed: bool) {
+    /// Has another look at what waits.
+    pub(super) fn retry(&self, occasion: Occasion<'_>) {
         let now = self.context.clock.now();
         // An earlier moment was set after this one: that call has come already, and has set the next one. Without this
         // each call would set one more, and they would multiply.
-        if !map_changed && self.retry_due.get().is_none_or(|due| due > now) {
+        let is_due = self.retry_due.get().is_some_and(|due| due <= now);
+        if matches!(occasion, Occasion::Time) && !is_due {
             return;
         }
         let state = &mut *self.state.borrow_mut();
@@ -32,8 +43,11 @@ impl Session {
             None => {}
         }
         if let Some(fences) = &mut state.fences {
-            if map_changed {
-                fences.hurry(self.context.clock.now());
+            if let Occasion::Map(moved) = occasion {
+                fences.hurry(now, |slot| match moved.binary_search(&slot) {
+                    Ok(_) => Owner::New,
+                    Err(_) => Owner::Same,
+                });
             }
             for slot in fences.closed() {
                 self.advance(state, slot);
@@ -69,7 +83,11 @@ impl Session {
                     if state.replies.is_answered(held.ticket.seq) => {}
                 Next::Idle => break,
                 Next::Wait(until) => {
-                    self.schedule(until);
+                    let crowded = fences.crowded_out(slot).is_some();
+                    self.schedule(match crowded {
+                        true => self.looked_at(until, now),
+                        false => until,
+                    });
                     break;
                 }
                 Next::Conflict(mut refused) => {
@@ -133,12 +151,20 @@ impl Session {
                     self.script_ahead(&lane, &request);
                 }
                 let asks = asking == Asking::Yes;
+                let aim = Aim {
+                    map: &map,
+                    slot,
+                    node,
+                    asking,
+                };
                 match lane.send(&request, asks, ticket, me, refused.held.class) {
                     Ok(()) => {
-                        self.context.metrics.retry(reason(&refused.why));
+                        if !refused.only_lacked_room() {
+                            self.context.metrics.retry(reason(&refused.why));
+                        }
                         self.mark(state, ticket, Some(lane.id()));
                         self.note_resent(state, ticket, &lane);
-                        refused.past.sent = match is_owners(node, asking, slot, &map) {
+                        refused.past.sent = match aim.is_owners() {
                             true => Sent::ToOwner,
                             false => Sent::ToOther(asking),
                         };
@@ -148,36 +174,48 @@ impl Session {
                         return;
                     }
                     Err(not_taken) => {
-                        let was_full = refused.why.room();
-                        let redirected = matches!(refused.why, Why::Moved(_) | Why::Ask(_));
-                        refused.why = Why::from(&not_taken);
-                        if refused.why == Why::NotSent {
-                            // It did not get there.
-                            let hop = u32::from(redirected);
-                            refused.past.hops = refused.past.hops.saturating_sub(hop);
-                            refused.past.moved_since = None;
-                        }
-                        if was_full != Some(Room::from(&not_taken)) {
-                            self.count_crowded(&not_taken);
-                        }
-                        if refused.why.is_full() {
-                            let room = Room::from(&not_taken);
-                            let until =
-                                self.crowd(state, ticket, slot, &lane, (room, &refused.past));
-                            refused.why = crowded_at(node, asking, slot, &map, room);
-                            refused.not_before = Some(until);
-                        } else {
-                            refused.wait_longer(now);
-                        }
-                        if was_full.is_some() || redirected || refused.why.is_full() {
-                            refused.reply = super::errors::not_taken(&not_taken);
-                        }
+                        self.not_resent(state, &mut refused, (&lane, &not_taken), &aim);
                     }
                 }
             }
         }
         if let Some(fences) = &mut state.fences {
             fences.put_back(slot, LaneId::NONE, refused);
+        }
+    }
+
+    /// The lane does not take it: it waits on.
+    fn not_resent(
+        &self,
+        state: &mut State,
+        refused: &mut Refused,
+        (lane, not_taken): (&Rc<Lane>, &NotTaken),
+        aim: &Aim<'_>,
+    ) {
+        let now = self.context.clock.now();
+        let was_full = refused.why.room();
+        let redirected = matches!(refused.why, Why::Moved(_) | Why::Ask(_));
+        refused.why = Why::from(not_taken);
+        if refused.why == Why::NotSent {
+            // It did not get there.
+            refused.past.hops = refused.past.hops.saturating_sub(u32::from(redirected));
+            refused.past.finds_nobody(now);
+        }
+        if was_full != Some(Room::from(not_taken)) {
+            self.count_crowded(not_taken);
+        }
+        let is_full = refused.why.is_full();
+        if is_full {
+            let (room, ticket) = (Room::from(not_taken), refused.held.ticket);
+            let until = self.crowd(state, ticket, aim.slot, lane, (room, &refused.past));
+            refused.why = aim.full(room);
+            refused.not_before = Some(until);
+        } else {
+            refused.wait_longer(now);
+        }
+        // What has sent it on is told to its client if that takes too long altogether.
+        if (was_full.is_some() || redirected || is_full) && refused.past.moved_since.is_none() {
+            refused.reply = super::errors::not_taken(not_taken);
         }
     }
 
@@ -228,12 +266,40 @@ impl Session {
         if refused.why == Why::LostRead {
             self.context.metrics.unknown_outcome();
         }
-        if let Why::Full { to, room } = &refused.why {
-            let to = to.as_ref().map(|(to, _)| to);
-            self.count_crowded_out(state, refused.held.ticket, *room, to);
+        let reply = match &refused.why {
+            Why::Full { to, room } => {
+                let to = to.as_ref().map(|(to, _)| to);
+                self.no_room_came(state, refused, *room, to)
+            }
+            _ => refused.reply.clone(),
+        };
+        self.context.metrics.error(source, &reply);
+        self.deliver(state, refused.held.ticket, &reply);
+    }
+
+    /// Counts a request that is given up for lack of room at the bound that it has reached. Gives what its client is told.
+    fn no_room_came(
+        &self,
+        state: &mut State,
+        refused: &Refused,
+        room: Room,
+        to: Option<&NodeAddr>,
+    ) -> Bytes {
+        let now = self.context.clock.now();
+        let was_sent_on = room == Room::Request
+            && refused
+                .past
+                .is_late(now, self.context.config.timeouts.command)
+            && matches!(
+                classify(&cause(&refused.reply)),
+                Some(Refusal::Moved(..) | Refusal::Ask(..) | Refusal::TryAgain)
+            );
+        if was_sent_on {
+            self.context.metrics.limit_hit(Limit::CommandTimeout);
+            return astray(Astray::Late, &cause(&refused.reply));
         }
-        self.context.metrics.error(source, &refused.reply);
-        self.deliver(state, refused.held.ticket, &refused.reply);
+        self.count_crowded_out(state, refused.held.ticket, room, to);
+        super::errors::no_room(room)
     }
 }
 
@@ -253,16 +319,25 @@ impl Refused {
     }
 }
 
-/// It found no room on its way to that node, which need not own its slot.
-fn crowded_at(node: NodeIndex, asking: Asking, slot: Slot, map: &SlotMap, room: Room) -> Why {
-    let is_owners = is_owners(node, asking, slot, map);
-    let to = (!is_owners).then(|| (map.node(node).addr.clone(), asking));
-    Why::Full { to, room }
+/// Where a request is sent.
+struct Aim<'a> {
+    map: &'a SlotMap,
+    slot: Slot,
+    node: NodeIndex,
+    asking: Asking,
 }
 
-/// Whether what is sent to that node goes to the owner of its slot, as such.
-fn is_owners(node: NodeIndex, asking: Asking, slot: Slot, map: &SlotMap) -> bool {
-    asking == Asking::No && map.owner(slot) == Some(node)
+impl Aim<'_> {
+    /// It found no room on its way there; the node need not own its slot.
+    fn full(&self, room: Room) -> Why {
+        let to = (!self.is_owners()).then(|| (self.map.node(self.node).addr.clone(), self.asking));
+        Why::Full { to, room }
+    }
+
+    /// Whether what is sent there goes to the owner of its slot, as such.
+    fn is_owners(&self) -> bool {
+        self.asking == Asking::No && self.map.owner(self.slot) == Some(self.node)
+    }
 }
 
 /// The request, copied, with its place.

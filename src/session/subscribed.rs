@@ -27,8 +27,9 @@ impl Listener for Session {
         let Some(connection) = subscriptions.connection(link) else {
             return;
         };
-        let (node, asked) = (connection.node.clone(), connection.asked);
+        let node = connection.node.clone();
         let now = self.context.clock.now();
+        let asked = connection.link.asked_at().unwrap_or(now);
         match connection.link.hear(reply) {
             Heard::Message(message) => {
                 let kept = self.context.config.limits.client_output_hard;
@@ -37,6 +38,7 @@ impl Listener for Session {
                 }
                 return;
             }
+            Heard::Stray => return,
             Heard::Settled => subscriptions.works(link),
             Heard::Ended(item) => self.subscription_ended(state, &item),
             Heard::Refused(items, reply) => {
@@ -66,10 +68,9 @@ impl Session {
         let Some(subscriptions) = state.subscriptions.as_mut().filter(|s| s.holds()) else {
             return self.push(state, first, rest);
         };
-        let held = &mut subscriptions.held;
-        held.extend_from_slice(first);
-        held.extend_from_slice(rest);
-        if held.len() > self.context.config.limits.client_output_hard {
+        subscriptions.held.push(message.bytes.into());
+        subscriptions.held_bytes += message.bytes.len();
+        if subscriptions.held_bytes > self.context.config.limits.client_output_hard {
             let metrics = &self.context.metrics;
             metrics.client_rejected(Rejected::Output);
             metrics.limit_hit(Limit::ClientOutputHard);
@@ -83,8 +84,13 @@ impl Session {
             .subscriptions
             .as_mut()
             .map(|s| std::mem::take(&mut s.owed));
-        for bytes in owed.unwrap_or_default() {
-            if let Push::Message(message) = Push::read(&bytes)
+        self.tell_kept(state, &owed.unwrap_or_default());
+    }
+
+    /// What was kept for it.
+    pub(super) fn tell_kept(&self, state: &mut State, kept: &[Box<[u8]>]) {
+        for bytes in kept {
+            if let Push::Message(message) = Push::read(bytes)
                 && state.life != Life::Dead
             {
                 self.tell(state, &message);

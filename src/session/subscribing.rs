@@ -13,11 +13,12 @@ use super::subscriptions::{Around, Pending, Subscriptions};
 use super::{Session, State};
 use crate::cluster::Slot;
 use crate::command::Command;
-use crate::modes::pubsub::{self, Kind, Verb};
+use crate::modes::pubsub::{self, Item, Kind, Push, Verb};
 use crate::observe::{ErrorSource, Limit};
 use crate::resp::{Proto, Request};
 use crate::route::{Plan, RefusedBy};
 use crate::upstream::Class;
+use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
 
@@ -123,7 +124,7 @@ impl Session {
         };
         match verb {
             Verb::Subscribe => subscriptions.reach(&items, &around),
-            Verb::Unsubscribe => subscriptions.leave_all(&items),
+            Verb::Unsubscribe => subscriptions.leave_all(&items, around.now),
         }
         let until = around.now + self.unavailable();
         subscriptions.pending = Some(Pending {
@@ -246,12 +247,10 @@ impl Session {
         let Some(subscriptions) = &mut state.subscriptions else {
             return;
         };
-        let held = std::mem::take(&mut subscriptions.held);
+        let held = subscriptions.take_held();
         if let Some(pending) = subscriptions.pending.take() {
             self.complete(state, pending.seq, &pending.reply);
-            if !held.is_empty() {
-                self.push(state, &held, b"");
-            }
+            self.tell_kept(state, &held);
         }
     }
 
@@ -277,7 +276,7 @@ impl Session {
         }
     }
 
-    /// The pending command failed: what it began ends.
+    /// The pending command failed: what it began ends, and brings the client nothing.
     pub(super) fn fail_subscribing(&self, state: &mut State, source: ErrorSource, reply: &[u8]) {
         let Some(subscriptions) = &mut state.subscriptions else {
             return;
@@ -288,13 +287,18 @@ impl Session {
         for item in &pending.items {
             subscriptions.book.remove(item);
         }
-        subscriptions.leave_all(&pending.items);
-        let held = std::mem::take(&mut subscriptions.held);
+        subscriptions.disown_all(&pending.items, self.context.clock.now());
+        let mut held = subscriptions.take_held();
+        if !held.is_empty() {
+            let begun: BTreeSet<Item> = pending.items.into_iter().collect();
+            held.retain(|bytes| match Push::read(bytes) {
+                Push::Message(message) => !begun.contains(&message.item()),
+                _ => false,
+            });
+        }
         self.context.metrics.error(source, reply);
         self.complete(state, pending.seq, reply);
-        if !held.is_empty() {
-            self.push(state, &held, b"");
-        }
+        self.tell_kept(state, &held);
     }
 
     /// A message, in two pieces; it may come between any two replies.

@@ -28,7 +28,9 @@ pub(super) struct Subscriptions {
     /// The command that waits for the nodes; nothing behind it is read.
     pub(super) pending: Option<Pending>,
     /// Messages that came while a command that subscribes waits: they follow its confirmations.
-    pub(super) held: Vec<u8>,
+    pub(super) held: Vec<Box<[u8]>>,
+    /// Their bytes.
+    pub(super) held_bytes: usize,
     pub(super) connections: Vec<Connection>,
     pub(super) home: Option<NodeAddr>,
     /// Becomes the home at the end of the handover.
@@ -65,9 +67,23 @@ pub(super) struct Connection {
     pub(super) id: u32,
     pub(super) node: NodeAddr,
     pub(super) link: Link,
-    /// When it was last told something.
-    pub(super) asked: Instant,
     pub(super) upstream: Subscriber,
+}
+
+impl Connection {
+    /// Asks its node for these.
+    pub(super) fn subscribe(&mut self, items: &[Item], now: Instant) {
+        let mut commands = Vec::new();
+        self.link.subscribe(items, now, &mut commands);
+        self.upstream.send(&commands);
+    }
+
+    /// Asks it to end these.
+    fn unsubscribe(&mut self, items: &[Item], now: Instant) {
+        let mut commands = Vec::new();
+        self.link.unsubscribe(items, now, &mut commands);
+        self.upstream.send(&commands);
+    }
 }
 
 /// What is needed of the surroundings.
@@ -85,6 +101,7 @@ impl Subscriptions {
             book: Book::default(),
             pending: None,
             held: Vec::new(),
+            held_bytes: 0,
             connections: Vec::new(),
             home: None,
             next_home: None,
@@ -103,7 +120,8 @@ impl Subscriptions {
     /// Bytes it keeps.
     pub(super) fn memory(&self) -> usize {
         let kept = self.handover.as_ref().map_or(0, |h| h.memory()) + self.denials.memory();
-        self.book.memory() * (1 + self.connections.len()) + self.held.capacity() + kept
+        let held = self.held_bytes + self.held.capacity() * size_of::<Box<[u8]>>();
+        self.book.memory() * (1 + self.connections.len()) + held + kept
     }
 
     /// The connection with that number, unless it was closed meanwhile.
@@ -114,6 +132,12 @@ impl Subscriptions {
     /// Whether messages wait for the confirmations of a command.
     pub(super) fn holds(&self) -> bool {
         matches!(&self.pending, Some(pending) if pending.verb == Verb::Subscribe)
+    }
+
+    /// Takes what it has held.
+    pub(super) fn take_held(&mut self) -> Vec<Box<[u8]>> {
+        self.held_bytes = 0;
+        std::mem::take(&mut self.held)
     }
 
     /// A connection is lost. Returns whether subscriptions were lost with it.
@@ -184,10 +208,7 @@ impl Subscriptions {
         }
         for (connection, items) in self.connections.iter_mut().zip(wanted) {
             if !items.is_empty() {
-                let mut commands = Vec::new();
-                connection.link.subscribe(&items, &mut commands);
-                connection.asked = around.now;
-                connection.upstream.send(&commands);
+                connection.subscribe(&items, around.now);
             }
         }
     }
@@ -196,7 +217,7 @@ impl Subscriptions {
     pub(super) fn leave(&mut self, around: &Around<'_>) {
         for at in 0..self.connections.len() {
             let gone = self.strays(at, self.connections[at].link.wanted(), around.map);
-            self.end(at, &gone);
+            self.end(at, &gone, around.now);
         }
         self.connections.retain(|c| !c.link.is_empty());
     }
@@ -215,22 +236,27 @@ impl Subscriptions {
     }
 
     /// Ends these subscriptions wherever they are.
-    pub(super) fn leave_all(&mut self, items: &[Item]) {
+    pub(super) fn leave_all(&mut self, items: &[Item], now: Instant) {
         self.forget_ended();
         self.denials.forget(items);
         for at in 0..self.connections.len() {
             let link = &self.connections[at].link;
             let here: Vec<Item> = items.iter().filter(|i| link.wants(i)).cloned().collect();
-            self.end(at, &here);
+            self.end(at, &here, now);
         }
     }
 
-    pub(super) fn end(&mut self, at: usize, items: &[Item]) {
+    /// The same, and what they bring until then is not for the client, which is told that it has not subscribed.
+    pub(super) fn disown_all(&mut self, items: &[Item], now: Instant) {
+        self.leave_all(items, now);
+        for connection in &mut self.connections {
+            connection.link.disown(items);
+        }
+    }
+
+    pub(super) fn end(&mut self, at: usize, items: &[Item], now: Instant) {
         if !items.is_empty() {
-            let mut commands = Vec::new();
-            let connection = &mut self.connections[at];
-            connection.link.unsubscribe(items, &mut commands);
-            connection.upstream.send(&commands);
+            self.connections[at].unsubscribe(items, now);
         }
     }
 
@@ -251,7 +277,6 @@ impl Subscriptions {
         self.connections.push(Connection {
             id,
             link: Link::default(),
-            asked: around.now,
             upstream: Subscriber::open(upstream, node.clone(), id, listener, purse),
             node,
         });

@@ -212,6 +212,15 @@ impl Session {
         }
     }
 
+    /// A replica says that it was not promoted: what it executed and answered late was from when it was the primary before.
+    /// Were it asked again at once, it would say the same again, until the map changes.
+    pub(super) fn is_no_heir(&self, replica: &NodeAddr, owner: &NodeAddr) {
+        let mut heirs = self.context.heirs.borrow_mut();
+        if heirs.get(owner) == Some(replica) {
+            heirs.remove(owner);
+        }
+    }
+
     /// How long a command may wait, from [`Past::waits_since`](crate::route::Past::waits_since) on.
     fn patience(&self, why: &Why) -> Duration {
         match why {

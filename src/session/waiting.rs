@@ -4,27 +4,19 @@
 //! this asks in plain words: how far is the primary (on the lane, behind the client's writes, which are answered), and
 //! how far have its replicas acknowledged. A WAIT on a connection of its own makes them acknowledge at once.
 
+use super::blocking::TOO_MANY;
 use super::dispatch::{Batch, Taken};
 use super::replies::About;
+use super::seat::{Among, Place};
 use super::unblock::{Signal, Unblock};
 use super::written::Target;
 use super::{Session, SessionContext, State};
-use crate::cluster::NodeAddr;
-use crate::io::Purse;
 use crate::modes::{Replication, Wait, wait_timeout_max};
 use crate::resp::{self, Request, encode};
-use crate::upstream::{Answer, Class, Lane, Requester, Ticket};
 use bytes::Bytes;
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until};
-
-const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
-
-/// More replicas than there are, so that the primary asks them to acknowledge; for a millisecond.
-const ASK_REPLICAS: &[u8] = b"*3\r\n$4\r\nWAIT\r\n$10\r\n1000000000\r\n$1\r\n1\r\n";
 
 /// Pauses between two looks: the first, and up to what they double.
 pub(super) const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -53,11 +45,16 @@ impl Session {
             self.reply_in_turn(state, about, b":0\r\n");
             return Taken::Yes;
         };
+        let Some(place) = Place::take(&self.context, Among::Blocked) else {
+            return self.refuse(state, about, TOO_MANY);
+        };
         let context = self.context.clone();
         let patience = Patience::new(wait.timeout_ms);
         let unblock = patience.unblock.clone();
-        let counting = run(context, wait, patience, targets);
-        self.drive_blocking(state, about, unblock, counting)
+        self.drive_blocking(state, about, unblock, async move {
+            let _place = place;
+            run(context, wait, patience, targets).await
+        })
     }
 
     pub(super) fn wait_timeout_max(&self) -> i64 {
@@ -88,7 +85,7 @@ async fn run(
     let mut pause = FIRST_LOOK;
     let mut asked: Option<Instant> = None;
     let end = loop {
-        let look = match patience.before_its_end(look(&targets)).await {
+        let look = match patience.before_its_end(look(&context, &targets)).await {
             Ok(look) => look,
             Err(end) => break end,
         };
@@ -99,7 +96,7 @@ async fn run(
         if asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
             asked = Some(Instant::now());
             for target in &targets {
-                tokio::task::spawn_local(ask_replicas(context.clone(), target.lane.node().clone()));
+                context.ask_replicas(target.lane.node());
             }
         }
         if let Err(end) = patience.before_its_end(sleep(pause)).await {
@@ -172,17 +169,19 @@ impl Patience {
 
 /// How many replicas have acknowledged, at the primary where the fewest have. `None`: something that was written is in
 /// doubt.
-async fn look(targets: &[Target]) -> Option<usize> {
+async fn look(context: &Rc<SessionContext>, targets: &[Target]) -> Option<usize> {
     // All of them: each tells it once.
     if targets.iter().filter(|target| target.tells_doubt()).count() > 0 {
         return None;
     }
-    let questions: Vec<_> = targets.iter().map(|target| ask(&target.lane)).collect();
-    let mut least = None;
-    for (target, question) in targets.iter().zip(questions) {
-        let reply = match question {
-            Some(answer) => answer.await.ok(),
-            None => None,
+    let ask = |target: &Target| context.replication(&target.lane);
+    let questions: Vec<_> = targets.iter().map(ask).collect();
+    let (mut least, mut in_doubt) = (None, false);
+    for (target, mut question) in targets.iter().zip(questions) {
+        let reply = match in_doubt {
+            // Nothing is counted any more, but what is known to be in doubt is told with it.
+            true => question.try_recv().ok(),
+            false => question.await.ok(),
         };
         let said = reply
             .as_deref()
@@ -192,7 +191,8 @@ async fn look(targets: &[Target]) -> Option<usize> {
             target.tell();
         }
         if target.tells_doubt() {
-            return None;
+            in_doubt = true;
+            continue;
         }
         let count = match said {
             Some(Replication::Primary(said)) => said.at(target.reached(said.offset)),
@@ -200,49 +200,5 @@ async fn look(targets: &[Target]) -> Option<usize> {
         };
         least = Some(least.map_or(count, |least: usize| least.min(count)));
     }
-    Some(least.unwrap_or(0))
-}
-
-/// INFO on a lane, behind everything that the session has sent on it.
-pub(super) fn ask(lane: &Rc<Lane>) -> Option<oneshot::Receiver<Bytes>> {
-    let (answer, receiver) = oneshot::channel();
-    let asker = Rc::new(Asker {
-        answer: RefCell::new(Some(answer)),
-    });
-    let ticket = Ticket::new(0, 0, None);
-    lane.send(INFO, false, ticket, asker, Class::Normal).ok()?;
-    Some(receiver)
-}
-
-/// Who waits for the answer; the lane owns it until then.
-struct Asker {
-    answer: RefCell<Option<oneshot::Sender<Bytes>>>,
-}
-
-impl Requester for Asker {
-    fn wants_requests(&self) -> bool {
-        false
-    }
-
-    fn answered(&self, _: Ticket, answer: Answer<'_>) {
-        if let (Some(waiting), Answer::Reply { reply, .. }) = (self.answer.take(), answer) {
-            // Nobody waits any more where the client has gone.
-            let _ = waiting.send(Bytes::copy_from_slice(reply));
-        }
-    }
-
-    fn expired(&self, _: Ticket) {
-        self.answer.take();
-    }
-}
-
-/// Makes a primary's replicas acknowledge what they have. Ends with the node's reply, or with the connection. Without
-/// a connection nothing is lost but time: replicas acknowledge once a second by themselves.
-pub(super) async fn ask_replicas(context: Rc<SessionContext>, node: NodeAddr) {
-    let purse = Purse::new(context.memory.clone());
-    if let Ok(mut lease) = context.leases.take(&node, resp::Proto::Resp2, &purse).await
-        && lease.exchange(ASK_REPLICAS).await.is_ok()
-    {
-        lease.give_back();
-    }
+    (!in_doubt).then_some(least.unwrap_or(0))
 }

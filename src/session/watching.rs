@@ -22,6 +22,7 @@ use crate::resp::{Request, Span, parse_request};
 use crate::route::{Plan, RefusedBy, cross_slot, plan};
 use crate::upstream::Class;
 use std::collections::HashSet;
+use std::convert::identity;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ impl Session {
                 self.reply_in_turn(state, about, OK);
                 return Taken::Yes;
             };
-            return self.drive_in_turn(state, about, slot, errand.watch_more(held, keys));
+            return self.drive_in_turn(state, about, slot, identity, errand.watch_more(held, keys));
         }
         let Some(place) = Place::take(&self.context, Among::Watchers) else {
             return self.refuse(state, about, TOO_MANY);
@@ -163,7 +164,7 @@ impl Session {
         about.keys = request.len() as u32 - 1;
         let held = self.borrow_lease(state)?;
         let errand = OnLease::new(self, watched, command, request);
-        Some(self.drive_in_turn(state, about, watched, errand.carry_out(held)))
+        Some(self.drive_in_turn(state, about, watched, identity, errand.carry_out(held)))
     }
 
     /// Whether the node of the lease is the one to ask about these keys.

@@ -18,13 +18,15 @@ pub(super) struct Written {
     targets: FxHashMap<LaneId, Target>,
     /// Something was forgotten that is in doubt, and nobody was told.
     in_doubt: bool,
+    /// How much all lanes had lost when the targets were last looked at.
+    losses: u32,
 }
 
 /// One primary that is written to, and waited for.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) lane: Rc<Lane>,
-    /// How many connections the lane had lost at the first write, if there was one.
+    /// How much the lane had lost at the first write, if there was one.
     pub(super) losses: Option<u32>,
     reached: Rc<Cell<Reached>>,
 }
@@ -44,13 +46,20 @@ impl Session {
     #[inline]
     pub(super) fn note_write(&self, state: &mut State) {
         match state.replies.newest() {
-            Some(Stage::Sent(_, lane)) if *lane == state.wrote_last => {}
+            Some(Stage::Sent(_, lane)) if (*lane, self.all_losses()) == state.wrote_last => {}
             _ => self.note_written(state),
         }
     }
 
+    /// Of all lanes: as long as that stays the same, what is known of the last write still holds.
+    #[inline]
+    fn all_losses(&self) -> u32 {
+        self.context.lanes.context().losses.get()
+    }
+
     fn note_written(&self, state: &mut State) {
         let written = state.written.get_or_insert_default();
+        written.notice(self.all_losses());
         let note = |written: &mut Written, lane: LaneId| {
             if !written.knows(lane)
                 && let Some(lane) = self.context.lanes.by_id(lane)
@@ -61,7 +70,7 @@ impl Session {
         match state.replies.newest() {
             Some(Stage::Sent(_, lane)) => {
                 note(written, *lane);
-                state.wrote_last = *lane;
+                state.wrote_last = (*lane, self.all_losses());
             }
             Some(Stage::Fanout(fanout)) => {
                 let lanes = fanout.parts.iter().filter_map(|part| part.lane);
@@ -75,7 +84,7 @@ impl Session {
     pub(super) fn note_resent(&self, state: &mut State, ticket: Ticket, lane: &Rc<Lane>) {
         let pending = state.replies.get_mut(ticket.seq);
         if pending.is_some_and(|pending| pending.about.writes) {
-            note_write_on(state, lane);
+            self.note_write_on(state, lane);
         }
     }
 
@@ -85,7 +94,7 @@ impl Session {
         if let Some(node) = map.find(node) {
             let state = &mut *self.state.borrow_mut();
             let lane = self.lane_to(state, &map, node);
-            note_write_on(state, &lane);
+            self.note_write_on(state, &lane);
         }
     }
 
@@ -93,7 +102,7 @@ impl Session {
     /// written is in doubt.
     pub(super) fn written_to(&self, state: &mut State, batch: &Batch<'_>) -> Option<Vec<Target>> {
         // The next write is noted, whichever lane it takes.
-        state.wrote_last = LaneId::NONE;
+        state.wrote_last.0 = LaneId::NONE;
         let mut targets = Vec::new();
         if let Some(written) = &mut state.written {
             written.forget();
@@ -101,6 +110,7 @@ impl Session {
                 return None;
             }
             targets.extend(written.targets.values().cloned());
+            targets.sort_unstable_by_key(|target| target.lane.id());
         }
         if targets.is_empty() {
             let primaries = batch.map.primaries();
@@ -112,17 +122,27 @@ impl Session {
         }
         Some(targets)
     }
-}
 
-fn note_write_on(state: &mut State, lane: &Rc<Lane>) {
-    state.wrote_last = lane.id();
-    let written = state.written.get_or_insert_default();
-    if !written.knows(lane.id()) {
-        written.note(lane);
+    fn note_write_on(&self, state: &mut State, lane: &Rc<Lane>) {
+        state.wrote_last = (lane.id(), self.all_losses());
+        let written = state.written.get_or_insert_default();
+        written.notice(self.all_losses());
+        if !written.knows(lane.id()) {
+            written.note(lane);
+        }
     }
 }
 
 impl Written {
+    /// Lanes have lost as much. What is in doubt now is one thing, and what is written from now on another, which is not.
+    #[inline]
+    fn notice(&mut self, losses: u32) {
+        if self.losses != losses {
+            self.losses = losses;
+            self.forget();
+        }
+    }
+
     /// Whether that lane is known to be written to; it is once more.
     #[inline]
     fn knows(&self, lane: LaneId) -> bool {
@@ -150,6 +170,7 @@ impl Written {
         self.targets.insert(lane.id(), target);
     }
 
+    #[cold]
     fn forget(&mut self) {
         let doubt = &mut self.in_doubt;
         self.targets.retain(|_, target| {

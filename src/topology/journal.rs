@@ -1,7 +1,7 @@
 //! The log lines about topology: one per change worth an operator's attention, none per refresh.
 
 use super::TopologyStatus;
-use crate::cluster::{Health, SLOTS, Slot, SlotMap};
+use crate::cluster::{Health, NodeIndex, SLOTS, SlotMap};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,26 +83,26 @@ impl Journal {
         {
             return;
         }
-        let owner = |map: &SlotMap, slot| match map.owner(slot) {
+        if before.version() == map.version() {
+            return;
+        }
+        let mut moved: BTreeMap<_, usize> = BTreeMap::new();
+        for slot in map.moved_since(before) {
+            let hands = (before.owner(slot), map.owner(slot));
+            *moved.entry(hands).or_default() += 1;
+        }
+        let addr = |map: &SlotMap, node: Option<NodeIndex>| match node {
             Some(node) => map.node(node).addr.to_string(),
             None => "nobody".to_owned(),
         };
-        let mut moved: BTreeMap<(String, String), usize> = BTreeMap::new();
-        if before.version() != map.version() {
-            for slot in Slot::all() {
-                let (from, to) = (owner(before, slot), owner(map, slot));
-                if from != to {
-                    *moved.entry((from, to)).or_default() += 1;
-                }
-            }
-            self.map = Some(Arc::clone(map));
-        }
         for ((from, to), slots) in &moved {
+            let (from, to) = (addr(before, *from), addr(map, *to));
             tracing::info!(slots, from, to, "slots changed hands");
         }
         if !moved.is_empty() {
             self.slots_at = Some(Instant::now());
         }
+        self.map = Some(Arc::clone(map));
     }
 
     fn coverage(&mut self, covered: usize) {

@@ -124,8 +124,7 @@ impl TopologyStatus {
     }
 
     /// Describes `map` in place of the one described so far.
-    pub(super) fn describe(&mut self, map: &SlotMap, belief: &Belief) {
-        self.unconfirmed_slots = belief.unconfirmed();
+    pub(super) fn describe(&mut self, map: &SlotMap) {
         self.version = map.version();
         self.epoch = map.nodes().iter().map(|n| n.epoch).max().unwrap_or(0);
         self.slots_covered = map.covered();

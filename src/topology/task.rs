@@ -109,7 +109,7 @@ impl Task {
                 Event::Reports(0) => return,
                 Event::Reports(_) => self.take_in(reports.drain(..), now()),
                 Event::Answer(answer) => self.answered(*answer, now()),
-                Event::Listed(listed) => self.listed(*listed),
+                Event::Listed(listed) => self.listed(*listed, now()),
                 Event::Lost | Event::Deadline => {}
                 Event::Due => self.start(now()),
             }
@@ -207,7 +207,7 @@ impl Task {
             peer.profile = Some(link.profile.clone());
         }
         if let Some(link) = link {
-            peer.link = self.commands.ask(&addr, link);
+            peer.link = self.commands.ask(&addr, link, now);
             peer.busy = peer.link.is_none();
         }
         match &view {
@@ -227,9 +227,9 @@ impl Task {
     }
 
     /// A node has listed its commands, or failed to.
-    fn listed(&mut self, listed: Listed) {
+    fn listed(&mut self, listed: Listed, now: Instant) {
         let addr = listed.addr.clone();
-        let (link, outcome) = self.commands.take(listed);
+        let (link, outcome) = self.commands.take(listed, now);
         self.shared.wake();
         if let Some(peer) = self.peers.get_mut(&addr) {
             peer.link = link;
@@ -238,7 +238,7 @@ impl Task {
         match outcome {
             Outcome::Answered => self.shared.listed.store(true, Ordering::Relaxed),
             // Another is asked in the next round: soon, not after `cluster.refresh_interval`.
-            Outcome::Lost => self.pace.want(Trigger::ConnectionLost, now()),
+            Outcome::Again(trigger) => self.pace.want(trigger, now),
         }
     }
 
@@ -313,9 +313,9 @@ impl Task {
         let current = self.shared.map.load_full();
         let map = self.belief.map(current.version() + 1);
         let changed = !map.same_content(&current);
-        let map = if changed { map } else { (*current).clone() };
-        self.status.describe(&map, &self.belief);
+        self.status.unconfirmed_slots = self.belief.unconfirmed();
         if changed {
+            self.status.describe(&map);
             let replicas = map
                 .nodes()
                 .iter()

@@ -15,7 +15,7 @@ pub const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
 /// Names a request to its requester: the requester's own sequence number, which part of it (for commands that
 /// were split), and the slot it is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// The requester's number of the command.
     pub seq: u64,

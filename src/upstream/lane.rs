@@ -8,7 +8,7 @@ use super::block::Progress;
 use super::gate::Gate;
 use super::in_flight::{ASKING, InFlight, Own};
 use super::lanes::UpstreamContext;
-use super::memory::{Skipped, skipped};
+use super::memory::{NotKept, not_kept};
 use super::outbox::Outbox;
 use super::prove::Withheld;
 use super::room::Room;
@@ -28,12 +28,15 @@ use std::task::Waker;
 use std::time::Instant;
 
 /// Tells lanes of a worker apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct LaneId(pub(super) u32);
 
 impl LaneId {
     /// No lane at all.
     pub const NONE: Self = Self(u32::MAX);
+
+    /// No lane of a worker's: a connection of one client's own.
+    pub const LEASE: Self = Self(u32::MAX - 1);
 
     /// One more, for tests of what only compares them.
     #[cfg(test)]
@@ -82,7 +85,7 @@ pub(super) struct State {
     pub(super) standing: Standing,
     /// How many connections it has had.
     pub(super) connections: u32,
-    /// How many of them were lost: not those that were closed in order, with everything answered.
+    /// See [`Lane::losses`].
     pub(super) losses: u32,
 }
 
@@ -156,8 +159,8 @@ impl Lane {
         }
     }
 
-    /// How many connections it has lost, idle ones that were retired not counted: as long as that stays the same, what
-    /// was answered came from one node that never went away.
+    /// How often it has lost its connection, idle ones that were retired not counted, or its node the place among the
+    /// primaries: as long as that stays the same, what was answered came from one primary that never went away.
     pub fn losses(&self) -> u32 {
         self.state.borrow().losses
     }
@@ -335,10 +338,10 @@ impl Lane {
             }
             state.failures = 0;
             if entry.size == Size::Large {
-                match skipped(reply, &entry) {
+                match not_kept(reply, &entry) {
                     None => state.room.landed(len),
-                    Some(Skipped::Unread) => state.room.given_back(entry.size),
-                    Some(Skipped::TooLarge) => state.room.landed(self.context.memory.reply_max()),
+                    Some(NotKept::Unread) => state.room.given_back(entry.size),
+                    Some(NotKept::TooLarge) => state.room.landed(self.context.memory.reply_max()),
                 }
             }
             let cause = match inner {

@@ -9,7 +9,7 @@ use crate::io::{Clock, Flusher, Jitter, Ledger, Scratch};
 use crate::observe::WorkerMetrics;
 use crate::resp::Proto;
 use rustc_hash::FxHashMap;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +121,8 @@ pub enum NodeEvent<'a> {
 
 /// What all lanes of a worker share.
 pub struct UpstreamContext {
+    /// How often any lane has lost what went over it before ([`Lane::losses`]).
+    pub losses: Cell<u32>,
     /// Bounds and times.
     pub settings: LaneSettings,
     /// None yet.
@@ -302,5 +304,25 @@ impl Lanes {
         for lane in self.by_node.borrow().values() {
             lane.close(FaultKind::Retired);
         }
+    }
+}
+
+#[cfg(test)]
+impl Lanes {
+    /// A worker's lanes without a worker: nobody hears of what happens to them.
+    pub(super) fn detached(settings: LaneSettings) -> Self {
+        let memory = crate::io::Budget::new(usize::MAX, 0, 1);
+        Self::new(Rc::new(UpstreamContext {
+            losses: Cell::default(),
+            settings,
+            gates: super::Gates::default(),
+            credentials: super::Credentials::default(),
+            clock: Rc::default(),
+            scratch: Rc::default(),
+            flusher: Rc::default(),
+            metrics: crate::observe::WorkerMetrics::detached(),
+            memory: Rc::new(crate::io::Ledger::new(memory, 0, usize::MAX)),
+            on_event: Box::new(|_| {}),
+        }))
     }
 }

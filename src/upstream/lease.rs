@@ -17,6 +17,7 @@ use crate::resp::{Proto, Skipped};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// See the module. Made by [`super::Leases::take`].
@@ -208,6 +209,14 @@ impl Lease {
         if expected == 0 && link.is_empty() {
             place.give_back(link);
         }
+    }
+
+    /// Sends nothing more, and waits for so long at most until the node has closed the connection, too: what it had got by
+    /// then it has executed, or never will.
+    pub async fn run_out(mut self, within: Duration) {
+        self.link.write.shut_down();
+        // What still comes is for nobody.
+        let _ = timeout(within, async { while self.collect().await.is_ok() {} }).await;
     }
 
     fn fault(&self, kind: FaultKind) -> Fault {

@@ -24,7 +24,7 @@ pub(super) type Key = (NodeAddr, Proto);
 /// Why there is no lease.
 #[derive(Clone, Debug)]
 pub enum NoLease {
-    /// `upstream.leases` are in use.
+    /// `upstream.leases` are in use. Whoever tells a client counts it: some can do without.
     Limit,
     /// The node is not reachable now.
     Down(Fault),

@@ -33,8 +33,11 @@ impl Lane {
             let state = &mut *state;
             if let Link::Up(write) | Link::Blocked(write) = &state.link {
                 self.metrics.disconnected();
+                // Where a new connection leads, or who is there, is not known.
+                if fault.kind != FaultKind::Retired || state.is_leaving() {
+                    self.count_as_loss(&mut state.losses);
+                }
                 if fault.kind != FaultKind::Retired {
-                    state.losses = state.losses.wrapping_add(1);
                     self.gate.doubt(&fault, now());
                 }
                 // What is told to be lost must not be brought to the node by the kernel, when the network works again.
@@ -83,6 +86,13 @@ impl Lane {
             requester.answered(entry.ticket, answer);
         }
         self.offer_room();
+    }
+
+    /// What went over it before may be nowhere any more.
+    pub(super) fn count_as_loss(&self, losses: &mut u32) {
+        *losses = losses.wrapping_add(1);
+        let all = &self.context.losses;
+        all.set(all.get().wrapping_add(1));
     }
 
     fn count_loss(&self, kind: &FaultKind, queue: &VecDeque<InFlight>) {

@@ -7,7 +7,7 @@ use super::{FaultKind, Lane};
 use crate::observe::Limit;
 
 /// A reply that was not kept, and says nothing of its size.
-pub(super) enum Skipped {
+pub(super) enum NotKept {
     /// There was no room for it.
     TooLarge,
     /// Its client is gone.
@@ -16,14 +16,14 @@ pub(super) enum Skipped {
 
 /// Whether this stands for a reply to a request with a large one that was skipped.
 #[cold]
-pub(super) fn skipped(reply: &[u8], entry: &InFlight) -> Option<Skipped> {
+pub(super) fn not_kept(reply: &[u8], entry: &InFlight) -> Option<NotKept> {
     if reply != REPLY_TOO_LARGE {
         return None;
     }
     let purse = entry.requester.as_ref().and_then(|r| r.purse());
     match purse.is_some_and(|purse| purse.is_closed()) {
-        true => Some(Skipped::Unread),
-        false => Some(Skipped::TooLarge),
+        true => Some(NotKept::Unread),
+        false => Some(NotKept::TooLarge),
     }
 }
 

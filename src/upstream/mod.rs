@@ -15,6 +15,7 @@ mod leases;
 mod loss;
 mod memory;
 mod outbox;
+mod pace;
 mod prove;
 mod refusal;
 mod renew;

@@ -2,25 +2,19 @@
 //!
 //! A queue that takes everything ruins an overloaded node's work: each request is answered after its client has been
 //! told that no reply came. So a lane takes no more than its node answers in a time that is worth waiting, and who comes
-//! to a full lane waits in front of it. Requesters take turns, one request each: one with a deep pipeline has no more of
-//! the room than the others. On a bulk lane requests with large replies wait for one another, too (`window`): they stand in
+//! to a full lane waits in front of it. Requesters take turns, one request each, or a few where the node is fast (`pace`):
+//! one with a deep pipeline has no more of the room than others with one. On a bulk lane requests with large replies wait for one another, too (`window`): they stand in
 //! a line of their own, and nobody else waits behind them.
 
 use super::lane::State;
 use super::lanes::LaneSettings;
+use super::pace::Pace;
 use super::window::{Load, Size, Window};
 use super::{Class, Fault, Lane, Requester, Ticket};
 use crate::io::Micros;
 use crate::observe::{Limit, NodeError};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
-
-/// So many requests are taken however slow the node seems, in requests: a node is not thought slow for long, and a few
-/// slow commands are no sign of overload.
-const IN_FLIGHT_MIN: usize = 64;
-
-/// The fastest of so many measurements counts: one in which a script held up the others says little.
-const SAMPLES: usize = 5;
 
 /// Why a lane did not take a request; none of its bytes went anywhere.
 #[derive(Clone, Debug)]
@@ -100,9 +94,12 @@ impl Room {
         }
         let is_open = self.window.as_ref().is_none_or(Window::is_open);
         // The two lines take turns where both may go.
-        let large_first = self.was_small && is_open && !self.waiting.is_empty();
-        self.was_small = false;
-        if !large_first && let Some(small) = first_of(&mut self.waiting_small) {
+        let large_first = std::mem::take(&mut self.was_small) && is_open;
+        if large_first && let Some(large) = first_of(&mut self.waiting) {
+            self.turn = Turn::First;
+            return Some(large);
+        }
+        if let Some(small) = first_of(&mut self.waiting_small) {
             self.was_small = true;
             return Some(small);
         }
@@ -123,6 +120,14 @@ impl Room {
             return Some(Limit::BulkBytes);
         }
         (in_flight >= self.pace.max).then_some(Limit::LaneInFlight)
+    }
+
+    /// How many requests of one requester are let in one after the other.
+    fn turn_length(&self) -> usize {
+        if self.is_bulk() {
+            return 1;
+        }
+        self.pace.turn(self.waiting.len())
     }
 
     fn is_waited_for(&self) -> bool {
@@ -293,14 +298,21 @@ impl Lane {
         self.context.metrics.limit_hit(limit);
     }
 
-    /// Lets in those that wait, as far as there is room, one request of each after the other (or all that have small
+    /// Lets in those that wait, as far as there is room, one turn of each after the other (or all that have small
     /// replies).
     pub(super) fn offer_room(&self) {
         if !self.state.borrow().room.is_waited_for() {
             return;
         }
+        let turn = self.state.borrow().room.turn_length();
         while let Some(next) = self.next_in_turn() {
-            let wants = next.room(self.id());
+            let mut wants = next.room(self.id());
+            for _ in 1..turn {
+                if wants == Wants::Nothing || !self.goes_on() {
+                    break;
+                }
+                wants = next.room(self.id());
+            }
             let room = &mut self.state.borrow_mut().room;
             if wants == Wants::More {
                 room.waiting.push_back(Rc::downgrade(&next));
@@ -309,115 +321,100 @@ impl Lane {
         self.state.borrow_mut().room.close();
     }
 
+    /// One more request is let in of the requester whose turn it is.
+    fn goes_on(&self) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        let in_flight = state.queue.len();
+        let goes_on = self.takes_bytes(state) && state.room.is_left(in_flight);
+        if goes_on {
+            state.room.admits = in_flight + 1;
+        }
+        goes_on
+    }
+
     /// Whose turn it is; one request of it is let in.
     fn next_in_turn(&self) -> Option<Rc<dyn Requester>> {
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        if state.outbox.retained() >= self.context.settings.in_flight_bytes_max {
-            return None;
-        }
-        state.room.next(state.queue.len())
-    }
-}
-
-/// How many requests a node answers in the time that is worth waiting for a place in its lane.
-struct Pace {
-    limit: usize,
-    max: usize,
-    /// In microseconds.
-    worth_waiting: u64,
-    answered: usize,
-    /// In flight at the last measurement.
-    in_flight: usize,
-    measured: Micros,
-    /// What it would have answered in `worth_waiting`; the newest replaces the oldest.
-    samples: [usize; SAMPLES],
-    next: usize,
-}
-
-impl Pace {
-    fn new(settings: &LaneSettings, now: Micros) -> Self {
-        // Together with the wait in front of the lane it is less than a command may take.
-        let worth_waiting = settings.queue.min(settings.command / 2);
-        Self {
-            limit: settings.in_flight_max,
-            max: settings.in_flight_max,
-            worth_waiting: worth_waiting.as_micros() as u64,
-            answered: 0,
-            in_flight: 0,
-            measured: now,
-            samples: [usize::MAX; SAMPLES],
-            next: 0,
-        }
+        let state = &mut *self.state.borrow_mut();
+        let in_flight = state.queue.len();
+        self.takes_bytes(state)
+            .then(|| state.room.next(in_flight))?
     }
 
-    /// A node that answered all that it had in the meantime is no bottleneck. One that answered nothing is no slow one:
-    /// it is stopped, or runs a long script, and there are other times for that.
-    fn measure(&mut self, in_flight: usize, now: Micros) {
-        let elapsed = u64::from(now.since(self.measured)).max(1);
-        let answered = std::mem::take(&mut self.answered);
-        if answered > 0 {
-            let kept_up = answered > self.in_flight;
-            let paced = (answered as u64).saturating_mul(self.worth_waiting) / elapsed;
-            self.samples[self.next] = if kept_up { usize::MAX } else { paced as usize };
-            self.next = (self.next + 1) % SAMPLES;
-            let best = self.samples.iter().copied().max().unwrap_or(self.max);
-            // An operator's smaller limit stands.
-            self.limit = best.max(IN_FLIGHT_MIN).min(self.max);
-        }
-        self.in_flight = in_flight;
-        self.measured = now;
+    fn takes_bytes(&self, state: &State) -> bool {
+        state.outbox.retained() < self.context.settings.in_flight_bytes_max
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{LaneId, Lanes, Stripe};
     use super::*;
+    use crate::cluster::{NodeAddr, Slot};
+    use crate::resp::Proto;
+    use std::cell::RefCell;
 
-    const CHECK_MICROS: u32 = 100_000;
+    /// Has requests for ever, and notes when it sends one.
+    struct Greedy {
+        lane: Rc<Lane>,
+        name: char,
+        sent: Rc<RefCell<String>>,
+    }
 
-    fn pace(max: usize) -> Pace {
-        Pace {
-            limit: max,
-            max,
-            worth_waiting: 1_000_000,
-            answered: 0,
-            in_flight: 0,
-            measured: Micros::default(),
-            samples: [usize::MAX; SAMPLES],
-            next: 0,
+    impl Requester for Greedy {
+        fn wants_requests(&self) -> bool {
+            false
+        }
+
+        fn answered(&self, _: Ticket, _: crate::upstream::Answer<'_>) {}
+
+        fn expired(&self, _: Ticket) {}
+
+        fn takes_turns(&self) -> bool {
+            true
+        }
+
+        fn room(&self, _: LaneId) -> Wants {
+            let ticket = Ticket::new(0, 0, Some(Slot::of(b"k")));
+            let sent = self
+                .lane
+                .send(b"PING\r\n", false, ticket, Rc::new(Waiter), Class::Normal);
+            sent.expect("it is its turn");
+            self.sent.borrow_mut().push(self.name);
+            Wants::More
         }
     }
 
-    /// So many intervals, each with so many answers, at the end of which so many are in flight.
-    fn pass(pace: &mut Pace, intervals: u32, answered: usize, in_flight: usize) {
-        for _ in 0..intervals {
-            pace.answered = answered;
-            let now = pace.measured.plus(CHECK_MICROS);
-            pace.measure(in_flight, now);
-        }
-    }
-
-    #[test]
-    fn a_busy_node_gets_what_it_answers_in_the_time_that_is_worth_waiting() {
-        let mut pace = pace(100_000);
-        pass(&mut pace, 1, 500, 20_000);
-        assert_eq!(pace.limit, 100_000, "it had nothing to do before");
-        pass(&mut pace, SAMPLES as u32, 500, 20_000);
-        assert_eq!(pace.limit, 5_000);
-        pass(&mut pace, 1, 100, 20_000);
-        assert_eq!(pace.limit, 5_000, "the fastest counts");
-        pass(&mut pace, SAMPLES as u32, 100, 20_000);
-        assert_eq!(pace.limit, 1_000);
-    }
-
-    #[test]
-    fn a_node_that_keeps_up_or_stands_still_is_not_slow() {
-        let mut pace = pace(100_000);
-        pass(&mut pace, 20, 500, 400);
-        assert_eq!(pace.limit, 100_000, "it answers more than was there");
-        pass(&mut pace, 20, 0, 50_000);
-        assert_eq!(pace.limit, 100_000, "it stands still");
+    #[tokio::test]
+    async fn a_turn_is_as_long_as_the_node_is_fast() {
+        let turns = async |answered: usize| {
+            let mut settings = LaneSettings::new(&crate::config::Config::default(), 1);
+            settings.in_flight_max = 8;
+            let lanes = Lanes::detached(settings);
+            let node = NodeAddr::new("127.0.0.1", 1);
+            let lane = lanes.to_addr(&node, Proto::Resp2, Stripe(0));
+            let sent = Rc::default();
+            let waiters: Vec<Rc<dyn Requester>> = ['a', 'b']
+                .map(|name| -> Rc<dyn Requester> {
+                    let (lane, sent) = (lane.clone(), Rc::clone(&sent));
+                    Rc::new(Greedy { lane, name, sent })
+                })
+                .into();
+            for waiter in &waiters {
+                lane.wait_for_room(Rc::downgrade(waiter));
+            }
+            let room = || lane.state.borrow_mut();
+            room().room.answered(answered);
+            room().room.check(0, Micros::default().plus(100_000));
+            lane.offer_room();
+            sent.take()
+        };
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                assert_eq!(turns(0).await, "abababab");
+                // Six in five milliseconds.
+                assert_eq!(turns(120).await, "aaabbbaa");
+            })
+            .await;
     }
 
     struct Waiter;
@@ -464,23 +461,29 @@ mod tests {
         let settings = LaneSettings::new(&crate::config::Config::default(), 1);
         let mut room = Room::new(&settings, Load::Bulk, Micros::default());
         let [large, small]: [Rc<dyn Requester>; 2] = [Rc::new(Waiter), Rc::new(Waiter)];
-        let turns: Vec<_> = (0..4)
-            .map(|_| {
-                room.waiting.push_back(Rc::downgrade(&large));
-                room.waiting_small.push_back(Rc::downgrade(&small));
-                let next = room.next(0).expect("somebody waits");
-                Rc::ptr_eq(&next, &small)
-            })
-            .collect();
+        let turn = |room: &mut Room, first: &Rc<dyn Requester>| {
+            room.waiting.push_back(Rc::downgrade(first));
+            room.waiting_small.push_back(Rc::downgrade(&small));
+            let next = room.next(0).expect("somebody waits");
+            let size = match Rc::ptr_eq(&next, &small) {
+                true => Size::Small,
+                false => Size::Large,
+            };
+            assert!(room.takes_bulk(size, 0), "it may use its turn");
+            room.given_back(size);
+            // Each read of replies ends with all room taken.
+            assert!(room.next(settings.in_flight_max).is_none());
+            room.close();
+            size == Size::Small
+        };
+        let turns: Vec<_> = (0..4).map(|_| turn(&mut room, &large)).collect();
         assert_eq!(turns, [true, false, true, false]);
-    }
-
-    #[test]
-    fn the_limit_keeps_within_its_bounds() {
-        let mut pace = pace(1_000);
-        pass(&mut pace, 10, 5_000, 20_000);
-        assert_eq!(pace.limit, 1_000);
-        pass(&mut pace, 10, 1, 20_000);
-        assert_eq!(pace.limit, IN_FLIGHT_MIN);
+        // Who is gone takes no turn.
+        let gone: Rc<dyn Requester> = Rc::new(Waiter);
+        assert!(turn(&mut room, &large));
+        room.waiting.clear();
+        room.waiting.push_back(Rc::downgrade(&gone));
+        drop(gone);
+        assert!(room.next(0).is_some_and(|next| Rc::ptr_eq(&next, &small)));
     }
 }

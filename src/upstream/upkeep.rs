@@ -130,12 +130,16 @@ impl Lane {
 
     /// The map has changed: whether it names the node, and as a primary.
     pub(super) fn place(&self, primary: Option<bool>) {
-        let standing = &mut self.state.borrow_mut().standing;
-        *standing = match (*standing, primary) {
+        let state = &mut *self.state.borrow_mut();
+        let before = state.standing;
+        state.standing = match (before, primary) {
             (_, Some(true)) => Standing::Primary,
             (Standing::Kept, Some(false)) => Standing::Kept,
             (_, Some(false) | None) => Standing::Replaced,
         };
+        if state.standing == Standing::Replaced && before != Standing::Replaced {
+            self.count_as_loss(&mut state.losses);
+        }
     }
 
     /// Whether the map named its node as a primary, and does not any more, or does not name it at all.
@@ -193,32 +197,11 @@ fn micros(duration: std::time::Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{
-        Credentials, Gates, LaneSettings, Lanes, NodeEvent, Stripe, UpstreamContext,
-    };
+    use super::super::{LaneSettings, Lanes, Stripe};
     use super::*;
     use crate::cluster::NodeAddr;
     use crate::config::Config;
-    use crate::observe::WorkerMetrics;
     use crate::resp::Proto;
-
-    fn lanes() -> Lanes {
-        Lanes::new(Rc::new(UpstreamContext {
-            settings: LaneSettings::new(&Config::default(), 1),
-            gates: Gates::default(),
-            credentials: Credentials::default(),
-            clock: Rc::default(),
-            scratch: Rc::default(),
-            flusher: Rc::default(),
-            metrics: WorkerMetrics::detached(),
-            memory: Rc::new(crate::io::Ledger::new(
-                crate::io::Budget::new(usize::MAX, 0, 1),
-                0,
-                usize::MAX,
-            )),
-            on_event: Box::new(|_: NodeEvent<'_>| {}),
-        }))
-    }
 
     /// A session that comes for the first time, in RESP3, to a node that others have not reached: its replicas are to be
     /// asked for it, too.
@@ -230,7 +213,7 @@ mod tests {
         };
         let node = NodeAddr::new("127.0.0.1", nobody);
         let tasks = tokio::task::LocalSet::new();
-        let lanes = lanes();
+        let lanes = Lanes::detached(LaneSettings::new(&Config::default(), 1));
         tasks
             .run_until(async {
                 let old = lanes.to_addr(&node, Proto::Resp2, Stripe(0));

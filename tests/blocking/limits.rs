@@ -36,6 +36,30 @@ fn at_a_limit_the_client_is_told_which() {
     stage.wait_clean();
 }
 
+/// WAIT has replicas asked over one, and goes on where there is none.
+#[test]
+fn what_no_client_is_told_is_not_counted_as_a_refusal() {
+    let stage = Stage::set(&redis(), &["--set", "upstream.leases=1"]);
+    let labels = [("limit", "upstream.leases")];
+    let hits = || {
+        stage
+            .proxy
+            .metrics()
+            .sum("slotway_limit_hits_total", &labels)
+    };
+    let one = stage.parked("BLPOP {q}1 0");
+    let mut other = stage.proxy.client();
+    other.expect("SET a 1", b"+OK\r\n");
+    let replicas = other.line("WAIT 9 100");
+    assert!(replicas.starts_with(b":"), "{}", show(&replicas));
+    assert_eq!(hits(), 0.0);
+    let told = other.line("BLPOP {q}2 0");
+    assert!(show(&told).contains("upstream.leases"), "{}", show(&told));
+    assert_eq!(hits(), 1.0);
+    drop(one);
+    stage.wait_clean();
+}
+
 #[test]
 fn connections_are_used_again() {
     let stage = Stage::set(&valkey(), &["--set", "cluster.refresh_interval=1h"]);

@@ -101,6 +101,34 @@ fn who_unblocks_a_client_of_a_silent_node_is_answered() {
     });
 }
 
+/// The node has not even said yet by which number it knows the connection.
+#[test]
+fn who_unblocks_a_client_of_a_node_that_fell_silent_before_is_answered() {
+    on_each(|kind| {
+        let stage = Stage::set(kind, &ARGS);
+        let mut asker = stage.proxy.client();
+        let mut client = stage.proxy.client();
+        let id = id_of(&mut client);
+        // Leaves a connection that nobody has asked for its number.
+        client.expect("WATCH {q}1", b"+OK\r\n");
+        client.expect("UNWATCH", b"+OK\r\n");
+        stage.wait_gauge("slotway_leases", 0.0);
+        let node = owner(&stage);
+        stage.cluster.pause(node).unwrap();
+        send(&mut client, "BLPOP {q}1 0");
+        stage.wait_gauge("slotway_blocked_clients", 1.0);
+        stage.wait_gauge("slotway_leases", 1.0);
+        for _ in 0..2 {
+            expect_failure(&mut asker, &id, "not known");
+        }
+        stage.cluster.resume(node).unwrap();
+        stage.wait_at_nodes(1);
+        asker.expect(&format!("CLIENT UNBLOCK {id}"), b":1\r\n");
+        assert_eq!(client.reply(), b"*-1\r\n");
+        stage.wait_clean();
+    });
+}
+
 #[test]
 fn a_command_whose_time_is_up_does_not_wait_for_a_silent_node() {
     on_each(|kind| {

@@ -144,6 +144,23 @@ fn what_a_watching_client_asks_of_its_slot_does_not_overtake_its_late_script() {
     }
 }
 
+/// Its EXEC is refused in the word that clients of transactions expect where nothing was executed.
+#[test]
+fn an_exec_that_waits_for_a_late_command_for_too_long_is_aborted() {
+    let mut stage = Stage::set("EVAL", "timeouts.unavailable=100ms");
+    stage.client.expect("WATCH {a}1", b"+OK\r\n");
+    stage.is_late("EVAL return(1) 1 {a}1");
+    stage.client.expect("MULTI", b"+OK\r\n");
+    stage.client.expect("INCR {a}1", b"+QUEUED\r\n");
+    let got = stage.client.line("EXEC");
+    let overdue =
+        b"-EXECABORT Transaction discarded because of: ERR slotway: not sent, an earlier command";
+    assert!(got.starts_with(overdue), "{}", show(&got));
+    assert_eq!(stage.count("EXEC"), 0, "sent after all");
+    stage.gate.open();
+    stage.cluster.finish();
+}
+
 /// Not for ever: it is refused then, and what comes next is carried out.
 #[test]
 fn what_waits_for_a_late_command_for_too_long_is_not_sent() {

@@ -2,7 +2,7 @@
 
 use super::cast::{Cast, Manner, ask, expect_served, map, topology, wait_refreshes};
 use super::tale::{Shards, Tale};
-use crate::support::SHOWN_WITHIN;
+use crate::support::{Proxy, SHOWN_WITHIN};
 
 /// A slot of each of three nodes.
 const SLOTS: [(u16, usize); 3] = [(100, 0), (6_000, 1), (12_000, 2)];
@@ -57,6 +57,72 @@ fn a_shrinking_answer_alone_is_not_believed() {
     expect_not_believed(|tale| tale.nodes[0].slots = vec![(0, 50)]);
     expect_not_believed(|tale| tale.nodes.truncate(1));
     expect_not_believed(|tale| tale.nodes.iter_mut().for_each(|node| node.slots.clear()));
+}
+
+/// Of a cluster that has moved one old node still runs. It calls the cluster failed, and knows none of the new ones: they
+/// are where the seed leads to, and know the old ones as failed.
+#[test]
+fn the_seeds_are_asked_again_when_the_last_of_the_old_nodes_calls_the_cluster_failed() {
+    let (cast, proxy) = with_a_seed();
+    only_one_is_left(&cast);
+    // As if the name led there only now.
+    wait_refreshes(&proxy, HEARD);
+    let mut new = Tale::of(&cast.cluster, 4);
+    for old in &mut new.nodes[..3] {
+        old.flags = "master,fail";
+        old.slots.clear();
+    }
+    new.nodes[3].slots = vec![(0, 16_383)];
+    cast.set(3, Manner::Tells(new));
+    let mut client = proxy.client();
+    proxy.wait_for("the new node is found", SHOWN_WITHIN, || {
+        match &ask(&mut client, 100)[..] {
+            "+3:nonce\r\n" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
+    expect_served(&proxy, &SLOTS.map(|(slot, _)| (slot, 3)));
+}
+
+/// The name leads to a node of another cluster by now. It has the slots there, under a higher epoch.
+#[test]
+fn another_cluster_at_a_seed_is_not_heard_while_ours_fails() {
+    let (cast, proxy) = with_a_seed();
+    let mut other = Tale::of(&cast.cluster, 4);
+    other.nodes.retain(|told| told.node == 3);
+    other.nodes[0].slots = vec![(0, 16_383)];
+    cast.set(3, Manner::Tells(other));
+    only_one_is_left(&cast);
+    let asked = || cast.cluster.count(3, "CLUSTER");
+    let before = asked();
+    proxy.wait_for("the seed is asked", SHOWN_WITHIN, || match asked() {
+        // What it was asked first is answered, and believed or not.
+        now if now >= before + 6 => Ok(()),
+        now => Err(format!("{before}, {now}")),
+    });
+    wait_refreshes(&proxy, 1.0);
+    expect_served(&proxy, &SLOTS);
+}
+
+/// Node 2, which says so.
+fn only_one_is_left(cast: &Cast) {
+    let mut cut_off = Tale::of(&cast.cluster, 3);
+    cut_off.state = "fail";
+    cast.set(2, Manner::Tells(cut_off));
+    for gone in [0, 1] {
+        cast.set(gone, Manner::Says(b"-ERR gone\r\n".to_vec()));
+    }
+}
+
+/// Three nodes with all slots, and the one seed, which names them only.
+fn with_a_seed() -> (Cast, Proxy) {
+    let cast = Cast::of(4);
+    cast.all_tell(&Tale::of(&cast.cluster, 3));
+    let usual = ["--workers", "1", "--set", "cluster.refresh_interval=100ms"];
+    let proxy = Proxy::spawn(&[cast.cluster.addr(3)], &usual);
+    proxy.wait_ready();
+    expect_served(&proxy, &SLOTS);
+    (cast, proxy)
 }
 
 #[test]

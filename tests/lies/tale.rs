@@ -30,6 +30,8 @@ pub struct Told {
     pub port: u16,
     /// Of CLUSTER NODES, without `myself`.
     pub flags: &'static str,
+    /// Whose replica it is.
+    pub replicates: Option<usize>,
     pub epoch: u64,
     pub slots: Vec<(u16, u16)>,
 }
@@ -43,6 +45,7 @@ impl Tale {
             host: Some(cluster.addr(node).ip().to_string()),
             port: cluster.addr(node).port(),
             flags: "master",
+            replicates: None,
             epoch: node as u64 + 1,
             slots: vec![(bound(node), bound(node + 1) - 1)],
         };
@@ -69,7 +72,10 @@ impl Tale {
             b"SHARDS" if self.shards == Shards::Unknown => {
                 b"-ERR Unknown subcommand or wrong number of arguments for 'SHARDS'. Try CLUSTER HELP.\r\n".to_vec()
             }
-            b"SHARDS" => array(self.nodes.iter().map(shard)),
+            b"SHARDS" => {
+                let primaries = self.nodes.iter().filter(|told| told.replicates.is_none());
+                array(primaries.map(|primary| self.shard(primary)))
+            }
             b"SLOTS" => array(self.nodes.iter().flat_map(|told| {
                 told.slots.iter().map(|&(first, last)| {
                     let at = [host(told), number(told.port), bulk(&id(told.node)), array([])];
@@ -80,6 +86,19 @@ impl Tale {
         })
     }
 
+    fn shard(&self, primary: &Told) -> Vec<u8> {
+        let slots = primary.slots.iter();
+        let bounds = slots.flat_map(|&(first, last)| [first, last]);
+        let its = |told: &&Told| [Some(told.node), told.replicates].contains(&Some(primary.node));
+        let members = self.nodes.iter().filter(its);
+        array([
+            bulk("slots"),
+            array(bounds.map(number)),
+            bulk("nodes"),
+            array(members.map(member)),
+        ])
+    }
+
     fn nodes(&self, asked: usize) -> String {
         let mut text = String::new();
         for told in &self.nodes {
@@ -87,7 +106,10 @@ impl Tale {
             let (id, port, bus) = (id(told.node), told.port, u32::from(told.port) + 10_000);
             let host = told.host.as_deref().unwrap_or_default();
             let (flags, epoch) = (told.flags, told.epoch);
-            text += &format!("{id} {host}:{port}@{bus} {myself}{flags} - 0 0 {epoch} connected");
+            let primary = told.replicates.map_or_else(|| "-".to_owned(), self::id);
+            text += &format!(
+                "{id} {host}:{port}@{bus} {myself}{flags} {primary} 0 0 {epoch} connected"
+            );
             for (first, last) in &told.slots {
                 text += &format!(" {first}-{last}");
             }
@@ -97,14 +119,14 @@ impl Tale {
     }
 }
 
-fn shard(told: &Told) -> Vec<u8> {
-    let bounds = told.slots.iter().flat_map(|&(first, last)| [first, last]);
+fn member(told: &Told) -> Vec<u8> {
     let health = if told.flags.contains("fail") {
         "failed"
     } else {
         "online"
     };
-    let node = array([
+    let role = told.replicates.map_or("master", |_| "replica");
+    array([
         bulk("id"),
         bulk(&id(told.node)),
         bulk("port"),
@@ -114,17 +136,11 @@ fn shard(told: &Told) -> Vec<u8> {
         bulk("endpoint"),
         host(told),
         bulk("role"),
-        bulk("master"),
+        bulk(role),
         bulk("replication-offset"),
         number(0),
         bulk("health"),
         bulk(health),
-    ]);
-    array([
-        bulk("slots"),
-        array(bounds.map(number)),
-        bulk("nodes"),
-        array([node]),
     ])
 }
 

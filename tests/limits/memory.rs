@@ -66,12 +66,21 @@ fn what_is_large_is_refused_then_the_largest_client_is_closed() {
     large.send(40);
     small.send(2);
     assert!(is_taken());
+    let mut queued = proxy.client();
+    queued.expect("MULTI", b"+OK\r\n");
+    queued.send(&mset);
+    assert_eq!(queued.reply(), b"+QUEUED\r\n");
     assert_eq!(hits(&proxy, "limits.memory"), 0.0);
     // Towards the limit: nothing large is taken.
     while is_taken() {
         small.send(1);
     }
     assert!(hits(&proxy, "limits.memory") >= 1.0);
+    // Not just about: what is freed in a moment makes no difference.
+    small.send(1);
+    let aborted = queued.line("EXEC");
+    let scarce = b"-EXECABORT Transaction discarded because of: OOM slotway: limits.memory";
+    assert!(aborted.starts_with(scarce), "{}", show(&aborted));
     assert_eq!(closed(&proxy), 0.0);
     others_are_served(&proxy);
     // Beyond it: the largest is closed, and nobody else.
@@ -118,6 +127,38 @@ fn nobody_is_forgotten_when_nobody_can_be_closed() {
     cluster.finish();
 }
 
+/// A name is as long as a client likes, and kept for as long as the client is there.
+#[test]
+fn what_clients_call_themselves_counts() {
+    const NAME_BYTES: usize = 4 << 20;
+    const CLIENTS: usize = 40;
+    let (cluster, proxy, _gate) = start(&["limits.memory=32MB"]);
+    let name = "n".repeat(NAME_BYTES);
+    let commands: [&[&str]; 2] = [
+        &["CLIENT", "SETNAME", &name],
+        &["CLIENT", "SETINFO", "LIB-NAME", &name],
+    ];
+    let mut one = proxy.client();
+    assert_eq!(one.command(commands[0]), b"+OK\r\n");
+    proxy.wait_for("it counts", SHOWN_WITHIN, || {
+        match sum(&proxy, "slotway_memory_bytes") {
+            n if n >= NAME_BYTES as f64 => Ok(()),
+            n => Err(format!("{n} bytes")),
+        }
+    });
+    let mut others: Vec<_> = (0..CLIENTS).map(|_| proxy.client()).collect();
+    for (n, client) in others.iter_mut().enumerate() {
+        // Refused, or closed on the way, as soon as there is no room.
+        let request = encode(commands[n % 2]);
+        client.try_send_in_pieces(&request, &[request.len()]);
+        let _ = client.try_replies(1);
+    }
+    let peak = proxy.peak();
+    assert!(peak <= (32 << 20) / 10 * 11, "{} MB", peak >> 20);
+    others_are_served(&proxy);
+    cluster.finish();
+}
+
 /// What comes behind a MULTI that is refused would be executed one by one, as soon as there is memory again.
 #[test]
 fn transactions_begin_however_little_memory_there_is() {
@@ -125,17 +166,29 @@ fn transactions_begin_however_little_memory_there_is() {
     let eval = encode(&["EVAL", &"-".repeat(8_000), "1", "k"]);
     let mut others: Vec<_> = (0..3_000).map(|_| proxy.client()).collect();
     others.iter_mut().for_each(|other| other.send(&eval));
-    let mut client = proxy.client();
+    let mut first = proxy.client();
     proxy.wait_for("nothing is taken", SHOWN_WITHIN, || {
-        let got = client.line("MGET k");
+        let got = first.line("MGET k");
         let is_refused = got.starts_with(b"-OOM slotway: limits.memory");
         is_refused.then_some(()).ok_or_else(|| show(&got))
     });
+    // What that one has asked for before may still be with the node.
+    let mut client = proxy.client();
+    client.expect("WATCH k", b"+OK\r\n");
     client.expect("MULTI", b"+OK\r\n");
     let queued = client.line("MGET k");
     assert!(queued.starts_with(b"-OOM slotway: "), "{}", show(&queued));
     let ended = client.line("EXEC");
     assert!(ended.starts_with(b"-EXECABORT "), "{}", show(&ended));
+    // What was taken is not counted as refused.
+    proxy.wait_for("each refusal is counted", SHOWN_WITHIN, || {
+        let oom = [("err", "OOM")];
+        let told = proxy.metrics().sum("slotway_command_errors_total", &oom);
+        match hits(&proxy, "limits.memory") {
+            hits if hits == told => Ok(()),
+            hits => Err(format!("{hits} are counted, {told} were told")),
+        }
+    });
     gate.open();
     cluster.finish();
 }

@@ -67,7 +67,9 @@ fn modes_are_bounded() {
             n => Err(format!("{n} are")),
         }
     });
-    refused(&proxy, &mut other, "BLPOP q 0", "limits.blocked_clients");
+    for line in ["BLPOP q 0", "WAIT 9 0"] {
+        refused(&proxy, &mut other, line, "limits.blocked_clients");
+    }
     other.expect("RPUSH q a", b":1\r\n");
     assert_eq!(blocked.reply(), b"*2\r\n$1\r\nq\r\n$1\r\na\r\n");
     // Watching all others: one line is larger than its buffer.
@@ -81,6 +83,24 @@ fn modes_are_bounded() {
     let told = monitor.reply();
     assert!(show(&told).contains("DROPPED"), "{}", show(&told));
     assert_eq!(hits(&proxy, "limits.monitor_buffer"), 1.0);
+}
+
+#[test]
+fn connections_of_single_clients_are_bounded() {
+    let cluster = boot_cluster(&redis());
+    let proxy = Proxy::start(&cluster, &set(&["upstream.leases=1"]));
+    let (mut one, mut other) = (proxy.client(), proxy.client());
+    one.expect("WATCH a", b"+OK\r\n");
+    refused(&proxy, &mut other, "WATCH b", "upstream.leases");
+    refused(&proxy, &mut other, "BLPOP b 0", "upstream.leases");
+    one.expect("UNWATCH", b"+OK\r\n");
+    proxy.wait_for("its connection is free", SHOWN_WITHIN, || {
+        match proxy.metrics().sum("slotway_leases", &[]) {
+            0.0 => Ok(()),
+            n => Err(format!("{n} are in use")),
+        }
+    });
+    other.expect("WATCH b", b"+OK\r\n");
 }
 
 #[test]

@@ -70,6 +70,49 @@ fn a_deep_pipeline_does_not_starve_the_other_clients() {
     // What was in flight already, then in turn: one of the greedy client's, one of each of the others.
     let latest = ROOM + 1 + MODEST;
     assert!(last < Some(latest), "the last came as number {last:?}");
+    // What only waited for room was never anywhere before.
+    let retries = proxy.metrics().sum("slotway_retries_total", &[]);
+    assert_eq!(retries, 0.0);
+    cluster.finish();
+}
+
+/// Where a node is fast turns are longer than one request: commands for one key have as many of them as others.
+#[test]
+fn a_pipeline_for_one_key_has_turns_as_long_as_others() {
+    const COMMANDS: usize = 9_000;
+    /// Looked at once both clients have begun.
+    const LOOKED_AT: usize = 4_000;
+    let cluster = FakeCluster::start(1);
+    cluster.on(0, |call| {
+        (call.name() == "GET").then(|| vec![Action::Send(b"$-1\r\n".to_vec())])
+    });
+    let room = format!("limits.lane_in_flight={ROOM}");
+    let set = [room.as_str(), "timeouts.queue=60s", "timeouts.command=60s"];
+    let mut args = vec!["--workers", "1"];
+    set.iter().for_each(|one| args.extend(["--set", one]));
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let gets = |key: &dyn Fn(usize) -> String| -> Vec<u8> {
+        let requests = (0..COMMANDS).map(|n| encode(&["GET", &key(n)]));
+        requests.collect::<Vec<_>>().concat()
+    };
+    let several = gets(&|n| format!("several-{n}"));
+    // The node is known to be fast.
+    let mut warm = proxy.client();
+    warm.send(&several);
+    warm.replies(COMMANDS);
+    let warmed = cluster.count(0, "GET");
+    let (mut one, mut other) = (proxy.client(), proxy.client());
+    one.send(&gets(&|_| "one".into()));
+    other.send(&several);
+    one.replies(COMMANDS);
+    other.replies(COMMANDS);
+    let calls = cluster.calls(0).into_iter();
+    let gets = calls.filter(|call| call.name() == "GET").skip(warmed);
+    let of_one: Vec<bool> = gets.map(|call| call.args[1] == b"one").collect();
+    let begun = of_one.iter().position(|&one| one != of_one[0]);
+    let both = of_one.iter().skip(begun.expect("both have begun"));
+    let share = both.take(LOOKED_AT).filter(|&&one| one).count();
+    assert!(share > LOOKED_AT / 4, "{share} of {LOOKED_AT}");
     cluster.finish();
 }
 

@@ -3,7 +3,7 @@
 use crate::support::{
     Proxy, RawClient, SHOWN_WITHIN, boot_cluster, cluster_options, encode, on_each, redis, show,
 };
-use crate::{HOME_SLOT, message, wait_subscribers};
+use crate::{HOME_SLOT, listener, message, wait_subscribers};
 use slotway::demo::{Cluster, ClusterOptions};
 
 #[test]
@@ -204,4 +204,32 @@ fn what_the_nodes_forbid_is_said_in_their_words() {
             wait_subscribers(&proxy, &cluster, 0);
         }
     });
+}
+
+/// What is kept of messages counts as long as it is: a subscriber that waits costs no more than its name and its channels,
+/// before a large message and after it. (The room for the next read is there for every connection, as its socket is.)
+#[test]
+fn a_subscriber_that_waits_is_none_of_the_memory() {
+    const SUBSCRIBERS: usize = 40;
+    /// Less than what a read takes.
+    const SHARE_BYTES: f64 = 3000.0;
+    let cluster = boot_cluster(&redis());
+    let proxy = Proxy::start(&cluster, &["--workers", "1"]);
+    let mut subscribers: Vec<_> = (0..SUBSCRIBERS).map(|_| listener(&proxy)).collect();
+    let idle = || {
+        proxy.wait_for("little is kept", SHOWN_WITHIN, || {
+            let held = proxy.metrics().sum("slotway_memory_bytes", &[]);
+            match held / SUBSCRIBERS as f64 {
+                share if share < SHARE_BYTES => Ok(()),
+                share => Err(format!("{share} bytes each")),
+            }
+        });
+    };
+    idle();
+    let text = "x".repeat(1 << 20);
+    proxy.client().command(&["PUBLISH", "news", &text]);
+    for subscriber in &mut subscribers {
+        assert!(subscriber.reply() == message("news", &text));
+    }
+    idle();
 }

@@ -70,6 +70,38 @@ fn a_redirection_is_followed_after_a_long_time_in_a_lane() {
     }
 }
 
+/// Slow commands that a node had for longer than `timeouts.unavailable` when it ceased to serve: they wait for it as others
+/// do, with a slot and without one.
+#[test]
+fn how_long_an_unavailable_node_is_waited_for_counts_from_when_it_is() {
+    let cluster = FakeCluster::start(1);
+    let first = First::default();
+    let refused: Mutex<Vec<String>> = Mutex::default();
+    cluster.on(0, move |call| {
+        let (refusal, reply): (&[u8], &[u8]) = match call.name().as_str() {
+            "ZUNIONSTORE" => (b"-CLUSTERDOWN The cluster is down\r\n", b":7\r\n"),
+            "KEYS" => (b"-LOADING the dataset\r\n", b"*0\r\n"),
+            _ => return None,
+        };
+        let mut refused = refused.lock().unwrap();
+        if refused.contains(&call.name()) {
+            return says(reply);
+        }
+        refused.push(call.name());
+        let ready = first.asked() + 4 * LONG;
+        Some(vec![Action::Until(ready), Action::Send(refusal.to_vec())])
+    });
+    let mut args = vec!["--workers", "1"];
+    args.extend(["--set", "timeouts.unavailable=2s"]);
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let (mut keyed, mut keyless) = (proxy.client(), proxy.client());
+    keyed.send_lines(&["ZUNIONSTORE {a}to 1 {a}"]);
+    keyless.send_lines(&["KEYS *"]);
+    let got = [keyed.reply(), keyless.reply()].concat();
+    assert!(got == b":7\r\n*0\r\n", "{}", show(&got));
+    cluster.finish();
+}
+
 /// Both nodes have some of its keys, and TRYAGAIN comes after a long time: tried again all the same.
 #[test]
 fn a_late_tryagain_is_tried_again() {

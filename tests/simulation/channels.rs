@@ -55,6 +55,12 @@ impl Channels {
         }
     }
 
+    /// The client was refused what it asked for: things are as they were.
+    pub fn refused(&mut self, client: usize, channel: Channel) {
+        let hearing = self.heard.entry((client, channel)).or_default();
+        hearing.asked -= 1;
+    }
+
     /// A message has come: `strict` if it must be the next one.
     pub fn hears(
         &mut self,

@@ -2,10 +2,14 @@
 
 use super::{Client, Ending, Event, Far, PATIENCE_MS, Way, World, shown};
 use crate::gauges;
-use crate::plan::{Channel, End, Kind, Op, Reach};
+use crate::plan::{Channel, End, Kind, Op, Reach, Room};
 use crate::rng::Rng;
 use crate::wire::{is_message, reply_len};
 use std::collections::VecDeque;
+
+/// Percentage of clients that read slowly where memory is short, and how much they read at once, in bytes.
+const SLOW_READERS: u64 = 60;
+const READ_AT_ONCE: usize = 4_000;
 
 /// How long sessions, leases and lanes may take to notice that all clients have left, in milliseconds.
 const LEAVING_MS: u64 = 15_000;
@@ -14,6 +18,7 @@ impl World<'_> {
     pub(super) fn join(&mut self, number: usize) {
         let socket = self.proxy.connect();
         let conn = self.add(socket, Far::Client(number));
+        self.slow_down(number, conn);
         self.clients.push(Client {
             conn,
             rng: Rng::new(self.plan.seed, 500 + number as u64),
@@ -23,6 +28,16 @@ impl World<'_> {
             unanswered: Vec::new(),
         });
         self.schedule_batch(number);
+    }
+
+    /// Where memory is short, some clients read nothing for a while.
+    fn slow_down(&mut self, number: usize, conn: usize) {
+        let mut rng = Rng::new(self.plan.seed, 700 + number as u64);
+        if self.plan.room == Room::Memory && rng.percent(SLOW_READERS) {
+            let socket = &self.conns[conn].socket;
+            socket.set_room(rng.below(READ_AT_ONCE));
+            self.at(self.now + rng.within(200, 4_000), Event::Widen(conn));
+        }
     }
 
     fn schedule_batch(&mut self, client: usize) {
@@ -232,6 +247,8 @@ impl World<'_> {
         let gives_up = finished && first.is_some_and(|n| self.oracle.waits(*n));
         one.unanswered.drain(..usize::from(gives_up));
         let expected = match self.ending {
+            // For its memory; but nobody when all is calm.
+            Ending::No if self.plan.room == Room::Memory && plan.is_some() => true,
             Ending::No => gives_up || (finished && one.unanswered.is_empty()),
             Ending::Asked(_) => true,
         };
@@ -245,12 +262,30 @@ impl World<'_> {
 
     /// The proxy has ended: whatever was executed was answered.
     pub(super) fn check_end(&mut self) {
+        if self.plan.room == Room::Memory {
+            // Some may have been closed for their memory.
+            return;
+        }
         let unanswered = self.clients.iter().flat_map(|c| &c.unanswered);
         let lost = unanswered.copied().find(|n| self.oracle.is_executed(*n));
         if let Some(number) = lost {
             let what = self.oracle.describe(number);
             self.fail(format!("{what} was executed, and not answered at the end"));
         }
+    }
+
+    /// While slots merely move, nothing that the proxy has popped is lost: a client was sent it, or it is back. A client
+    /// that is closed for its memory loses what it has not read, as at a server.
+    pub(super) fn lost_element(&self) -> Option<String> {
+        let closes = self.plan.drain_at.is_some() || self.plan.room == Room::Memory;
+        if !self.plan.is_gentle() || closes {
+            return None;
+        }
+        let conns = || self.clients.iter().map(|client| &self.conns[client.conn]);
+        self.oracle.lost_element(|element| {
+            let line = [b"\r\n", element, b"\r\n"].concat();
+            conns().any(|conn| conn.written.windows(line.len()).any(|at| at == line))
+        })
     }
 
     /// When all clients have left, nothing is left of them.

@@ -20,6 +20,7 @@ impl World<'_> {
             Kind::Stop => self.stop(node, lasts),
             Kind::CutConnection => self.cut_connection(fault.which),
             Kind::HalfOpen => self.darken(fault.which),
+            Kind::Late => self.delay(fault.which, lasts),
             Kind::CutNode => {
                 self.reset_all(node);
                 true
@@ -105,6 +106,10 @@ impl World<'_> {
         let is_up = |shard: usize| {
             self.cluster.nodes[self.cluster.truth.primary[shard]].state == State::Running
         };
+        // Whoever moves slots tells the node that gives one away: it does not send clients to a node that imports the
+        // slot from another by then.
+        let mut nodes = self.cluster.nodes.iter();
+        let is_clear = nodes.all(|n| n.shard == from || n.view.owner[segment] != n.shard);
         // A node that still takes the slot for its own does not import it.
         let knows = |shard: usize| {
             self.cluster.nodes[self.cluster.truth.primary[shard]]
@@ -113,6 +118,9 @@ impl World<'_> {
                 == from
         };
         if self.cluster.moving[segment].is_some()
+            || !is_clear
+            // An ASK that is followed late would be taken for one of this move.
+            || self.cluster.asks.contains(&(segment, to))
             || ![from, to].iter().all(|&shard| is_up(shard) && knows(shard))
         {
             return false;
@@ -128,6 +136,7 @@ impl World<'_> {
 
     pub(super) fn end_move(&mut self, segment: usize) {
         if let Some((_, to)) = self.cluster.end_move(segment) {
+            self.oracle.came_back = self.cluster.came_back;
             let informed = self.cluster.truth.primary[to];
             self.spread(&[informed]);
         }
@@ -262,6 +271,18 @@ impl World<'_> {
         let conn = self.some_conn(which);
         conn.into_iter().for_each(|conn| self.go_dark(conn));
         conn.is_some()
+    }
+
+    /// One connection, or all that a node has now.
+    fn delay(&mut self, which: usize, lasts: u64) -> bool {
+        let conns = match which & 1 << 32 {
+            0 => self.some_conn(which).into_iter().collect(),
+            _ => self.conns_of(which % self.cluster.nodes.len()),
+        };
+        for &conn in &conns {
+            self.conns[conn].late_until = self.now + lasts;
+        }
+        !conns.is_empty()
     }
 
     /// Packets vanish; the system gives the connection up after a while.

@@ -60,6 +60,9 @@ impl World<'_> {
                 self.fail(problem);
             }
         }
+        for words in std::mem::take(&mut self.cluster.sent_on) {
+            self.oracle.sent_on(&words);
+        }
         for words in std::mem::take(&mut self.cluster.published) {
             self.spread_message(node, &words);
         }

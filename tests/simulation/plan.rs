@@ -1,8 +1,11 @@
 //! What a seed stands for: the cluster, the network, what clients send, and what goes wrong when. Nothing here depends on
 //! what happens in the run, so a fault can be left out to see whether it mattered.
 
+mod draw;
+
 use crate::rng::Rng;
 use crate::wire::Proto;
+use draw::{chained, client, fault, late, slow, sweep, unwatch};
 use slotway::cluster::Slot;
 
 pub struct Plan {
@@ -12,6 +15,9 @@ pub struct Plan {
     pub workers: usize,
     pub connections: usize,
     pub values: Values,
+    pub room: Room,
+    /// `limits.redirections`
+    pub hops: usize,
     /// Most packets take up to so long, in milliseconds.
     pub latency: u64,
     /// Percentage of writes that arrive in pieces.
@@ -33,17 +39,19 @@ pub enum Values {
     Large,
 }
 
+/// What there is little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    Ample,
+    /// `upstream.bulk_bytes`: clients with large values wait for each other.
+    Window,
+    /// `limits.memory`: the largest clients are closed.
+    Memory,
+}
+
 pub struct ClientPlan {
     pub batches: Vec<(u64, Vec<Op>)>,
     pub end: End,
-}
-
-/// What a client is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum ClientKind {
-    Commands,
-    /// It subscribes, and hears what others publish.
-    Listens,
 }
 
 /// How a client ends.
@@ -73,6 +81,8 @@ pub enum Op {
     Feed(usize),
     /// BLPOP, waiting so many milliseconds.
     Pop(usize, u64),
+    /// BLPOP from two slots, which slotway goes through with LPOP.
+    Sweep([usize; 2], u64),
     /// WATCH, MULTI, SET, EXEC, on a key that others change in the same way.
     Watched(usize),
     /// WATCH of the same key, and no EXEC.
@@ -109,8 +119,6 @@ pub enum Reach {
     Shard,
 }
 
-const REACHES: [Reach; 2] = [Reach::Everywhere, Reach::Shard];
-
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub at: u64,
@@ -136,22 +144,10 @@ pub enum Kind {
     /// No node learns anything but what it takes part in.
     StaleViews,
     SlowNode,
+    /// What is on its way over connections that a node has takes long, and those to come are as always: for longer than a
+    /// command may take, perhaps.
+    Late,
 }
-
-const KINDS: [Kind; 12] = [
-    Kind::MoveSlot,
-    Kind::Failover,
-    Kind::Kill,
-    Kind::Stop,
-    Kind::CutConnection,
-    Kind::CutNode,
-    Kind::HalfOpen,
-    Kind::Unreachable,
-    Kind::Refuse,
-    Kind::StaleView,
-    Kind::StaleViews,
-    Kind::SlowNode,
-];
 
 /// Faults under which no client may see an error.
 pub const GENTLE: [Kind; 4] = [
@@ -177,6 +173,22 @@ const LATER: u64 = 33;
 /// Percentage of plans in which watches end without EXEC, and of the watches in them.
 const UNWATCHES: (u64, u64) = (50, 40);
 
+/// The same for what came after that.
+const LATEST: u64 = 475;
+
+/// Percentage of plans in which there is something of that.
+const LATEST_PERCENT: u64 = 60;
+
+/// The same for what came after that: the percentage of plans in which a slot is passed on, and of those in which few
+/// redirections are followed.
+const CHAIN: u64 = 951;
+const CHAINS: u64 = 20;
+const FEW_HOPS: u64 = 20;
+
+/// `limits.redirections`, as it is and where they are few.
+pub const HOPS_USUAL: usize = 5;
+pub const HOPS_FEW: usize = 1;
+
 /// Percentage of plans with such faults only in which the proxy is told to end.
 const DRAINS: u64 = 30;
 
@@ -198,13 +210,15 @@ impl Plan {
             let ops = clients.iter_mut().flat_map(|c| &mut c.batches);
             ops.for_each(|(_, ops)| unwatch(&mut later, ops));
         }
-        Self {
+        let mut plan = Self {
             seed,
             shards: rng.within(2, 4) as usize,
             replicas: usize::from(rng.percent(80)),
             workers: *rng.pick(&[1, 1, 2]),
             connections: *rng.pick(&[1, 1, 1, 2]),
             values: *Rng::new(seed, 2).pick(&[Values::Small, Values::Large]),
+            room: Room::Ample,
+            hops: HOPS_USUAL,
             latency: *rng.pick(&[0, 1, 3, 10]),
             pieces: *rng.pick(&[0, 20, 60]),
             narrow: *rng.pick(&[0, 0, 30]),
@@ -212,6 +226,55 @@ impl Plan {
             tags,
             clients,
             faults,
+        };
+        plan.add_latest();
+        plan.add_chain();
+        plan
+    }
+
+    /// A slot that is passed on from node to node, by some that are slow to say so; and few redirections to follow it.
+    fn add_chain(&mut self) {
+        let mut rng = Rng::new(self.seed, CHAIN);
+        if rng.percent(FEW_HOPS) {
+            self.hops = HOPS_FEW;
+        }
+        if !rng.percent(CHAINS) {
+            return;
+        }
+        let slot = rng.below(self.tags.len());
+        let mut at = rng.within(0, 300);
+        for _ in 0..rng.within(3, 7) {
+            let fault = chained(&mut rng, at, slot, self.tags.len());
+            at = fault.at + fault.lasts + rng.within(0, 250);
+            self.faults.push(fault);
+        }
+        if self.room != Room::Window {
+            let slow = (0..rng.below(3)).map(|_| slow(&mut rng));
+            self.faults.extend(slow);
+        }
+    }
+
+    fn add_latest(&mut self) {
+        let mut rng = Rng::new(self.seed, LATEST);
+        if !rng.percent(LATEST_PERCENT) {
+            return;
+        }
+        self.room = *rng.pick(&[Room::Ample, Room::Window, Room::Memory]);
+        match self.room {
+            // Whoever waits for too long then has been forgotten: the nodes are near.
+            Room::Window if !self.is_slow() => {
+                self.values = Values::Large;
+                self.latency = self.latency.min(1);
+            }
+            Room::Window => self.room = Room::Ample,
+            Room::Memory | Room::Ample => {}
+        }
+        let tags = self.tags.len();
+        let ops = self.clients.iter_mut().flat_map(|c| &mut c.batches);
+        ops.for_each(|(_, ops)| sweep(&mut rng, tags, ops));
+        if !self.is_gentle() {
+            let late = (0..rng.below(3)).map(|_| late(&mut rng));
+            self.faults.extend(late);
         }
     }
 
@@ -239,103 +302,5 @@ impl Plan {
     pub fn calm_at(&self) -> u64 {
         let ends = self.faults.iter().map(|f| f.at + f.lasts);
         ends.max().unwrap_or(0)
-    }
-}
-
-fn fault(rng: &mut Rng, gentle: bool) -> Fault {
-    let kind = match gentle {
-        true => *rng.pick(&GENTLE),
-        false => *rng.pick(&KINDS),
-    };
-    let lasts = match rng.below(3) {
-        0 => rng.within(1, 50),
-        1 => rng.within(50, 500),
-        _ => rng.within(500, 3_000),
-    };
-    Fault {
-        at: rng.within(0, FAULTS_WITHIN),
-        kind,
-        which: rng.next() as usize >> 1,
-        lasts,
-    }
-}
-
-fn client(seed: u64, number: u64, tags: usize) -> ClientPlan {
-    let rng = &mut Rng::new(seed, 100 + number);
-    let longest = *rng.pick(&[0, 10, 100, 400]);
-    let deepest = *rng.pick(&[1, 4, 16]);
-    // Commands that wait, watch and publish: many of them, or none.
-    let special = *rng.pick(&[0, 0, 30]);
-    let kind = match rng.percent(20) {
-        true => ClientKind::Listens,
-        false => ClientKind::Commands,
-    };
-    let batches = (0..rng.within(3, 12)).map(|at| {
-        let ops = (0..rng.within(1, deepest)).map(|op_at| match kind {
-            ClientKind::Listens => listening(rng, tags, at + op_at),
-            ClientKind::Commands if rng.percent(special) => special_op(rng, tags),
-            ClientKind::Commands => op(rng, tags),
-        });
-        let ops = ops.collect();
-        (rng.within(0, longest), ops)
-    });
-    ClientPlan {
-        batches: batches.collect(),
-        end: *rng.pick(&[End::Patient, End::Patient, End::HalfCloses, End::HangsUp]),
-    }
-}
-
-/// Some of the watches end without EXEC.
-fn unwatch(rng: &mut Rng, ops: &mut [Op]) {
-    for op in ops {
-        if let Op::Watched(tag) = *op
-            && rng.percent(UNWATCHES.1)
-        {
-            *op = Op::Unwatched(tag, *rng.pick(&[Unwatch::AtOnce, Unwatch::Discards]));
-        }
-    }
-}
-
-fn channel(rng: &mut Rng, tags: usize) -> Channel {
-    Channel {
-        reach: *rng.pick(&REACHES),
-        tag: rng.below(tags),
-    }
-}
-
-/// What a listener sends; it says which version it speaks before anything else.
-fn listening(rng: &mut Rng, tags: usize, sent: u64) -> Op {
-    match rng.below(10) {
-        0..5 if sent == 0 => Op::Hello(Proto::Three),
-        0..7 => Op::Subscribe(channel(rng, tags)),
-        7 => Op::Unsubscribe(channel(rng, tags)),
-        _ => Op::Ping,
-    }
-}
-
-fn special_op(rng: &mut Rng, tags: usize) -> Op {
-    let tag = rng.below(tags);
-    match rng.below(100) {
-        0..20 => Op::Feed(tag),
-        20..40 => Op::Pop(tag, rng.within(1, 400)),
-        40..65 => Op::Watched(tag),
-        65..90 => Op::Publish(channel(rng, tags)),
-        _ => Op::Hello(*rng.pick(&[Proto::Two, Proto::Three])),
-    }
-}
-
-fn op(rng: &mut Rng, tags: usize) -> Op {
-    let tag = rng.below(tags);
-    let several = |rng: &mut Rng| (0..rng.within(1, 4)).map(|_| rng.below(tags)).collect();
-    match rng.below(100) {
-        0..25 => Op::Set(tag),
-        25..45 => Op::Read(tag),
-        45..53 => Op::Get(tag),
-        53..68 => Op::Incr(tag),
-        68..78 => Op::Push(tag),
-        78..84 => Op::Mset(several(rng)),
-        84..91 => Op::Mget(several(rng)),
-        91..98 => Op::Multi(tag),
-        _ => Op::Ping,
     }
 }

@@ -7,6 +7,9 @@ use crate::wire::{self, Proto};
 /// A number is written so that no other number can be taken for it.
 pub const RANGE_BASE: usize = 1_000_000;
 
+/// What values are made longer with.
+pub const PAD: char = 'x';
+
 /// See the module.
 pub struct Request {
     pub bytes: Vec<u8>,
@@ -15,8 +18,9 @@ pub struct Request {
 }
 
 /// The command with that number.
-pub fn request(op: &Op, client: usize, number: usize, tags: &[String]) -> Request {
+pub fn request(op: &Op, client: usize, number: usize, tags: &[String], padding: usize) -> Request {
     let value = format!("n{number}").into_bytes();
+    let long = [PAD.to_string().repeat(padding).as_bytes(), &value].concat();
     let range = (RANGE_BASE + number).to_string();
     let own = |tag: &usize| format!("{}s{client}", tags[*tag]).into_bytes();
     let list = |tag: &usize| format!("{}l", tags[*tag]).into_bytes();
@@ -24,7 +28,7 @@ pub fn request(op: &Op, client: usize, number: usize, tags: &[String]) -> Reques
     let mut put = |words: &[&[u8]]| wire::put_request(&mut out, words);
     let (keys, replies) = match op {
         Op::Set(t) => {
-            put(&[b"SET", &own(t), &value]);
+            put(&[b"SET", &own(t), &long]);
             (vec![own(t)], 1)
         }
         Op::Read(t) => {
@@ -46,7 +50,7 @@ pub fn request(op: &Op, client: usize, number: usize, tags: &[String]) -> Reques
         }
         Op::Mset(all) => {
             let keys: Vec<Vec<u8>> = all.iter().map(own).collect();
-            let pairs = keys.iter().flat_map(|k| [&k[..], &value]);
+            let pairs = keys.iter().flat_map(|k| [&k[..], &long]);
             put(&[&b"MSET"[..]].into_iter().chain(pairs).collect::<Vec<_>>());
             (keys, 1)
         }
@@ -60,7 +64,7 @@ pub fn request(op: &Op, client: usize, number: usize, tags: &[String]) -> Reques
         }
         Op::Multi(t) => {
             put(&[b"MULTI"]);
-            put(&[b"SET", &own(t), &value]);
+            put(&[b"SET", &own(t), &long]);
             put(&[b"RPUSH", &list(t), &value]);
             put(&[b"EXEC"]);
             (vec![own(t)], 4)
@@ -96,8 +100,12 @@ fn special(
         Op::Pop(t, wait) => {
             // The second key never exists: it says which command this is.
             let keys = [with(t, "q"), with(t, &format!("b{number}"))];
-            let wait = format!("{}.{:03}", wait / 1000, wait % 1000);
-            put(&[b"BLPOP", &keys[0], &keys[1], wait.as_bytes()]);
+            put(&[b"BLPOP", &keys[0], &keys[1], seconds(*wait).as_bytes()]);
+            (keys.to_vec(), 1)
+        }
+        Op::Sweep(tags, wait) => {
+            let keys = tags.map(|t| with(&t, "q"));
+            put(&[b"BLPOP", &keys[0], &keys[1], seconds(*wait).as_bytes()]);
             (keys.to_vec(), 1)
         }
         Op::Watched(t) => {
@@ -149,6 +157,10 @@ fn special(
         }
         _ => (vec![], 0),
     }
+}
+
+fn seconds(millis: u64) -> String {
+    format!("{}.{:03}", millis / 1000, millis % 1000)
 }
 
 impl Channel {

@@ -1,7 +1,7 @@
 //! Runs seeds: one, or many on several threads; makes what goes wrong in a failing one as little as it can be.
 
 use crate::network::Net;
-use crate::plan::{Kind, Plan, Values};
+use crate::plan::{HOPS_FEW, HOPS_USUAL, Kind, Plan, Room, Values};
 use crate::trace::Trace;
 use crate::world::World;
 use clap::Parser;
@@ -49,22 +49,32 @@ const CROWDED: (usize, usize) = (1, 2);
 /// `limits.lane_in_flight` there.
 const LANE_IN_FLIGHT: usize = 2;
 
+/// In a plan with little of it: one or two large replies may be on their way over a lane.
+const WINDOW_BYTES: usize = 24;
+
+/// In a plan with little of it: a few pipelines of large values.
+const MEMORY_BYTES: usize = 64 * 1024;
+
+/// Workers, connections, what is large, what there is little of, and how many redirections are followed.
+type Setup = (usize, usize, Values, Room, usize);
+
 /// What all runs of a thread share.
 pub struct Lab {
     table: CommandTable,
-    /// By workers, connections and what is large.
-    configs: BTreeMap<(usize, usize, Values), Arc<Config>>,
+    configs: BTreeMap<Setup, Arc<Config>>,
 }
 
 impl Lab {
     pub fn new() -> Self {
-        let pairs = [1, 2].iter().flat_map(|w| [(*w, 1), (*w, 2)]);
-        let all = pairs.flat_map(|(w, c)| [(w, c, Values::Small), (w, c, Values::Large)]);
+        let values = [Values::Small, Values::Large];
+        let rooms = [Room::Ample, Room::Window, Room::Memory];
+        let pairs = [(1, 1), (1, 2), (2, 1), (2, 2)].into_iter();
+        let triples = pairs.flat_map(|(w, c)| values.map(|v| (w, c, v)));
+        let all = triples.flat_map(|(w, c, v)| rooms.map(|r| (w, c, v, r)));
+        let all = all.flat_map(|(w, c, v, r)| [HOPS_USUAL, HOPS_FEW].map(|h| (w, c, v, r, h)));
         Self {
             table: CommandTable::builtin(),
-            configs: all
-                .map(|(w, c, v)| ((w, c, v), Arc::new(configure(w, c, v))))
-                .collect(),
+            configs: all.map(|all| (all, Arc::new(configure(all)))).collect(),
         }
     }
 
@@ -80,7 +90,14 @@ impl Lab {
             .start_paused(true)
             .build_local(Default::default())
             .unwrap();
-        let config = self.configs[&(plan.workers, plan.connections, plan.values)].clone();
+        let setup = (
+            plan.workers,
+            plan.connections,
+            plan.values,
+            plan.room,
+            plan.hops,
+        );
+        let config = self.configs[&setup].clone();
         let run = runtime.block_on(async {
             let proxy = Proxy::start(config, self.table.clone());
             let trace = match kept {
@@ -104,7 +121,7 @@ impl Lab {
     }
 }
 
-fn configure(workers: usize, connections: usize, values: Values) -> Config {
+fn configure((workers, connections, values, room, hops): Setup) -> Config {
     let count = workers.to_string();
     let each = format!("upstream.connections={connections}");
     let nodes = "10.0.0.1:7000,10.0.0.2:7000";
@@ -125,6 +142,12 @@ fn configure(workers: usize, connections: usize, values: Values) -> Config {
         // Nobody is refused for it where nobody is to get an error.
         config.timeouts.queue = config.timeouts.command;
     }
+    config.limits.redirections = hops;
+    match room {
+        Room::Ample => {}
+        Room::Window => config.upstream.bulk_bytes = WINDOW_BYTES,
+        Room::Memory => config.limits.memory = MEMORY_BYTES,
+    }
     config
 }
 
@@ -135,12 +158,12 @@ pub struct Sum {
     pub requests: usize,
     pub errors: usize,
     pub happened: BTreeMap<Kind, usize>,
-    /// The first seed that failed, and why.
-    pub failed: Option<(u64, String)>,
+    /// Seeds that failed, and why.
+    pub failed: Vec<(u64, String)>,
 }
 
-/// Runs `seeds` seeds from `first` on, on all processors, until one fails.
-pub fn many(first: u64, seeds: u64, within: Duration) -> Sum {
+/// Runs `seeds` seeds from `first` on, on all processors, until so many have failed.
+pub fn many(first: u64, seeds: u64, within: Duration, failures: usize) -> Sum {
     let next = AtomicU64::new(0);
     let sum = Mutex::new(Sum::default());
     let began = Instant::now();
@@ -152,7 +175,7 @@ pub fn many(first: u64, seeds: u64, within: Duration) -> Sum {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let over = index >= seeds || began.elapsed() > within;
-                    if over || sum.lock().unwrap().failed.is_some() {
+                    if over || sum.lock().unwrap().failed.len() >= failures {
                         return;
                     }
                     let run = lab.run(first + index, Kept::Hash);
@@ -164,7 +187,8 @@ pub fn many(first: u64, seeds: u64, within: Duration) -> Sum {
                         *sum.happened.entry(kind).or_default() += count;
                     }
                     if let Some(problem) = run.problem {
-                        sum.failed.get_or_insert((first + index, problem));
+                        eprintln!("seed {} fails: {problem}", first + index);
+                        sum.failed.push((first + index, problem));
                     }
                 }
             });

@@ -4,22 +4,23 @@
 mod clients;
 mod faults;
 mod nodes;
+mod wires;
 
 use crate::cluster::{Cluster, State, View};
 use crate::history::History;
-use crate::network::{Agenda, Net, When};
+use crate::network::{Agenda, Net};
 use crate::oracle::Oracle;
 use crate::peer::Peer;
-use crate::plan::{End, Kind, Plan};
+use crate::plan::{End, Kind, Plan, Room};
 use crate::rng::Rng;
 use crate::trace::Trace;
-use slotway::io::simulated::{ProxyEnd, Socket};
 use slotway::server::simulated::Proxy;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use wires::{Conn, Far, Way};
 
 /// A connection that lost its other end is given up after so long (TCP_USER_TIMEOUT of lanes), in milliseconds.
 const UNACKED_MS: u64 = 4_000;
@@ -27,20 +28,19 @@ const UNACKED_MS: u64 = 4_000;
 /// After the last fault everything is answered within so long, in milliseconds.
 const PATIENCE_MS: u64 = 20_000;
 
-/// A connection that takes few bytes at a time does so for this long, in milliseconds: before a slow node that would be
-/// two bytes a second, and nobody can tell a pipeline that takes longer than `timeouts.command` that way from a node
-/// that does not answer.
-const NARROW_MS: u64 = 500;
-
-/// A packet to or from a slow node takes up to so long, in milliseconds: a dial and a handshake, which are three of them
-/// in a row, still keep within `timeouts.connect`.
-const SLOW_MS: u64 = 500;
+/// Where memory is short, values are longer by so many bytes.
+const PADDING: usize = 3_000;
 
 /// A failed primary is noticed by its cluster after so long, in milliseconds.
 const NODE_TIMEOUT_MS: (u64, u64) = (200, 1_000);
 
-/// Dials to one node within a second: lanes and leases of all workers, probes, and the topology task.
-const DIALS_PER_SECOND_MAX: usize = 16;
+/// In one millisecond no more happens than so many things; it is never more than 1,000 where all is well. Time stands still
+/// while anybody has something to do: of bytes that go round for ever there would be no end.
+const EVENTS_MAX: usize = 20_000;
+
+/// Dials to one node within a second: lanes and leases of all workers, probes, and the topology task. Each lease takes two
+/// while a node loads its data.
+const DIALS_PER_SECOND_MAX: usize = 24;
 
 enum Event {
     /// Bytes arrive at the node or the client.
@@ -66,27 +66,6 @@ enum Event {
     /// A command of that connection has waited long enough.
     GiveUp(usize),
     Drain,
-}
-
-enum Far {
-    Node(usize, Peer),
-    Client(usize),
-}
-
-struct Conn {
-    socket: Socket,
-    far: Far,
-    rng: Rng,
-    inbox: Vec<u8>,
-    /// The last of what was sent in each direction.
-    to_far: When,
-    to_near: When,
-    /// Nothing goes through, and nobody is told.
-    dark: bool,
-    /// It is no more.
-    over: bool,
-    told_end: bool,
-    narrow: bool,
 }
 
 struct Client {
@@ -135,6 +114,8 @@ pub struct World<'a> {
     rng: Rng,
     start: Instant,
     now: u64,
+    /// So many since the time last moved on.
+    events: usize,
     /// What each kind of fault did, by kind.
     pub happened: BTreeMap<Kind, usize>,
     pub problem: Option<String>,
@@ -160,11 +141,18 @@ impl<'a> World<'a> {
             rng: Rng::new(plan.seed, 2),
             start: Instant::now(),
             now: 0,
+            events: 0,
             happened: BTreeMap::new(),
             problem: None,
             plan,
         };
-        world.oracle.strict = plan.is_gentle();
+        world.oracle.strict = plan.is_gentle() && plan.room != Room::Memory;
+        world.oracle.padding = if plan.room == Room::Memory {
+            PADDING
+        } else {
+            0
+        };
+        world.oracle.hops_max = plan.hops;
         world.oracle.once = plan.is_harmless();
         world.oracle.slow = plan.is_slow();
         world.history.note(&world.cluster);
@@ -194,6 +182,9 @@ impl<'a> World<'a> {
         self.check_left_over().await;
         if self.problem.is_none() {
             self.problem = self.oracle.at_the_end().err();
+        }
+        if self.problem.is_none() {
+            self.problem = self.lost_element();
         }
     }
 
@@ -241,8 +232,7 @@ impl<'a> World<'a> {
 
     async fn until(&mut self, latest: u64, done: impl Fn(&Self) -> bool) {
         while self.problem.is_none() && self.now < latest && !done(self) {
-            self.now = self.start.elapsed().as_millis() as u64;
-            self.oracle.now = self.now;
+            self.look_at_clock();
             self.look();
             if let Some(event) = self.agenda.pop(self.now) {
                 self.happen(event);
@@ -259,6 +249,27 @@ impl<'a> World<'a> {
                 () = net.notify.notified() => {}
                 () = tokio::time::sleep_until(self.start + Duration::from_millis(next)) => {}
             }
+        }
+    }
+
+    /// Time goes on as soon as nobody has anything to do.
+    fn look_at_clock(&mut self) {
+        let was = std::mem::replace(&mut self.now, self.start.elapsed().as_millis() as u64);
+        self.oracle.now = self.now;
+        if self.now != was {
+            self.events = 0;
+        }
+    }
+
+    /// A connection that takes few bytes at a time makes many events of one request, but the answers are not more for that.
+    fn count_event(&mut self, event: &Event) {
+        let is_crumb = matches!(event, Event::Far(conn, _) if self.conns[*conn].narrow);
+        self.events += usize::from(!is_crumb);
+        if self.events > EVENTS_MAX {
+            self.fail(format!(
+                "{EVENTS_MAX} things have happened in millisecond {}, and it does not end",
+                self.now
+            ));
         }
     }
 
@@ -306,95 +317,8 @@ impl<'a> World<'a> {
         }
     }
 
-    fn add(&mut self, socket: Socket, far: Far) -> usize {
-        let number = socket.number();
-        let mut rng = Rng::new(self.plan.seed, 10_000 + number);
-        let narrow = matches!(far, Far::Node(..)) && rng.percent(self.plan.narrow);
-        let index = self.conns.len();
-        if narrow {
-            socket.set_room(rng.within(1, 200) as usize);
-            self.at(self.now + NARROW_MS, Event::Widen(index));
-        }
-        self.by_number.insert(number, index);
-        self.conns.push(Conn {
-            socket,
-            far,
-            rng,
-            inbox: Vec::new(),
-            to_far: (0, 0),
-            to_near: (0, 0),
-            dark: false,
-            over: false,
-            told_end: false,
-            narrow,
-        });
-        index
-    }
-
-    fn latency(&mut self, conn: usize) -> u64 {
-        let latency = self.plan.latency;
-        let slow = match self.conns[conn].far {
-            Far::Node(node, _) => self.trouble[node].slow > 0,
-            Far::Client(_) => false,
-        };
-        let rng = &mut self.conns[conn].rng;
-        let usual = match rng.percent(5) {
-            true => rng.within(0, latency * 10),
-            false => rng.within(0, latency),
-        };
-        usual + if slow { rng.within(0, SLOW_MS) } else { 0 }
-    }
-
-    /// What the proxy wrote goes on its way.
-    fn carry(&mut self, conn: usize) {
-        let bytes = self.conns[conn].socket.take();
-        if !bytes.is_empty() {
-            for piece in self.cut(conn, &bytes) {
-                let when = self.when(conn, Way::ToFar);
-                self.agenda.add(when, Event::Far(conn, piece));
-            }
-        }
-        let end = self.conns[conn].socket.proxy_end();
-        if end != ProxyEnd::Open && !std::mem::replace(&mut self.conns[conn].told_end, true) {
-            let when = self.when(conn, Way::ToFar);
-            self.agenda.add(when, Event::FarEnd(conn));
-        }
-    }
-
-    fn cut(&mut self, conn: usize, bytes: &[u8]) -> Vec<Vec<u8>> {
-        let rng = &mut self.conns[conn].rng;
-        let mut pieces = Vec::new();
-        let mut rest = bytes;
-        while rest.len() > 1 && pieces.len() < 4 && rng.percent(self.plan.pieces) {
-            let (piece, more) = rest.split_at(1 + rng.below(rest.len() - 1));
-            pieces.push(piece.to_vec());
-            rest = more;
-        }
-        pieces.push(rest.to_vec());
-        pieces
-    }
-
-    /// When what is sent now arrives: never before what was sent earlier.
-    fn when(&mut self, conn: usize, way: Way) -> When {
-        let at = self.now + self.latency(conn);
-        let tie = self.conns[conn].rng.next() >> 1;
-        let conn = &mut self.conns[conn];
-        let last = match way {
-            Way::ToFar => &mut conn.to_far,
-            Way::ToNear => &mut conn.to_near,
-        };
-        *last = (at, tie).max((last.0, last.1 + 1));
-        *last
-    }
-
-    fn send_near(&mut self, conn: usize, bytes: &[u8]) {
-        for piece in self.cut(conn, bytes) {
-            let when = self.when(conn, Way::ToNear);
-            self.agenda.add(when, Event::Near(conn, piece));
-        }
-    }
-
     fn happen(&mut self, event: Event) {
+        self.count_event(&event);
         self.take_place(event);
         self.tell_attentive();
     }
@@ -469,41 +393,6 @@ impl<'a> World<'a> {
             }
         }
     }
-
-    fn dialled(&mut self, conn: usize, node: usize) {
-        let trouble = &self.trouble[node];
-        self.trace.note(self.now, 5, &[node as u8], || {
-            format!("#{conn} dials node {node}")
-        });
-        if trouble.unreachable > 0 {
-            // Neither accepted nor refused.
-        } else if trouble.refuses > 0 || self.cluster.nodes[node].state == State::Dead {
-            self.conns[conn].over = true;
-            self.conns[conn].socket.refuse();
-        } else {
-            self.conns[conn].socket.accept();
-        }
-    }
-
-    fn far_end(&mut self, conn: usize) {
-        if self.conns[conn].over {
-            return;
-        }
-        match self.conns[conn].far {
-            Far::Node(..) => self.conns[conn].over = true,
-            Far::Client(client) => {
-                self.conns[conn].over = true;
-                self.closed(client);
-            }
-        }
-    }
-}
-
-/// Which way bytes go.
-#[derive(Clone, Copy)]
-enum Way {
-    ToFar,
-    ToNear,
 }
 
 fn shown(bytes: &[u8]) -> String {

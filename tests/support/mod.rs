@@ -23,6 +23,7 @@ mod proxy;
 mod raw;
 mod scenario;
 mod servers;
+mod writes;
 
 pub use form::{is_long, rounds, seed};
 pub use left::{Kept, wait_empty};
@@ -31,6 +32,7 @@ pub use proxy::Proxy;
 pub use raw::{RawClient, encode, encode_line, reply_end, show};
 pub use scenario::Scenario;
 pub use servers::{ServerKind, on_each, one_or_all, redis, servers, valkey};
+pub use writes::{a_lost_connection_proves_nothing, key_of, lose_connections};
 
 use slotway::demo::{Cluster, ClusterOptions};
 use std::sync::atomic::{AtomicBool, Ordering};

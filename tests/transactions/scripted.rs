@@ -1,81 +1,24 @@
 //! Refusals, losses and nonsense in every place of a block, from nodes that are strict: what they get is compared with the
 //! script, ASKING included.
 
-use crate::support::node::{Action, FakeCluster, Gate, Step};
-use crate::support::{Proxy, RawClient, show};
-use slotway::cluster::Slot;
+use crate::support::node::{Action, FakeCluster, Gate, Stage, Step, assert_reply};
+use crate::support::{Proxy, show};
 
 const OK: &[u8] = b"+OK\r\n";
 const QUEUED: &[u8] = b"+QUEUED\r\n";
 const ABORTED: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
 const EXECUTED: &[u8] = b"*2\r\n:1\r\n:1\r\n";
 
-/// Two nodes, the owner of the slot of `a`, and the other one.
-struct Stage {
-    cluster: FakeCluster,
-    proxy: Proxy,
-    slot: u16,
-    owner: usize,
-}
+const BLOCK: [&str; 4] = ["MULTI", "INCR a", "RPUSH a x", "EXEC"];
 
-impl Stage {
-    fn set() -> Self {
-        let cluster = FakeCluster::start(2);
-        let options = ["--workers", "1", "--set", "timeouts.command=2s"];
-        let proxy = Proxy::start_with(&cluster.addrs(), &options);
-        let slot = Slot::of(b"a").number();
-        let owner = cluster.owner(slot);
-        Self {
-            cluster,
-            proxy,
-            slot,
-            owner,
-        }
-    }
-
-    fn other(&self) -> usize {
-        1 - self.owner
-    }
-
-    fn redirection(&self, word: &str) -> Vec<u8> {
-        let to = self.cluster.addr(self.other());
-        format!("-{word} {} {to}\r\n", self.slot).into_bytes()
-    }
-
-    /// A node gets the block `MULTI, INCR a, RPUSH a x, EXEC` and gives these replies.
-    fn block(&self, node: usize, asking: bool, replies: [&[u8]; 4]) {
-        let lines = ["MULTI", "INCR a", "RPUSH a x", "EXEC"];
-        let steps = lines.iter().zip(replies).enumerate();
-        let steps = steps.map(|(at, (line, reply))| {
-            let step = Step::expect(line).send(reply);
-            if at == 0 { step.asking(asking) } else { step }
-        });
-        self.cluster.script(node, steps);
-    }
-
-    /// What the client gets for EXEC.
-    fn exec(&self, client: &mut RawClient) -> Vec<u8> {
-        client.send_lines(&["MULTI", "INCR a", "RPUSH a x", "EXEC"]);
-        let replies = client.replies(4);
-        assert_eq!(replies[..3].concat(), [OK, QUEUED, QUEUED].concat());
-        replies[3].clone()
-    }
-}
-
-#[track_caller]
-fn assert_reply(got: &[u8], expected: &[u8]) {
-    assert!(
-        got == expected,
-        "got {}, expected {}",
-        show(got),
-        show(expected)
-    );
+fn set_stage() -> Stage {
+    Stage::set(&BLOCK, &["--set", "timeouts.command=2s"])
 }
 
 /// Every way in which a server says that nothing was executed, and where it says it.
 #[test]
 fn a_refused_block_is_sent_again_whole() {
-    let stage = Stage::set();
+    let stage = set_stage();
     let again: &[u8] = b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n";
     let demoted: &[u8] =
         b"-EXECABORT Transaction discarded because of: LOADING Redis is loading the dataset in memory\r\n";
@@ -103,7 +46,7 @@ fn a_refused_block_is_sent_again_whole() {
 #[test]
 fn a_block_follows_its_slot() {
     // Refused as it is queued.
-    let stage = Stage::set();
+    let stage = set_stage();
     let mut client = stage.proxy.client();
     stage.cluster.give_slot(stage.slot, stage.other());
     let alone = [("MULTI", OK), ("EXEC", ABORTED)];
@@ -114,7 +57,7 @@ fn a_block_follows_its_slot() {
     stage.cluster.finish();
 
     // Refused by EXEC.
-    let stage = Stage::set();
+    let stage = set_stage();
     let mut client = stage.proxy.client();
     let gate = Gate::default();
     let lines = [("MULTI", OK), ("INCR a", QUEUED), ("RPUSH a x", QUEUED)];
@@ -135,7 +78,7 @@ fn a_block_follows_its_slot() {
 
 #[test]
 fn after_ask_asking_is_in_front_of_multi() {
-    let stage = Stage::set();
+    let stage = set_stage();
     stage.cluster.begin_migration(stage.slot, stage.other());
     let ask = stage.redirection("ASK");
     let mut client = stage.proxy.client();
@@ -159,7 +102,7 @@ fn after_ask_asking_is_in_front_of_multi() {
 /// What else a node may find wrong as it queues: the client is told with EXEC.
 #[test]
 fn the_cause_is_in_execabort() {
-    let stage = Stage::set();
+    let stage = set_stage();
     let mut client = stage.proxy.client();
     let oom: &[u8] = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n";
     stage.block(stage.owner, false, [OK, QUEUED, oom, ABORTED]);
@@ -175,7 +118,7 @@ fn the_cause_is_in_execabort() {
 /// A script may answer what it likes: nothing in EXEC's array redirects anything.
 #[test]
 fn what_is_inside_an_array_is_no_redirection() {
-    let stage = Stage::set();
+    let stage = set_stage();
     let mut client = stage.proxy.client();
     for word in ["MOVED", "ASK"] {
         let array = [b"*2\r\n:1\r\n".to_vec(), stage.redirection(word)].concat();
@@ -190,7 +133,7 @@ fn what_is_inside_an_array_is_no_redirection() {
 /// What came before and what comes behind keep their order, also when the block is refused.
 #[test]
 fn a_block_keeps_its_place_among_the_requests_of_its_slot() {
-    let stage = Stage::set();
+    let stage = set_stage();
     let again: &[u8] = b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n";
     let mut client = stage.proxy.client();
     let step = |line: &str, reply: &[u8]| Step::expect(line).send(reply);
@@ -236,7 +179,7 @@ fn a_block_keeps_its_place_among_the_requests_of_its_slot() {
 #[test]
 fn a_lost_block_is_not_sent_again() {
     for lost_at in 0..4 {
-        let stage = Stage::set();
+        let stage = set_stage();
         let mut client = stage.proxy.client();
         let lines = ["MULTI", "INCR a", "RPUSH a x", "EXEC"];
         let replies = [OK, QUEUED, QUEUED, EXECUTED];
@@ -277,7 +220,7 @@ fn replies_out_of_line_end_the_connection() {
             b"-ERR EXEC without MULTI\r\n",
         ],
     ] {
-        let stage = Stage::set();
+        let stage = set_stage();
         let mut client = stage.proxy.client();
         stage.cluster.on(stage.owner, {
             let replies = replies.map(<[u8]>::to_vec);
@@ -300,7 +243,7 @@ fn replies_out_of_line_end_the_connection() {
 /// Nodes that do not list their commands: whether MULTI inside MULTI ends a transaction is known from what they are.
 #[test]
 fn a_nested_multi_is_what_it_is_for_the_server() {
-    let stage = Stage::set();
+    let stage = set_stage();
     let mut client = stage.proxy.client();
     for (line, told) in [
         ("MULTI", "-ERR MULTI calls can not be nested\r\n"),

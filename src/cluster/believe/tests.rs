@@ -5,6 +5,7 @@ mod moments;
 mod patches;
 mod rules;
 
+use super::super::SLOTS;
 use super::super::view::{SlotRange, ViewNode};
 use super::*;
 
@@ -61,7 +62,7 @@ fn addr(port: u16) -> NodeAddr {
 }
 
 /// A primary at `port` with `epoch` and the slots `first..=last`.
-fn primary(port: u16, epoch: u64, slots: &[(i64, i64)]) -> ViewNode {
+pub(super) fn primary(port: u16, epoch: u64, slots: &[(i64, i64)]) -> ViewNode {
     ViewNode {
         id: format!("id-{port}").into(),
         addr: addr(port),
@@ -83,13 +84,14 @@ fn failed(node: ViewNode) -> ViewNode {
 }
 
 /// What the node at `port` says.
-fn view(port: u16, nodes: &[ViewNode]) -> View {
+pub(super) fn view(port: u16, nodes: &[ViewNode]) -> View {
     View {
         source: addr(port),
         state: ClusterState::Ok,
         current_epoch: 99,
         myself: nodes.iter().position(|n| n.addr.port() == port),
         nodes: nodes.to_vec(),
+        unaddressed: Vec::new(),
         migrating: Vec::new(),
     }
 }

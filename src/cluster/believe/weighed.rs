@@ -1,8 +1,9 @@
 //! The answers of one round, laid side by side: who claims a slot, who denies it, and whether that outweighs what is
 //! believed already.
 
-use super::super::view::{ClusterState, Health, View};
-use super::super::{NodeAddr, SLOTS};
+use super::super::NodeAddr;
+use super::super::view::{Health, View};
+use super::claims::Claims;
 use super::{FORGET_AFTER, KnownNode, NOBODY, Owner, Told};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,28 +12,13 @@ use std::time::Instant;
 /// Answers that must agree before a slot is given up.
 const AGREEING_MIN: usize = 2;
 
-/// The answers that are heard: if one node says the cluster serves, only those that do not say it is failed.
-pub(super) fn trusted(views: &[View]) -> Vec<&View> {
-    let serving = views.iter().any(|v| v.state == ClusterState::Ok);
-    views
-        .iter()
-        .filter(|v| !serving || v.state != ClusterState::Fail)
-        .collect()
-}
-
-/// One answer, with its nodes numbered as in `Belief::known`.
-pub(super) struct Claims {
-    pub(super) owners: Vec<u16>,
-    epochs: Vec<u64>,
-    failed: Vec<bool>,
-}
-
 /// The answers of one round, laid side by side.
 pub(super) struct Weighed {
     pub(super) claims: Vec<Claims>,
     /// Per node: the index in `claims` of its own answer.
     own: Vec<Option<usize>>,
     pub(super) named: Vec<bool>,
+    /// Or forgotten by most.
     failed: Vec<bool>,
     asked: usize,
     /// Whether more than half of those asked were heard.
@@ -108,10 +94,17 @@ impl Weighed {
         numbers: &HashMap<Arc<str>, u16>,
     ) {
         let mut said = vec![Vec::new(); known.len()];
+        let mut names = vec![vec![false; known.len()]; views.len()];
         for (at, view) in views.iter().enumerate() {
             for node in &view.nodes {
                 if let Some(&number) = numbers.get(&node.id) {
                     said[usize::from(number)].push((at, node));
+                }
+            }
+            let ids = view.nodes.iter().map(|node| &node.id);
+            for id in ids.chain(&view.unaddressed) {
+                if let Some(&number) = numbers.get(id) {
+                    names[at][usize::from(number)] = true;
                 }
             }
         }
@@ -133,14 +126,19 @@ impl Weighed {
                 .map(|(_, n)| n.health)
                 .max()
                 .unwrap_or(Health::Online);
-            self.named[number] = true;
-            self.failed[number] = failed * 2 > said.len();
             let node = &mut known[number];
+            // Who has forgotten it has heard of its epoch; to who has not it may be new.
+            let strangers = (views.iter().zip(&names))
+                .filter(|(view, names)| !names[number] && view.current_epoch >= newest.epoch)
+                .count();
+            let is_failed = failed * 2 > said.len();
+            self.named[number] = true;
+            self.failed[number] = is_failed || strangers * 2 > self.asked;
             node.addr = addr.map_or(&newest.addr, |(_, n)| &n.addr).clone();
             node.role = newest.role.clone();
             node.epoch = newest.epoch;
             node.named_at = self.now;
-            node.health = match self.failed[number] {
+            node.health = match is_failed {
                 true => Health::Failed,
                 false => worst.min(Health::Suspected),
             };
@@ -265,36 +263,5 @@ impl Claim {
             told: Told::Answer,
             since: now,
         }
-    }
-}
-
-impl Claims {
-    fn new(view: &View, numbers: &HashMap<Arc<str>, u16>, known: usize) -> Self {
-        let mut claims = Self {
-            owners: vec![NOBODY; SLOTS],
-            epochs: vec![0; known],
-            failed: vec![false; known],
-        };
-        for node in &view.nodes {
-            let Some(&number) = numbers.get(&node.id) else {
-                continue;
-            };
-            claims.epochs[usize::from(number)] = node.epoch;
-            claims.failed[usize::from(number)] = node.health == Health::Failed;
-            for slot in node.slots.iter().flat_map(|r| r.indexes()) {
-                // One answer that gives a slot to two nodes: the same rule as between answers.
-                let rank = |n: u16| {
-                    (
-                        !claims.failed[usize::from(n)],
-                        claims.epochs[usize::from(n)],
-                    )
-                };
-                let held = claims.owners[slot];
-                if held == NOBODY || rank(number) > rank(held) {
-                    claims.owners[slot] = number;
-                }
-            }
-        }
-        claims
     }
 }

@@ -145,6 +145,7 @@ pub fn parse_view(
         current_epoch,
         myself: None,
         nodes: Vec::new(),
+        unaddressed: Vec::new(),
         migrating: Vec::new(),
     };
     match (lines, entries) {
@@ -202,6 +203,7 @@ fn join(
             None => line.endpoint,
         };
         let Endpoint::At(addr) = endpoint else {
+            view.unaddressed.push(line.id);
             continue;
         };
         if line.myself {
@@ -225,15 +227,16 @@ fn join(
 /// Fills `view` from the entries alone: the node may not be asked for `CLUSTER NODES`, so there are no epochs.
 fn alone(view: &mut View, entries: Vec<Entry>, map: &AddressMap) {
     for entry in entries {
-        if let Endpoint::At(addr) = entry.endpoint {
-            view.nodes.push(ViewNode {
+        match entry.endpoint {
+            Endpoint::At(addr) => view.nodes.push(ViewNode {
                 id: entry.id,
                 addr: map.apply(addr),
                 role: entry.role,
                 epoch: 0,
                 health: entry.health,
                 slots: entry.slots,
-            });
+            }),
+            Endpoint::Skip => view.unaddressed.push(entry.id),
         }
     }
 }

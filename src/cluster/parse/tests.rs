@@ -184,10 +184,13 @@ fn cluster_nodes_alone_is_enough_and_so_is_the_other() {
         "{ID_A} ::1:6379@16379,host-a,shard-id=1 myself,master - 0 0 7 connected 0 5-16383 [1->-{ID_B}] [77]\n\
          {ID_B} :6380@16380 slave,fail? {ID_A} 0 0 7 connected\n\
          {ID_B} :0@0 slave,noaddr {ID_A} 0 0 7 disconnected\n\
-         {ID_B} 10.0.0.2:6380 handshake - 0 0 0 connected\n"
+         {ID_B} 10.0.0.2:6380 handshake - 0 0 0 connected\n\
+         nowhere 10.0.0.3:0@16381 master - 0 0 3 connected\n"
     );
     let view = parse(&bulk(&nodes), refused, &AddressMap::default()).unwrap();
     assert_eq!(view.nodes.len(), 2);
+    let names = [ID_A, "nowhere", "nobody"].map(|id| view.names(id));
+    assert_eq!(names, [true, true, false]);
     assert_eq!(view.nodes[0].addr, NodeAddr::new("::1", 6379));
     assert_eq!(view.nodes[1].addr, NodeAddr::new("asked.example", 6380));
     assert_eq!(view.nodes[1].health, Health::Suspected);

@@ -47,6 +47,13 @@ fn everybody_is_read_again_once_it_is_kept() {
     assert_eq!(one.in_flight_max(), 100);
 }
 
+/// Whether its worker is to look.
+fn told(ledger: &Ledger) -> bool {
+    let look = pin!(ledger.look());
+    look.poll(&mut Context::from_waker(Waker::noop()))
+        .is_ready()
+}
+
 /// Whoever waits for room is told when another worker has made some.
 #[test]
 fn those_that_wait_are_told() {
@@ -54,11 +61,6 @@ fn those_that_wait_are_told() {
     other.client(0, LIMIT);
     one.client(0, 1);
     assert!(one.is_halted() && !other.is_halted());
-    let told = |ledger: &Ledger| {
-        let look = pin!(ledger.look());
-        look.poll(&mut Context::from_waker(Waker::noop()))
-            .is_ready()
-    };
     assert!(told(&one) && !told(&one) && !told(&other));
     other.client(LIMIT, LIMIT - 1);
     assert!(told(&one) && !told(&other), "only who waits");
@@ -81,12 +83,34 @@ fn who_leaves_is_not_waited_for() {
     let (one, other) = two();
     one.client(0, LIMIT + 1);
     one.largest(LIMIT + 1);
-    assert!(one.is_halted());
+    assert!(one.is_halted() && told(&one));
     one.leave();
-    one.client(LIMIT + 1, 10);
+    // Its clients go after it.
+    one.client(LIMIT + 1, LIMIT);
     other.client(0, 500);
     assert!(!other.is_halted() && other.excess() == 0);
-    assert!(other.is_next(0));
+    assert!(other.is_next(0) && !told(&one));
+}
+
+/// Those that wait for freed memory to go would wait for ever if nobody saw that it is gone.
+#[test]
+fn somebody_measures_until_the_last_one_ends() {
+    const MUCH: usize = 1 << 50;
+    let budget = Budget::measured(MUCH, 0, 2);
+    let [one, other] = [0, 1].map(|worker| Ledger::new(budget.clone(), worker, 100));
+    budget.beyond.set_waste(2 * MUCH);
+    for ledger in [&one, &other] {
+        ledger.client(0, 1);
+        assert!(ledger.is_halted());
+    }
+    let measure = || {
+        other.measure();
+        other.calm();
+        !other.is_halted()
+    };
+    assert!(!measure(), "the other one does it");
+    one.leave();
+    assert!(measure());
 }
 
 /// Too much is not given back yet: clients that hold little are read, a little at a time; with far too much, nobody.

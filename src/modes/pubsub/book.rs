@@ -70,10 +70,7 @@ impl Book {
     ) -> Vec<Item> {
         let mut new = Vec::new();
         for name in names {
-            let item = Item {
-                kind,
-                name: name.into(),
-            };
+            let item = Item::new(kind, name);
             if self.items.insert(item.clone()) {
                 self.bytes += name.len();
                 if kind == Kind::Shard {
@@ -98,12 +95,7 @@ impl Book {
         proto: Proto,
         out: &mut Vec<u8>,
     ) -> Vec<Item> {
-        let mut names: Vec<Item> = names
-            .map(|name| Item {
-                kind,
-                name: name.into(),
-            })
-            .collect();
+        let mut names: Vec<Item> = names.map(|name| Item::new(kind, name)).collect();
         if names.is_empty() {
             names.extend(self.items.iter().filter(|item| item.kind == kind).cloned());
         }

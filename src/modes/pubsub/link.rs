@@ -5,6 +5,7 @@ use super::{Item, Kind, Message, Push, Verb, word};
 use crate::cluster::Slot;
 use crate::resp::encode;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 /// Names in one command to a node.
 const NAMES_PER_COMMAND: usize = 1000;
@@ -12,14 +13,28 @@ const NAMES_PER_COMMAND: usize = 1000;
 /// See the module.
 #[derive(Default, Debug)]
 pub struct Link {
-    items: BTreeMap<Item, Standing>,
+    items: BTreeMap<Item, Held>,
     /// Of them, the confirmed channels and patterns.
     common: usize,
+    /// Of them, those that are nobody's.
+    disowned: usize,
     /// Commands without an answer to each of their names, oldest first.
     unanswered: VecDeque<Asked>,
+    /// What is not answered it was asked for then, or later.
+    asked_at: Option<Instant>,
+    /// How many commands there have been.
+    commands: u64,
     /// Ends of sharded subscriptions that may have come of themselves rather than as the answer that they were taken for:
     /// so many more answers may come, MOVED.
     perhaps_unasked: usize,
+}
+
+/// How an item stands. It was told by the last command that names it; only the answer to that one changes it, for the
+/// answers to those before it look the same.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    standing: Standing,
+    command: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,10 +42,21 @@ enum Standing {
     Asked,
     Confirmed,
     Leaving,
+    /// The same, and what it still brings is not for the client, which was told that it has not subscribed.
+    Disowned,
+}
+
+impl Standing {
+    /// Whether the node was told to end it.
+    fn is_to_end(self) -> bool {
+        matches!(self, Self::Leaving | Self::Disowned)
+    }
 }
 
 #[derive(Debug)]
 struct Asked {
+    /// Commands are numbered from one on.
+    number: u64,
     verb: Verb,
     items: Vec<Item>,
     /// How many of them are answered.
@@ -42,6 +68,8 @@ struct Asked {
 pub enum Heard<'a> {
     /// A message.
     Message(Message<'a>),
+    /// A message by a subscription that is nobody's.
+    Stray,
     /// A subscription began or ended as it was asked to.
     Settled,
     /// The node ended this subscription by itself.
@@ -54,32 +82,37 @@ pub enum Heard<'a> {
 
 impl Link {
     /// Asks for subscriptions; the commands are appended.
-    pub fn subscribe(&mut self, items: &[Item], out: &mut Vec<u8>) {
-        for item in items {
-            self.set(item, Some(Standing::Asked));
-        }
-        self.ask(Verb::Subscribe, items, out);
+    pub fn subscribe(&mut self, items: &[Item], now: Instant, out: &mut Vec<u8>) {
+        self.ask(Verb::Subscribe, items, now, out);
     }
 
     /// Asks for their end.
-    pub fn unsubscribe(&mut self, items: &[Item], out: &mut Vec<u8>) {
+    pub fn unsubscribe(&mut self, items: &[Item], now: Instant, out: &mut Vec<u8>) {
+        self.ask(Verb::Unsubscribe, items, now, out);
+    }
+
+    /// Their end was asked for, and what they bring before it is nobody's.
+    pub fn disown(&mut self, items: &[Item]) {
         for item in items {
-            self.set(item, Some(Standing::Leaving));
+            if let Some(held) = self.items.get(item)
+                && held.standing == Standing::Leaving
+            {
+                self.set(item, Some(Standing::Disowned), held.command);
+            }
         }
-        self.ask(Verb::Unsubscribe, items, out);
     }
 
     /// Whether it was asked for this subscription, and not for its end since.
     pub fn wants(&self, item: &Item) -> bool {
         matches!(
-            self.items.get(item),
+            self.standing(item),
             Some(Standing::Asked | Standing::Confirmed)
         )
     }
 
     /// Whether the node has confirmed it.
     pub fn has(&self, item: &Item) -> bool {
-        self.items.get(item) == Some(&Standing::Confirmed)
+        self.standing(item) == Some(Standing::Confirmed)
     }
 
     /// Whether nothing is left of it.
@@ -95,13 +128,18 @@ impl Link {
     /// What it was asked for.
     pub fn wanted(&self) -> impl Iterator<Item = &Item> {
         let all = self.items.iter();
-        all.filter(|(_, standing)| **standing != Standing::Leaving)
+        all.filter(|(_, held)| !held.standing.is_to_end())
             .map(|(item, _)| item)
     }
 
     /// How many there are, those that are to end included.
     pub fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// What the node has not answered yet it was asked for then, or later: an answer may be a MOVED from that time.
+    pub fn asked_at(&self) -> Option<Instant> {
+        self.asked_at
     }
 
     /// Whether nothing is on it, nor still to end.
@@ -115,27 +153,52 @@ impl Link {
             return self.refused(reply);
         }
         match Push::read(reply) {
+            Push::Message(message) if self.is_disowned(&message) => Heard::Stray,
             Push::Message(message) => Heard::Message(message),
             Push::Confirmed(verb, item) => self.confirmed(verb, item),
             Push::Nothing | Push::Odd => Heard::Odd,
         }
     }
 
-    /// How an item stands from now on. Returns how it stood.
-    fn set(&mut self, item: &Item, standing: Option<Standing>) -> Option<Standing> {
+    fn is_disowned(&self, message: &Message<'_>) -> bool {
+        self.disowned > 0 && self.standing(&message.item()) == Some(Standing::Disowned)
+    }
+
+    fn standing(&self, item: &Item) -> Option<Standing> {
+        self.items.get(item).map(|held| held.standing)
+    }
+
+    /// Whether this is the last command that names the item.
+    fn is_last(&self, command: u64, item: &Item) -> bool {
+        let held = self.items.get(item);
+        held.is_some_and(|held| held.command == command)
+    }
+
+    /// How an item stands from now on, by which command.
+    fn set(&mut self, item: &Item, standing: Option<Standing>, command: u64) {
         let before = match standing {
-            Some(standing) => self.items.insert(item.clone(), standing),
+            Some(standing) => self.items.insert(item.clone(), Held { standing, command }),
             None => self.items.remove(item),
         };
+        let before = before.map(|held| held.standing);
+        let strays = |standing| usize::from(standing == Some(Standing::Disowned));
+        self.disowned += strays(standing);
+        self.disowned -= strays(before);
         if item.kind != Kind::Shard {
             let counts = |standing| usize::from(standing == Some(Standing::Confirmed));
             self.common += counts(standing);
             self.common -= counts(before);
         }
-        before
     }
 
-    fn ask(&mut self, verb: Verb, items: &[Item], out: &mut Vec<u8>) {
+    fn ask(&mut self, verb: Verb, items: &[Item], now: Instant, out: &mut Vec<u8>) {
+        if self.unanswered.is_empty() {
+            self.asked_at = Some(now);
+        }
+        let standing = match verb {
+            Verb::Subscribe => Standing::Asked,
+            Verb::Unsubscribe => Standing::Leaving,
+        };
         for kind in [Kind::Channel, Kind::Pattern, Kind::Shard] {
             let of_kind: Vec<&Item> = items.iter().filter(|item| item.kind == kind).collect();
             // A node of a cluster takes sharded channels of one slot at a time.
@@ -150,7 +213,12 @@ impl Link {
                     .chain(some.iter().map(|item| &*item.name))
                     .collect();
                 encode::command(out, &command);
+                self.commands += 1;
+                for item in some {
+                    self.set(item, Some(standing), self.commands);
+                }
                 self.unanswered.push_back(Asked {
+                    number: self.commands,
                     verb,
                     items: some.iter().map(|item| (*item).clone()).collect(),
                     answered: 0,
@@ -160,38 +228,45 @@ impl Link {
     }
 
     fn confirmed(&mut self, verb: Verb, item: Item) -> Heard<'static> {
-        let answers = self
-            .unanswered
-            .front()
-            .is_some_and(|asked| asked.verb == verb && asked.items[asked.answered] == item);
-        if !answers {
-            // Only ends come unasked, and what is over may end once more.
-            return match (verb, self.set(&item, None)) {
-                (Verb::Unsubscribe, Some(_)) => Heard::Ended(item),
-                (Verb::Unsubscribe, None) => Heard::Settled,
-                (Verb::Subscribe, _) => Heard::Odd,
+        let asked = self.unanswered.front_mut();
+        let Some(asked) = asked.filter(|a| a.verb == verb && a.items[a.answered] == item) else {
+            return match verb {
+                Verb::Subscribe => Heard::Odd,
+                Verb::Unsubscribe => self.ended(item),
             };
-        }
+        };
         if (verb, item.kind) == (Verb::Unsubscribe, Kind::Shard) {
             self.perhaps_unasked += 1;
         }
-        if let Some(asked) = self.unanswered.front_mut() {
-            asked.answered += 1;
-            if asked.answered == asked.items.len() {
-                self.unanswered.pop_front();
-            }
+        let number = asked.number;
+        asked.answered += 1;
+        if asked.answered == asked.items.len() {
+            self.unanswered.pop_front();
         }
-        match (verb, self.items.get(&item)) {
-            (Verb::Subscribe, Some(Standing::Asked)) => {
-                self.set(&item, Some(Standing::Confirmed));
-            }
-            (Verb::Unsubscribe, Some(Standing::Leaving)) => {
-                self.set(&item, None);
-            }
-            // It was asked for something else since.
-            _ => {}
+        if self.is_last(number, &item) {
+            let standing = match verb {
+                Verb::Subscribe => Some(Standing::Confirmed),
+                Verb::Unsubscribe => None,
+            };
+            self.set(&item, standing, number);
         }
         Heard::Settled
+    }
+
+    /// A subscription has ended unasked. What is over may end once more, and what was asked for or told to end since
+    /// stands until that is answered.
+    fn ended(&mut self, item: Item) -> Heard<'static> {
+        let answered = match self.unanswered.front() {
+            Some(asked) => asked.number.saturating_sub(1),
+            None => self.commands,
+        };
+        match self.items.get(&item) {
+            Some(held) if held.command <= answered => {
+                self.set(&item, None, answered);
+                Heard::Ended(item)
+            }
+            _ => Heard::Settled,
+        }
     }
 
     /// The node says that it has given a slot away, and has ended all subscriptions of it: whoever tells it to end one
@@ -205,16 +280,22 @@ impl Link {
         match here.map(|asked| asked.verb) {
             Some(Verb::Subscribe) => None,
             Some(Verb::Unsubscribe) => {
-                for item in self.unanswered.pop_front()?.items {
-                    if self.items.get(&item) == Some(&Standing::Leaving) {
-                        self.set(&item, None);
-                    }
-                }
+                let asked = self.unanswered.pop_front()?;
+                self.strike_out(&asked);
                 Some(Heard::Settled)
             }
             None => {
                 self.perhaps_unasked = self.perhaps_unasked.checked_sub(1)?;
                 Some(Heard::Settled)
+            }
+        }
+    }
+
+    /// Nothing is left of what a command named, unless a later one names it too.
+    fn strike_out(&mut self, asked: &Asked) {
+        for item in &asked.items {
+            if self.is_last(asked.number, item) {
+                self.set(item, None, asked.number);
             }
         }
     }
@@ -231,11 +312,7 @@ impl Link {
         };
         match asked.verb {
             Verb::Subscribe => {
-                for item in &asked.items {
-                    if self.items.get(item) == Some(&Standing::Asked) {
-                        self.set(item, None);
-                    }
-                }
+                self.strike_out(&asked);
                 Heard::Refused(asked.items, reply)
             }
             // A connection that cannot be told to end a subscription is to be closed.
@@ -252,112 +329,4 @@ fn moved(reply: &[u8]) -> Option<Slot> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn item(kind: Kind, name: &str) -> Item {
-        Item {
-            kind,
-            name: name.as_bytes().into(),
-        }
-    }
-
-    fn push(word: &str, name: &str) -> Vec<u8> {
-        format!(
-            ">3\r\n${}\r\n{word}\r\n${}\r\n{name}\r\n:1\r\n",
-            word.len(),
-            name.len()
-        )
-        .into_bytes()
-    }
-
-    #[test]
-    fn confirmations_answer_the_oldest_command() {
-        let mut link = Link::default();
-        let (a, s, t) = (
-            item(Kind::Channel, "a"),
-            item(Kind::Shard, "s"),
-            item(Kind::Shard, "t"),
-        );
-        let mut out = Vec::new();
-        link.subscribe(&[a.clone(), s.clone(), t.clone()], &mut out);
-        let text = String::from_utf8(out).unwrap();
-        assert_eq!(text.matches("ssubscribe").count(), 2, "one for each slot");
-        assert!(matches!(link.hear(&push("subscribe", "a")), Heard::Settled));
-        assert!(link.has(&a) && link.wants(&s) && !link.has(&s));
-        assert_eq!(link.common(), 1);
-        let Heard::Refused(items, _) = link.hear(b"-MOVED 1 127.0.0.1:1\r\n") else {
-            panic!("s was refused");
-        };
-        assert!(items == [s.clone()] && link.lacks(&s));
-        assert!(matches!(
-            link.hear(&push("ssubscribe", "t")),
-            Heard::Settled
-        ));
-        // Ended by the node, before and after it was asked to end it.
-        assert!(matches!(link.hear(&push("sunsubscribe", "t")), Heard::Ended(i) if i == t));
-        link.unsubscribe(std::slice::from_ref(&t), &mut Vec::new());
-        assert!(!link.lacks(&t) && !link.wants(&t));
-        assert!(matches!(
-            link.hear(&push("sunsubscribe", "t")),
-            Heard::Settled
-        ));
-        assert!(matches!(
-            link.hear(&push("sunsubscribe", "t")),
-            Heard::Settled
-        ));
-        assert!(link.lacks(&t) && !link.is_empty());
-        assert_eq!(link.common(), 1, "sharded ones are not counted");
-        link.unsubscribe(std::slice::from_ref(&a), &mut Vec::new());
-        assert_eq!(link.common(), 0);
-    }
-
-    #[test]
-    fn asked_again_while_leaving_it_stays() {
-        let mut link = Link::default();
-        let a = item(Kind::Channel, "a");
-        for verb in [Verb::Subscribe, Verb::Unsubscribe, Verb::Subscribe] {
-            match verb {
-                Verb::Subscribe => link.subscribe(std::slice::from_ref(&a), &mut Vec::new()),
-                Verb::Unsubscribe => link.unsubscribe(std::slice::from_ref(&a), &mut Vec::new()),
-            }
-        }
-        link.hear(&push("subscribe", "a"));
-        link.hear(&push("unsubscribe", "a"));
-        assert!(link.wants(&a));
-        link.hear(&push("subscribe", "a"));
-        assert!(link.has(&a) && link.common() == 1);
-        assert!(matches!(link.hear(b"-ERR what\r\n"), Heard::Odd));
-        assert!(matches!(link.hear(&push("subscribe", "b")), Heard::Odd));
-    }
-
-    /// The node gives the slot away, ends the subscription, and only then hears that it is to end.
-    #[test]
-    fn what_was_given_away_may_be_ended_late() {
-        let (a, b) = (item(Kind::Shard, "a"), item(Kind::Shard, "b"));
-        let moved = |item: &Item| {
-            let slot = Slot::of(&item.name).number();
-            format!("-MOVED {slot} 127.0.0.1:1\r\n").into_bytes()
-        };
-        let mut link = Link::default();
-        link.subscribe(std::slice::from_ref(&a), &mut Vec::new());
-        link.hear(&push("ssubscribe", "a"));
-        link.unsubscribe(std::slice::from_ref(&a), &mut Vec::new());
-        link.subscribe(std::slice::from_ref(&b), &mut Vec::new());
-        assert!(matches!(
-            link.hear(&push("sunsubscribe", "a")),
-            Heard::Settled
-        ));
-        assert!(matches!(link.hear(&moved(&a)), Heard::Settled));
-        assert!(matches!(
-            link.hear(&push("ssubscribe", "b")),
-            Heard::Settled
-        ));
-        assert!(link.lacks(&a) && link.has(&b));
-        assert!(matches!(link.hear(&moved(&a)), Heard::Odd), "once only");
-        // It had been ended before the client's command, which is all that is answered.
-        link.unsubscribe(std::slice::from_ref(&b), &mut Vec::new());
-        assert!(matches!(link.hear(&moved(&b)), Heard::Settled));
-        assert!(link.is_empty());
-    }
-}
+mod tests;

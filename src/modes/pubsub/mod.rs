@@ -42,6 +42,16 @@ pub struct Item {
     pub name: Rc<[u8]>,
 }
 
+impl Item {
+    /// The name is copied.
+    pub fn new(kind: Kind, name: impl AsRef<[u8]>) -> Self {
+        Self {
+            kind,
+            name: name.as_ref().into(),
+        }
+    }
+}
+
 /// What a command of the family does; its name in lower case.
 pub fn command(name: &str) -> Option<(Kind, Verb)> {
     WORDS

@@ -71,10 +71,7 @@ impl<'a> Push<'a> {
 impl Message<'_> {
     /// The subscription that it came by.
     pub fn item(&self) -> Item {
-        Item {
-            kind: self.kind,
-            name: self.name.into(),
-        }
+        Item::new(self.kind, self.name)
     }
 
     /// Its bytes as a client with this version gets them, in two pieces: in RESP2 it is an array of the same elements.

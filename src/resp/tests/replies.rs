@@ -59,8 +59,6 @@ fn what_is_not_a_reply_is_refused() {
         ":a\r\n",
         ":1 \r\n",
         ":-\r\n",
-        "(\r\n",
-        "(1.5\r\n",
         ",\r\n",
         ",1,5\r\n",
         "#\r\n",

@@ -1,5 +1,6 @@
 //! What is known of one slot while its session is redirecting.
 
+use super::line::Line;
 use crate::route::overtaken::Overtaking;
 use crate::route::refused::{Held, Past, Refused, Room, Why};
 use crate::upstream::{LaneId, Ticket};
@@ -12,7 +13,7 @@ pub(super) struct Fence {
     pub(super) in_flight: u32,
     /// The lane on which they are in flight.
     pub(super) lane: LaneId,
-    pub(super) refused: VecDeque<Refused>,
+    pub(super) refused: Line,
     /// What executed, or may have, after one that was refused.
     pub(super) overtaking: Overtaking,
     pub(super) held: VecDeque<Held>,
@@ -22,6 +23,8 @@ pub(super) struct Fence {
     pub(super) flows: Option<Why>,
     /// Since when its requests have waited for that room in a lane, and for nothing else.
     pub(super) full_since: Option<(Room, Instant)>,
+    /// Since when its requests have found no node that serves them, none of them having been executed.
+    pub(super) away_since: Option<Instant>,
     /// The lane that has room for the oldest refused request now.
     pub(super) turn: Option<LaneId>,
 }
@@ -39,13 +42,23 @@ impl Fence {
         Self {
             in_flight: 0,
             lane,
-            refused: VecDeque::new(),
+            refused: Line::default(),
             overtaking: Overtaking::default(),
             held: VecDeque::new(),
             resent: VecDeque::new(),
             flows: None,
             full_since: None,
+            away_since: None,
             turn: None,
+        }
+    }
+
+    /// A request is refused, or not sent: what comes behind one that found no node does not wait for one anew.
+    pub(super) fn shares_wait(&mut self, refused: &mut Refused) {
+        if let (true, Some(own)) = (refused.why.is_away(), refused.past.away_since) {
+            let since = self.away_since.map_or(own, |since| since.min(own));
+            self.away_since = Some(since);
+            refused.past.away_since = Some(since);
         }
     }
 
@@ -70,5 +83,59 @@ impl Fence {
 
     fn all_resent(&self) -> bool {
         usize::try_from(self.in_flight).is_ok_and(|n| n == self.resent.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Fences, Next};
+    use super::*;
+    use crate::cluster::Slot;
+    use crate::route::overtaken::Footprint;
+    use crate::upstream::Class;
+    use bytes::Bytes;
+    use std::time::Duration;
+
+    /// One that found no node at that moment.
+    fn unsent(seq: u64, slot: Slot, now: Instant) -> Refused {
+        let mut past = Past::default();
+        past.finds_nobody(now);
+        Refused {
+            held: Held {
+                ticket: Ticket::new(seq, 0, Some(slot)),
+                request: Bytes::new(),
+                class: Class::Normal,
+            },
+            why: Why::NotSent,
+            reply: Bytes::new(),
+            past,
+            not_before: None,
+        }
+    }
+
+    #[test]
+    fn what_waits_behind_others_for_a_node_does_not_wait_anew() {
+        let (slot, start) = (Slot::of(b"a"), Instant::now());
+        let mut fences = Fences::enter([].into_iter(), 0);
+        // Refused at that second, and taken out again: how long it has waited by then.
+        let mut waited = |seq, at| {
+            let now = start + Duration::from_secs(at);
+            fences.put_back(slot, LaneId::OTHER, unsent(seq, slot, now));
+            match fences.next(slot, now, |_| Footprint::Unknown) {
+                Next::Resend(taken) => (now - taken.past.waits_since(&taken.why, start)).as_secs(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!([waited(0, 1), waited(1, 4)], [0, 3]);
+        fences.sent(slot, LaneId::OTHER);
+        let ticket = Ticket::new(2, 0, Some(slot));
+        fences.executed(ticket, slot, || Footprint::Unknown);
+        let refused = unsent(3, slot, start + Duration::from_secs(9));
+        let since = refused.past.away_since;
+        fences.put_back(slot, LaneId::OTHER, refused);
+        match fences.next(slot, start, |_| Footprint::Unknown) {
+            Next::Resend(taken) => assert_eq!(taken.past.away_since, since),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The order in which refused, resent and held requests of one slot go out, step by step.
 
+use super::line::Line;
 use super::*;
 use crate::cluster::NodeAddr;
-use crate::route::Access;
+use crate::route::{Access, Asking};
 use crate::upstream::Class;
 use bytes::Bytes;
 
@@ -287,11 +288,39 @@ fn waiting_is_waited_for() {
     last.not_before = Some(later);
     fences.refused(slot(), last);
     assert!(matches!(fences.next(slot(), now, |_| nothing()), Next::Wait(t) if t == later));
-    fences.hurry(now);
+    fences.hurry(now, |_| Owner::Same);
     assert!(matches!(
         fences.next(slot(), now, |_| nothing()),
         Next::Resend(_)
     ));
+}
+
+/// A new map is news only for those of which it says something new.
+#[test]
+fn what_waits_for_room_waits_on_while_its_slot_stays() {
+    let now = Instant::now();
+    let later = now + std::time::Duration::from_secs(9);
+    let sent_on = Why::Full {
+        to: Some((NodeAddr::new("127.0.0.1", 1), Asking::Yes)),
+        room: Room::Request,
+    };
+    for (why, owner, waits) in [
+        (full(0).why, Owner::Same, true),
+        (full(0).why, Owner::New, false),
+        (sent_on, Owner::Same, false),
+    ] {
+        let mut fences = Fences::default();
+        let waiting = Refused {
+            why: why.clone(),
+            not_before: Some(later),
+            ..full(0)
+        };
+        fences.put_back(slot(), A, waiting);
+        fences.hurry(now, |_| owner);
+        let next = fences.next(slot(), now, |_| nothing());
+        let still = matches!(next, Next::Wait(at) if at == later);
+        assert_eq!(still, waits, "{why:?} {owner:?}");
+    }
 }
 
 #[test]
@@ -388,4 +417,41 @@ fn what_has_executed_is_looked_at_once() {
     }
     assert!(fences.is_over(REQUESTS));
     assert!(looks.get() <= 2 * REQUESTS, "{} looks", looks.get());
+}
+
+/// A deep pipeline was sent on, and the next of it finds no room each time: the others are none of its turn's business.
+#[test]
+fn letting_one_in_does_not_look_at_those_behind_it() {
+    const REQUESTS: usize = 1_000;
+    let mut line = Line::default();
+    let waiting = |refused: Refused| Refused {
+        not_before: Some(Instant::now()),
+        ..refused
+    };
+    for seq in 0..REQUESTS as u64 {
+        let why = moved();
+        line.insert(Refused {
+            why,
+            ..refused(seq)
+        });
+    }
+    let mut looks = 0;
+    while let Some(first) = line.pop_front() {
+        let seq = first.held.ticket.seq;
+        line.insert(waiting(full(seq)));
+        looks += line.let_in();
+        assert_eq!(line.front().expect("it").not_before, None);
+        assert_eq!(line.let_in(), 0, "it is in");
+        line.pop_front();
+    }
+    assert_eq!(looks, REQUESTS);
+    // Wherever they stand.
+    for one in [waiting(full(9)), waiting(refused(3)), waiting(full(1))] {
+        line.insert(one);
+    }
+    assert_eq!(line.let_in(), 3);
+    let waits: Vec<_> = std::iter::from_fn(|| line.pop_front())
+        .map(|one| one.not_before.is_some())
+        .collect();
+    assert_eq!(waits, [false, true, false]);
 }

@@ -1,13 +1,14 @@
 //! Whom a refresh asks.
 
 use super::Task;
-use crate::cluster::{Health, NodeAddr};
+use crate::cluster::{Health, NodeAddr, SlotMap};
+use crate::topology::Mood;
 use rustc_hash::FxHashSet;
 use std::time::Instant;
 
 impl Task {
     /// Whom to ask: who told us something first, then owners of slots, then others, each time others of them; one
-    /// suspect, to see whether it is back; seeds while nobody else has answered.
+    /// suspect, to see whether it is back; seeds while nobody else has answered, or nobody who says that the cluster serves.
     pub(super) fn choose(&mut self, now: Instant) -> Vec<NodeAddr> {
         self.turn = self.turn.wrapping_add(1);
         let map = self.shared.map.load();
@@ -16,8 +17,7 @@ impl Task {
         if let Some(informer) = self.informer.take().filter(|i| known(i)) {
             wanted.push(informer);
         }
-        let lost = map.nodes().is_empty() || self.status.last_error.is_some();
-        if lost && !self.settings.seeds.is_empty() {
+        if self.is_lost(&map) && !self.settings.seeds.is_empty() {
             let few = if map.nodes().is_empty() {
                 ASKED_MAX
             } else {
@@ -52,6 +52,14 @@ impl Task {
         wanted.retain(|addr| ready(addr) && seen.insert(addr.clone()));
         wanted.truncate(ASKED_MAX);
         wanted
+    }
+
+    /// Whether those who are known are not enough. They may be the rest of a cluster that has moved: what they do not serve
+    /// is found where the seeds lead to, as for a client that begins anew.
+    fn is_lost(&self, map: &SlotMap) -> bool {
+        map.nodes().is_empty()
+            || self.status.last_error.is_some()
+            || matches!(self.status.mood, Mood::Down | Mood::Failover)
     }
 }
 

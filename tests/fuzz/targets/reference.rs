@@ -20,8 +20,8 @@ pub fn reply(bytes: &[u8], depth_max: usize) -> Option<Whole> {
         depth: 0,
     };
     match kind {
-        b'+' | b'-' => Some(scalar),
-        b':' | b'(' => {
+        b'+' | b'-' | b'(' => Some(scalar),
+        b':' => {
             let digits = line
                 .strip_prefix(b"-")
                 .or(line.strip_prefix(b"+"))

@@ -9,6 +9,9 @@
 
 mod answers;
 mod serve;
+mod stage;
+
+pub use stage::{Stage, assert_reply};
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -75,6 +75,29 @@ fn one_shrinking_answer_is_not_believed_but_a_majority_is() {
     );
 }
 
+/// By the name of a seed and by its address, say.
+#[test]
+fn one_node_that_answers_twice_has_one_voice() {
+    let all = [primary(1, 1, &[(0, 8000)]), primary(2, 2, &[(8001, 16383)])];
+    let half = [primary(1, 1, &[(0, 8000)]), primary(2, 2, &[])];
+    let by_name = |nodes: &[ViewNode]| View {
+        source: NodeAddr::new("redis-1", 6379),
+        ..view(1, nodes)
+    };
+    let mut case = Case::new();
+    let round = case.round(&[view(1, &all), by_name(&all)]);
+    assert_eq!((round.trusted, round.unheard), (1, 0));
+    // Of three that were asked, one by two names: one of two says so.
+    for twins in [
+        [view(1, &half), by_name(&half)],
+        [by_name(&half), view(1, &half)],
+    ] {
+        assert_eq!(case.round_of(&twins, 3).covered, SLOTS);
+    }
+    let more = [by_name(&half), view(1, &half), view(2, &half)];
+    assert_eq!(case.round_of(&more, 4).covered, 8001);
+}
+
 #[test]
 fn an_owner_that_denies_its_slots_is_alone_with_that_until_others_do() {
     let all = [primary(1, 1, &[(0, 8000)]), primary(2, 2, &[(8001, 16383)])];
@@ -106,12 +129,120 @@ fn a_cluster_built_anew_at_the_same_addresses_replaces_the_old_one() {
     case.round(&[view(1, &[primary(1, 40, &[(0, 16383)])])]);
     let mut anew = primary(1, 1, &[(0, 16383)]);
     anew.id = "another".into();
-    case.round(&[view(1, &[anew])]);
+    let anew = [view(1, &[anew])];
+    // The only answer of the first rounds may be a seed's that leads elsewhere.
+    let round = case.round(&anew);
+    assert_eq!((case.owner(0), round.failing), (Some(1), true));
+    assert_eq!(&*case.belief.map(1).nodes()[0].id, "id-1");
+    case.now += kin::ABSENT_MAX;
+    case.round(&anew);
     let map = case.belief.map(1);
     assert_eq!(
         (map.nodes().len(), &*map.nodes()[0].id, map.nodes()[0].epoch),
         (1, "another", 1)
     );
+}
+
+/// Both were made with the same epochs, and only the other one is whole.
+#[test]
+fn another_cluster_that_a_seed_leads_to_is_not_heard_while_ours_served_lately() {
+    let ranges = [(0, 5460), (5461, 10922), (10923, 16383)];
+    let three = |first: u16| {
+        let ports = (first..).zip(1..).zip(ranges);
+        Vec::from_iter(ports.map(|((port, epoch), slots)| primary(port, epoch, &[slots])))
+    };
+    let says = |port: u16, nodes: &[ViewNode], state| View {
+        state,
+        ..view(port, nodes)
+    };
+    let (ours, theirs) = (three(1), view(11, &three(11)));
+    let mut hurt = ours.clone();
+    hurt[2] = failed(hurt[2].clone());
+    let hurt = [1, 2].map(|port| says(port, &hurt, ClusterState::Fail));
+    let owners = |case: &Case| [0, 6000, 12000].map(|slot| case.owner(slot).unwrap());
+
+    let mut case = Case::new();
+    case.round(&[1, 2, 3].map(|port| view(port, &ours)));
+    // Seeds are asked a while later: the refresh before may have been long ago.
+    case.now += FORGET_AFTER;
+    let [one, two] = hurt;
+    let round = case.round(&[one.clone(), two.clone(), theirs.clone()]);
+    assert_eq!(owners(&case), [1, 2, 3]);
+    assert_eq!((round.trusted, round.unheard, round.failing), (2, 1, true));
+    // The one round in which nobody of ours was in time.
+    case.round_of(std::slice::from_ref(&theirs), 3);
+    assert_eq!(owners(&case), [1, 2, 3]);
+    let whole = [1, 2, 3].map(|port| view(port, &ours));
+    case.round(&[&whole[..], std::slice::from_ref(&theirs)].concat());
+    assert_eq!(owners(&case), [1, 2, 3]);
+
+    // All of ours that is left does not serve any more: it was replaced.
+    case.round(&[one.clone(), theirs.clone()]);
+    case.now += FORGET_AFTER;
+    case.round(&[one, theirs]);
+    assert_eq!(owners(&case), [11, 12, 13]);
+}
+
+/// A seed that is new or was reset, say, and answers first.
+#[test]
+fn who_has_never_served_does_not_keep_the_cluster_from_being_heard() {
+    let mut alone = view(1, &[primary(1, 0, &[])]);
+    alone.state = ClusterState::Fail;
+    let mut case = Case::new();
+    case.round(std::slice::from_ref(&alone));
+    case.round(&[alone, view(2, &[primary(2, 1, &[(0, 16383)])])]);
+    assert_eq!(case.owner(0), Some(2));
+}
+
+/// All primaries but one that has, or had, the slots before `first`.
+fn rest(first: i64) -> [ViewNode; 3] {
+    [
+        primary(1, 1, &[(first, 8000)]),
+        primary(2, 2, &[(8001, 16383)]),
+        primary(3, 3, &[]),
+    ]
+}
+
+#[test]
+fn a_forgotten_node_that_does_not_know_it_wins_over_nobody() {
+    // It goes on with a higher epoch than the one that has its slots now.
+    let gone = primary(4, 9, &[(0, 100)]);
+    let (some, all) = (rest(101), rest(0));
+    let known = |rest: &[ViewNode]| [rest, std::slice::from_ref(&gone)].concat();
+    let knowing = view(4, &known(&some));
+    let mut case = Case::new();
+    // Whoever has no heir is better than nobody.
+    case.round(&[1, 2, 3].map(|port| view(port, &some)));
+    let views = [view(1, &some), view(2, &some), knowing.clone()];
+    case.round(&views);
+    assert_eq!((case.owner(0), case.owner(101)), (Some(4), Some(1)));
+    case.round(&[view(1, &all), view(2, &all), knowing.clone()]);
+    assert_eq!(case.owner(0), Some(1));
+    // Not even where that was not known before.
+    let mut new = Case::new();
+    new.round(&[knowing.clone(), view(1, &all), view(2, &all)]);
+    assert_eq!(new.owner(0), Some(1));
+    // Half of those asked name it, one of them without an address: it may be new to the others.
+    let mut hidden = view(3, &all);
+    hidden.unaddressed.push(gone.id.clone());
+    case.round(&[view(1, &all), view(2, &all), hidden, knowing]);
+    assert_eq!(case.owner(0), Some(4));
+}
+
+/// Half the cluster does not know it yet, nor its epoch.
+#[test]
+fn a_new_node_keeps_the_slots_that_it_was_given() {
+    let new = primary(4, 9, &[(0, 100)]);
+    let knowing = |port| view(port, &[&rest(101)[..], std::slice::from_ref(&new)].concat());
+    let stale = |port| View {
+        current_epoch: 3,
+        ..view(port, &rest(0))
+    };
+    let mut case = Case::new();
+    case.round(&[knowing(4), knowing(1), stale(2)]);
+    assert_eq!(case.owner(0), Some(4));
+    case.round(&[knowing(4), stale(2), stale(3)]);
+    assert_eq!(case.owner(0), Some(4));
 }
 
 #[test]
