@@ -1,18 +1,22 @@
 //! The admin socket: accepts, bounds and times connections, and hands requests to `endpoints`. Every connection
 //! serves one request and is closed, so that its whole life has one deadline: scrapes and probes are rare, and a
-//! reader that stalls anywhere (request, response, in between) is gone in time.
+//! reader that stalls anywhere (request, response, in between) is gone in time. Who has not asked yet makes room for
+//! who comes, so that a probe is answered at once however many connections say nothing.
 
 use super::endpoints::{AdminState, respond};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
-/// Connections at a time; further ones wait in the listener's backlog.
+/// Connections at a time. One more takes the place of the one that has been without a whole request for longest; as
+/// long as all are being answered, it waits, and those behind it wait in the listener's backlog.
 pub const CONNECTIONS_MAX: usize = 64;
 
 /// From accepting a connection to the last byte of its response.
@@ -48,30 +52,95 @@ impl Default for Bounds {
 }
 
 async fn serve_within(listener: TcpListener, state: Arc<AdminState>, bounds: Bounds) {
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::default();
     loop {
         // Both branches are cancel safe: no connection is accepted and lost, no finished task forgotten.
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < bounds.connections => match accepted {
+            accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(&state), bounds.request_time));
+                    connections.make_room(bounds.connections).await;
+                    connections.spawn(stream, &state, bounds.request_time);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the admin socket cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            Some(ended) = connections.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "an admin request failed");
-                }
-            }
+            Some(ended) = connections.tasks.join_next() => log_failure(ended),
         }
     }
 }
 
-async fn connection(stream: TcpStream, state: Arc<AdminState>, time: Duration) {
+/// Everybody who is connected.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    /// Who has been there for longest first; some have ended.
+    waiting: VecDeque<Waiting>,
+}
+
+/// A connection without a whole request, when it was last looked at.
+struct Waiting {
+    task: AbortHandle,
+    has_asked: Arc<AtomicBool>,
+}
+
+impl Connections {
+    /// Returns when one more stays within `most`.
+    async fn make_room(&mut self, most: usize) {
+        if self.tasks.len() < most {
+            return;
+        }
+        // What has arrived is read first: who has asked is not among those who wait.
+        tokio::task::yield_now().await;
+        self.forget();
+        if self.tasks.len() >= most
+            && let Some(Waiting { task, .. }) = self.waiting.pop_front()
+        {
+            tracing::debug!("an admin connection without a request makes room for another");
+            task.abort();
+        }
+        while self.tasks.len() >= most {
+            if let Some(ended) = self.tasks.join_next().await {
+                log_failure(ended);
+            }
+        }
+    }
+
+    fn spawn(&mut self, stream: TcpStream, state: &Arc<AdminState>, time: Duration) {
+        self.forget();
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let serving = connection(stream, Arc::clone(state), time, Arc::clone(&has_asked));
+        let task = self.tasks.spawn(serving);
+        self.waiting.push_back(Waiting { task, has_asked });
+    }
+
+    /// Nobody among those who wait has asked or is gone: they are no more than there are tasks.
+    fn forget(&mut self) {
+        while let Some(ended) = self.tasks.try_join_next() {
+            log_failure(ended);
+        }
+        self.waiting
+            .retain(|w| !w.has_asked.load(Relaxed) && !w.task.is_finished());
+    }
+}
+
+fn log_failure(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && !error.is_cancelled()
+    {
+        tracing::error!(%error, "an admin request failed");
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    state: Arc<AdminState>,
+    time: Duration,
+    has_asked: Arc<AtomicBool>,
+) {
     let service = service_fn(|request| {
+        has_asked.store(true, Relaxed);
         let response = respond(request.method(), request.uri().path(), &state);
         async { Ok::<_, Infallible>(response) }
     });
@@ -241,26 +310,68 @@ mod tests {
         );
     }
 
-    /// One connection is allowed and held by a client that has not asked yet. The one behind it is answered, but
-    /// only after the first.
-    #[tokio::test]
-    async fn connections_beyond_the_bound_wait_for_their_turn() {
-        let bounds = Bounds {
-            connections: 1,
-            ..Bounds::default()
-        };
-        let asked = AtomicUsize::new(0);
-        let metrics = Metrics::new(Vec::new()).unwrap();
-        let count = move || Err(format!("{}", asked.fetch_add(1, Relaxed)));
-        let addr = start(AdminState::new(metrics, count, || json!({})), bounds).await;
-        let request = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
-        let mut first = send(addr, "").await;
-        let second = send(addr, request).await;
-        for _ in 0..1000 {
-            tokio::task::yield_now().await; // every chance to be answered too early
+    /// No time is up before a test is over.
+    fn patient(connections: usize) -> Bounds {
+        Bounds {
+            connections,
+            request_time: PATIENCE * 1000,
         }
-        first.write_all(request.as_bytes()).await.unwrap();
-        assert!(receive(first).await.ends_with("not ready: 0\n"));
-        assert!(receive(second).await.ends_with("not ready: 1\n"));
+    }
+
+    const REQUEST: &str = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
+    const HALF: &str = "GET /readyz HTTP/1.1\r\nHost: x\r\n";
+
+    #[tokio::test]
+    async fn who_has_not_asked_makes_room_in_the_order_of_coming() {
+        let addr = start(state(Ok(())), patient(3)).await;
+        let mut silent = Vec::new();
+        for request in ["", HALF, "", HALF, ""] {
+            silent.push(send(addr, request).await);
+        }
+        assert_eq!(ask(addr, "GET", "/readyz").await.2, "ready\n");
+        // Three of them have made room, those who came first. Two are left, and may still ask.
+        let rest = silent.split_off(3);
+        for stream in silent {
+            assert_eq!(receive(stream).await, "");
+        }
+        for (mut stream, request) in rest.into_iter().zip(["\r\n", REQUEST]) {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            assert!(receive(stream).await.ends_with("ready\n"));
+        }
+    }
+
+    /// All of them have asked before the first is accepted.
+    #[tokio::test]
+    async fn who_has_asked_is_answered_whoever_comes_after() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut asked = Vec::new();
+        for _ in 0..100 {
+            asked.push(send(addr, REQUEST).await);
+        }
+        tokio::spawn(serve_within(listener, Arc::new(state(Ok(()))), patient(1)));
+        for stream in asked {
+            assert!(receive(stream).await.ends_with("ready\n"));
+        }
+    }
+
+    /// One connection is allowed, and has asked for more than fits into the buffers between. The one behind it is
+    /// answered, but only after the first has read all.
+    #[tokio::test]
+    async fn who_is_being_answered_is_waited_for() {
+        const LONG: usize = 32 << 20;
+        let answers = AtomicUsize::new(0);
+        let metrics = Metrics::new(Vec::new()).unwrap();
+        let long = move || Err("x".repeat(LONG >> (16 * answers.fetch_add(1, Relaxed))));
+        let addr = start(AdminState::new(metrics, long, || json!({})), patient(1)).await;
+        let mut first = send(addr, REQUEST).await;
+        let mut begun = [0; 1024];
+        first.read_exact(&mut begun).await.unwrap();
+        let second = send(addr, REQUEST).await;
+        for _ in 0..1000 {
+            tokio::task::yield_now().await; // every chance to be answered too early, or to cut the first
+        }
+        assert!(receive(first).await.len() > LONG - begun.len());
+        assert!(receive(second).await.len() > LONG >> 16);
     }
 }
