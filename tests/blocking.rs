@@ -15,6 +15,7 @@ mod blocking {
     pub(crate) mod changes;
     pub(crate) mod drain;
     pub(crate) mod gone;
+    pub(crate) mod half_closed;
     pub(crate) mod limits;
     pub(crate) mod queues;
     pub(crate) mod same;

@@ -169,6 +169,7 @@ impl Wait {
                 self.note_writes(&steps, &reply);
                 return Ok(reply);
             }
+            self.unblock.waits();
             let left = self.deadline.map(|deadline| {
                 self.session.context.clock.tick();
                 deadline.saturating_duration_since(self.session.context.clock.now())

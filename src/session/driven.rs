@@ -6,7 +6,7 @@ use super::dispatch::Taken;
 use super::pursuit::Pursuit;
 use super::reading::Reader;
 use super::replies::{About, Stage};
-use super::unblock::Signal;
+use super::unblock::{Outcome, Signal};
 use super::watching::Hold;
 use super::{Life, Session, State};
 use crate::cluster::Slot;
@@ -21,25 +21,8 @@ use tokio::task::AbortHandle;
 /// The command that a task carries out; kept in the session's state.
 pub(super) struct Driven {
     task: AbortHandle,
-    hang_up: HangUp,
-    /// How CLIENT UNBLOCK reaches the task, if it is blocked.
+    /// How CLIENT UNBLOCK reaches the task, if it may wait for long: its client counts as blocked.
     pub(super) unblock: Option<Rc<Signal>>,
-}
-
-/// What it means for a driven command that its client sends no more.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum HangUp {
-    /// The client is gone, and the command with it, as on a server: the task is dropped.
-    Ends,
-    /// The command's reply, which will come soon, is still written, and what the client has sent behind it is answered.
-    Waits,
-}
-
-impl Driven {
-    /// Whether the command may wait for long, so that its client counts as blocked.
-    pub(super) fn is_blocking(&self) -> bool {
-        self.hang_up == HangUp::Ends
-    }
 }
 
 impl Drop for Driven {
@@ -57,7 +40,6 @@ impl Session {
         self: &Rc<Self>,
         state: &mut State,
         about: About,
-        hang_up: HangUp,
         task: impl Future<Output = Bytes> + 'static,
     ) -> Taken {
         debug_assert!(state.replies.is_empty() && state.driven.is_none());
@@ -72,7 +54,6 @@ impl Session {
         });
         state.driven = Some(Box::new(Driven {
             task: handle.abort_handle(),
-            hang_up,
             unblock: None,
         }));
         // The task has the request.
@@ -93,7 +74,7 @@ impl Session {
         task: impl Future<Output = Bytes> + 'static,
     ) -> Taken {
         let me = self.clone();
-        self.drive(state, about, HangUp::Waits, async move {
+        self.drive(state, about, async move {
             let turn = Pursuit::new(me.clone(), Some(slot)).turn().await;
             match turn {
                 Ok(()) => task.await,
@@ -107,8 +88,8 @@ impl Session {
         })
     }
 
-    /// As [`Self::drive`], for a command that may wait for long: a client that hangs up takes it along, and CLIENT UNBLOCK
-    /// reaches it through the signal.
+    /// As [`Self::drive`], for a command that may wait for long: where it really waits a client that hangs up takes it along,
+    /// and CLIENT UNBLOCK reaches it through the signal.
     pub(super) fn drive_blocking(
         self: &Rc<Self>,
         state: &mut State,
@@ -116,7 +97,7 @@ impl Session {
         unblock: Rc<Signal>,
         task: impl Future<Output = Bytes> + 'static,
     ) -> Taken {
-        let taken = self.drive(state, about, HangUp::Ends, task);
+        let taken = self.drive(state, about, task);
         if let Some(driven) = &mut state.driven {
             driven.unblock = Some(unblock);
         }
@@ -135,6 +116,9 @@ impl Session {
         // Replies in front of it are still written.
         let told = if swept_away { b"" } else { reply };
         self.deliver(state, Ticket::new(seq, 0, None), told);
+        if swept_away && state.life == Life::Open {
+            state.life = Life::Finishing;
+        }
         if let Some(signal) = signal {
             signal.over();
         }
@@ -145,9 +129,9 @@ impl Session {
     /// `limits.client_in_flight_bytes` read it is only asked ten times a second whether it is still there, which is not
     /// seen before what it sent has left its own buffers.
     pub(super) fn poll_driven(&self, cx: &mut Context<'_>, reader: &mut Reader) -> Poll<()> {
-        let Some(hang_up) = self.hang_up() else {
+        if !self.is_waited_for() {
             return Poll::Pending;
-        };
+        }
         let most = self.context.config.limits.client_in_flight_bytes;
         let memory = &self.context.memory;
         while reader.input.unconsumed() < most && !self.is_halted() {
@@ -160,31 +144,51 @@ impl Session {
             match read {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => self.context.metrics.received(n),
-                // What came before the end is still carried out; the end is read again then.
-                Poll::Ready(Ok(_)) if hang_up == HangUp::Waits => return Poll::Pending,
-                Poll::Ready(_) => return self.end_driven(),
+                Poll::Ready(Ok(_)) => return self.hung_up(),
+                Poll::Ready(Err(_)) => return self.end_driven(),
             }
         }
-        if hang_up == HangUp::Ends && reader.read.is_closed() {
-            return self.end_driven();
+        if self.is_blocked() && reader.read.is_closed() {
+            return self.hung_up();
         }
         Poll::Pending
     }
 
-    /// What a hang-up means for what the session waits for; `None` if that is answered soon, by lanes.
-    fn hang_up(&self) -> Option<HangUp> {
+    /// Whether a task has a command, or nodes have not confirmed a subscription. What else is waited for lanes answer soon.
+    fn is_waited_for(&self) -> bool {
         let state = self.state.borrow();
-        if let Some(driven) = &state.driven {
-            return Some(driven.hang_up);
+        let subscriptions = state.subscriptions.as_ref();
+        state.driven.is_some() || subscriptions.is_some_and(|mine| mine.pending.is_some())
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.state.borrow().is_blocked()
+    }
+
+    /// The client sends no more. What it sent before is still carried out, and the end is read again then; but a command that
+    /// has to wait ends as on a server, and what is behind it with it.
+    fn hung_up(&self) -> Poll<()> {
+        let signal = match &self.state.borrow().driven {
+            Some(driven) => driven.unblock.clone(),
+            None => None,
+        };
+        match signal.is_some_and(|signal| signal.hang_up().is_ready()) {
+            true => self.end_driven(),
+            false => Poll::Pending,
         }
-        let subscriptions = state.subscriptions.as_ref()?;
-        subscriptions.pending.as_ref().map(|_| HangUp::Waits)
     }
 
     /// The replies to what came before it are still offered to the client, which may have closed one direction only.
     fn end_driven(&self) -> Poll<()> {
         let _ = self.write_out(&mut self.state.borrow_mut());
         Poll::Ready(())
+    }
+
+    /// A task was told why its command can't be ended: whoever asked for that learns it.
+    pub(super) fn not_unblocked(&self, signal: &Signal, why: Outcome) {
+        signal.failed(why);
+        // The client may have hung up.
+        self.wake();
     }
 
     /// The proxy is going down: no more commands are taken, and a blocking one is not waited for.
@@ -204,5 +208,13 @@ impl Session {
         {
             self.wake();
         }
+    }
+}
+
+impl State {
+    /// Whether a command is being carried out that may wait for long.
+    pub(super) fn is_blocked(&self) -> bool {
+        let driven = self.driven.as_ref();
+        driven.is_some_and(|driven| driven.unblock.is_some())
     }
 }

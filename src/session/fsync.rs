@@ -129,6 +129,7 @@ async fn run(
         if counts[0] >= wait.local && counts[1] >= wait.replicas {
             return Ok(reply(counts));
         }
+        patience.unblock.waits();
         if asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
             asked = Some(Instant::now());
             for disk in &disks {

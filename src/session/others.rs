@@ -3,7 +3,6 @@
 //! kills and then lists sees what it has done.
 
 use super::dispatch::Taken;
-use super::driven::HangUp;
 use super::replies::About;
 use super::unblock::{Outcome, Unblock};
 use super::{Life, Mailbox, Session, SessionContext, State, Unanswered};
@@ -52,7 +51,7 @@ impl Session {
         let asker = (state.client.id(), state.client.proto());
         let mailbox = self.context.shared.mailbox.clone();
         let me = Rc::downgrade(self);
-        self.drive(state, about, HangUp::Waits, async move {
+        self.drive(state, about, async move {
             let (reply, asker_dies) = carry_out(question, mailbox, asker).await;
             if let Some(me) = me.upgrade() {
                 if reply.first() == Some(&b'-') {
@@ -116,7 +115,7 @@ impl Session {
             monitor: state.monitor.is_some(),
             queued: state.transaction.as_ref().map(|queue| queue.len()),
             watched: state.watched(),
-            blocked: state.driven.as_ref().is_some_and(|d| d.is_blocking()),
+            blocked: state.is_blocked(),
         }
     }
 

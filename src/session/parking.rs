@@ -51,16 +51,19 @@ impl Wait {
             // Only while it is at no node may it be released here.
             let (target, lease) = tokio::select! {
                 biased;
-                how = self.unblock.raised() => return Ok(self.release(how)),
+                how = self.unblock.raised_at_no_node() => return Ok(self.release(how)),
                 found = self.lease(&mut pursuit) => found?,
             };
             pursuit.arrived();
             let outcome = self.at(lease, slot, target.asking, &request).await;
-            waited |= has_waited(&outcome);
+            if has_waited(&outcome) {
+                waited = true;
+                self.unblock.waits();
+            }
             let turn = tokio::select! {
                 biased;
                 turn = self.turn(&mut pursuit, &target, outcome) => turn,
-                how = self.unblock.raised() => return Ok(self.release(how)),
+                how = self.unblock.raised_at_no_node() => return Ok(self.release(how)),
             };
             if let ControlFlow::Break(answer) = turn {
                 return answer;
@@ -199,7 +202,7 @@ impl Wait {
             }
             match timeout(within, lease.reply_until(latest)).await {
                 Ok(reply) => return reply,
-                Err(_) => self.unblock.failed(Outcome::Unknown),
+                Err(_) => self.not_unblocked(Outcome::Unknown),
             }
         }
     }
@@ -235,10 +238,10 @@ impl Wait {
                         return reply;
                     }
                 }
-                Told::Refused => self.unblock.failed(Outcome::Refused),
+                Told::Refused => self.not_unblocked(Outcome::Refused),
                 Told::Unknown => {
                     *afterwards = Afterwards::Close;
-                    self.unblock.failed(Outcome::Unknown);
+                    self.not_unblocked(Outcome::Unknown);
                 }
             }
         }
@@ -267,11 +270,15 @@ impl Wait {
         }
     }
 
+    fn not_unblocked(&self, why: Outcome) {
+        self.session.not_unblocked(&self.unblock, why);
+    }
+
     /// What a client gets that is released while its command is at no node.
     pub(super) fn release(&self, how: Unblock) -> Bytes {
         self.unblock.release();
         match how {
-            Unblock::Timeout => self.command.nothing(self.proto),
+            Unblock::Timeout | Unblock::HangUp => self.command.nothing(self.proto),
             Unblock::Error => Bytes::from_static(Unblock::ERROR),
         }
     }

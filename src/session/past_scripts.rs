@@ -5,7 +5,6 @@
 //! time as a slow command may take; a standalone server lets its clients wait as well.
 
 use super::dispatch::{Batch, Taken};
-use super::driven::HangUp;
 use super::replies::{About, Duty};
 use super::{Session, SessionContext, State, errors};
 use crate::cluster::NodeAddr;
@@ -54,12 +53,7 @@ impl Session {
         };
         let questions: Vec<_> = nodes.into_iter().map(ask).collect();
         let context = self.context.clone();
-        self.drive(
-            state,
-            about,
-            HangUp::Waits,
-            run(context, gather.merge, questions),
-        )
+        self.drive(state, about, run(context, gather.merge, questions))
     }
 }
 

@@ -1,8 +1,10 @@
-//! How CLIENT UNBLOCK reaches a blocked client's command, and how whoever said it learns what came of it.
+//! How CLIENT UNBLOCK reaches a blocked client's command, and how whoever said it learns what came of it. A hang-up of the
+//! client, and the proxy's end, reach it the same way.
 //!
 //! The command itself decides: one that has got its reply meanwhile keeps it, so that nothing popped is lost.
 
 use std::cell::{Cell, RefCell};
+use std::task::Poll;
 use tokio::sync::{Notify, oneshot};
 
 /// Between a blocked client's task and whoever releases it. One per command.
@@ -12,8 +14,17 @@ pub(super) struct Signal {
     raised: Notify,
     released: Cell<bool>,
     asker: RefCell<Option<oneshot::Sender<Outcome>>>,
-    /// The proxy is going down: the client gets no reply of ours any more.
-    draining: Cell<bool>,
+    /// The client gets no reply of ours any more, and why.
+    sweep: Cell<Option<Sweep>>,
+    /// A client that hangs up takes the command along: it is known to wait, or can't be asked to end.
+    goes_along: Cell<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sweep {
+    /// The proxy is going down.
+    Drain,
+    HungUp,
 }
 
 /// How a blocked client is released.
@@ -23,6 +34,8 @@ pub(super) enum Unblock {
     Timeout,
     /// With an error.
     Error,
+    /// Its client sends no more: the command ends if it has to wait, which takes a look first.
+    HangUp,
 }
 
 /// What came of it.
@@ -71,13 +84,39 @@ impl Signal {
     /// connection ends without a reply, as that to a server that shuts down.
     pub(super) fn drain(&self) {
         if self.raise(Unblock::Timeout).is_some() {
-            self.draining.set(true);
+            self.sweep.set(Some(Sweep::Drain));
+        }
+    }
+
+    /// The client sends no more. Ready if the command goes with it; otherwise it is asked to end, and first looks whether it
+    /// has to wait.
+    pub(super) fn hang_up(&self) -> Poll<()> {
+        if self.goes_along.get() {
+            return Poll::Ready(());
+        }
+        if self.raise(Unblock::HangUp).is_some() {
+            self.sweep.set(Some(Sweep::HungUp));
+        }
+        Poll::Pending
+    }
+
+    /// It is known that the command has to wait.
+    pub(super) fn waits(&self) {
+        self.goes_along.set(true);
+    }
+
+    /// As [`Self::raised`], for a command that no node was asked to carry out yet, or to say whether it has to wait: a hang-up
+    /// does not end it before that.
+    pub(super) async fn raised_at_no_node(&self) -> Unblock {
+        match self.raised().await {
+            Unblock::HangUp if !self.goes_along.get() => std::future::pending().await,
+            how => how,
         }
     }
 
     /// Whether the client is to be gone instead of getting the reply.
     pub(super) fn is_swept_away(&self) -> bool {
-        self.draining.get() && self.released.get()
+        self.sweep.get().is_some() && self.released.get()
     }
 
     /// The command ends because of it, and with no other reply.
@@ -85,15 +124,20 @@ impl Signal {
         self.released.set(true);
     }
 
-    /// The command ends because of it, with a reply that is right at any time.
+    /// The command ends because of it, with a reply that is right at any time. A client that has hung up gets none from a
+    /// server either.
     pub(super) fn release_with_answer(&self) {
         self.release();
-        self.draining.set(false);
+        if self.sweep.get() == Some(Sweep::Drain) {
+            self.sweep.set(None);
+        }
     }
 
     /// The command goes on: whoever asked is told why, and the next one may ask.
     pub(super) fn failed(&self, why: Outcome) {
-        self.how.set(None);
+        if self.how.take() == Some(Unblock::HangUp) {
+            self.goes_along.set(true);
+        }
         self.answer(why);
     }
 

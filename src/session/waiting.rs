@@ -93,6 +93,7 @@ async fn run(
         if counted as i64 >= wait.replicas || look.is_none() {
             break End::Counted;
         }
+        patience.unblock.waits();
         if asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
             asked = Some(Instant::now());
             for target in &targets {
@@ -162,7 +163,7 @@ impl Patience {
             biased;
             done = future => Ok(done),
             () = time_is_up => Err(End::TimeIsUp),
-            how = self.unblock.raised() => Err(End::Unblocked(how)),
+            how = self.unblock.raised_at_no_node() => Err(End::Unblocked(how)),
         }
     }
 }

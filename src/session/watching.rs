@@ -8,7 +8,6 @@
 //! somebody else has changed a key, and the client tries again.
 
 use super::dispatch::{Batch, SCARCE, Taken};
-use super::driven::HangUp;
 use super::on_lease::{Held, OK, OnLease};
 use super::replies::About;
 use super::seat::{Among, Place};
@@ -105,7 +104,7 @@ impl Session {
         };
         state.watch = Some(Box::new(Watch::new(slot, request.arg(1), place)));
         let proto = state.client.proto();
-        self.drive(state, about, HangUp::Waits, errand.watch(proto, keys))
+        self.drive(state, about, errand.watch(proto, keys))
     }
 
     /// Forgets the watch: EXEC, DISCARD, UNWATCH, RESET. Its connection is used again once the node has forgotten too.
