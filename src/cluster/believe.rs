@@ -141,12 +141,13 @@ impl Belief {
         &self.known
     }
 
-    /// Takes in the answers of a round that began at `began` and in which `asked` nodes were asked.
+    /// Takes in the answers of a round that began at `began` and in which `asked` nodes were asked. One that has answered
+    /// under two names counts as two there, as its answers do.
     pub fn believe(&mut self, views: &[View], asked: usize, began: Instant, now: Instant) -> Round {
         let ours = self.ours.among(&self.known, views, now);
         let trusted = trusted(&ours);
         let unheard = views.len() - trusted.len();
-        let voices = self.voices(&trusted);
+        let voices = self.voices(trusted.iter().copied());
         let asked = asked - (trusted.len() - voices.len());
         let weighed = Weighed::new(&mut self.known, &voices, asked, began, now);
         let mut differing = 0;
@@ -180,9 +181,9 @@ impl Belief {
 
     /// One answer of each node: one that was asked under two names, as a seed and as a node, has one voice. Heard is what it
     /// says under the address that is known.
-    fn voices<'a>(&self, views: &[&'a View]) -> Vec<&'a View> {
-        let mut voices: Vec<&View> = Vec::with_capacity(views.len());
-        for &view in views {
+    pub fn voices<'a>(&self, views: impl IntoIterator<Item = &'a View>) -> Vec<&'a View> {
+        let mut voices: Vec<&View> = Vec::new();
+        for view in views {
             let id = view.own_id();
             let twin = voices.iter().position(|v| id.is_some() && v.own_id() == id);
             match twin {

@@ -167,14 +167,16 @@ impl TopologyStatus {
         self.nodes.sort_by(|a, b| a.addr.cmp(&b.addr));
     }
 
-    /// Lists the slots that `views` say are on their way.
-    pub(super) fn migrations(&mut self, views: &[View], belief: &Belief) {
+    /// Lists whose answers were heard, and the slots that they say are on their way.
+    pub(super) fn heard(&mut self, views: &[View], belief: &Belief) {
+        let voices = belief.voices(views);
+        self.sources = voices.iter().map(|v| v.source.to_string()).collect();
         let addr = |id: &str| match belief.nodes().iter().find(|n| *n.id == *id) {
             Some(node) => node.addr.to_string(),
             None => id.to_owned(),
         };
         self.migrations.clear();
-        for view in views {
+        for view in voices {
             let leaving = view
                 .migrating
                 .iter()

@@ -3,13 +3,15 @@
 
 mod choice;
 mod flight;
+mod peer;
+#[cfg(test)]
+mod tests;
 
 use self::flight::Flight;
+use self::peer::Peer;
 use super::ask::{Answer, ask};
-use super::backoff::Backoff;
 use super::commands::{Commands, Listed, Outcome};
 use super::journal::Journal;
-use super::link::Link;
 use super::pace::{Mood, Pace};
 use super::profile::{Profile, ServerInfo};
 use super::{LastError, Report, Rounds, Shared, TopologySettings, TopologyStatus};
@@ -28,17 +30,6 @@ const LINKS_MAX: usize = 32;
 
 /// Reports taken in at a time: one copy of the map for all of them.
 const REPORTS_AT_ONCE: usize = 1024;
-
-/// A node as the task deals with it. Only seeds and nodes that topology named have one.
-#[derive(Default)]
-struct Peer {
-    link: Option<Link>,
-    backoff: Backoff,
-    profile: Option<Profile>,
-    error: Option<String>,
-    /// A question is under way.
-    busy: bool,
-}
 
 /// What happened next.
 enum Event {
@@ -185,7 +176,7 @@ impl Task {
         let trigger = self.pace.start(now, random);
         let asked = self.choose(now);
         self.rounds.send_modify(|r| r.started += 1);
-        self.flight = Some(Flight::new(trigger, &asked, now));
+        self.flight = Some(Flight::new(trigger, asked.clone(), now));
         for addr in asked {
             let peer = self.peers.entry(addr.clone()).or_default();
             peer.busy = true;
@@ -201,6 +192,8 @@ impl Task {
     fn answered(&mut self, answer: Answer, now: Instant) {
         let random = self.random();
         let Answer { addr, link, view } = answer;
+        let nodes = self.belief.nodes();
+        let is_named = nodes.is_empty() || nodes.iter().any(|n| n.addr == addr);
         let peer = self.peers.entry(addr.clone()).or_default();
         peer.busy = false;
         if let Some(link) = &link {
@@ -210,16 +203,9 @@ impl Task {
             peer.link = self.commands.ask(&addr, link, now);
             peer.busy = peer.link.is_none();
         }
-        match &view {
-            Ok(_) => {
-                peer.backoff.succeeded();
-                peer.error = None;
-            }
-            Err(error) => {
-                peer.backoff.failed(now, random);
-                peer.error = Some(error.to_string());
-                tracing::debug!(node = %addr, %error, "asked for its view, in vain");
-            }
+        peer.has_said(&view, is_named, now, random);
+        if let Err(error) = &view {
+            tracing::debug!(node = %addr, %error, "asked for its view, in vain");
         }
         if let Some(flight) = &mut self.flight {
             flight.take(addr, view, now);
@@ -279,9 +265,8 @@ impl Task {
 
     /// Believes what is to be believed, and says how settled things are.
     fn weigh(&mut self, flight: &Flight, now: Instant) -> Mood {
-        let round = self
-            .belief
-            .believe(&flight.views, flight.asked, flight.began, now);
+        let asked = flight.nodes(|addr| self.peers.get(addr)?.id.clone());
+        let round = self.belief.believe(&flight.views, asked, flight.began, now);
         let answered: FxHashSet<&NodeAddr> = flight.views.iter().map(|v| &v.source).collect();
         let nodes = self.belief.nodes();
         self.suspects.retain(|addr, since| {
@@ -349,8 +334,7 @@ impl Task {
         } else {
             status.last_success = Some(now);
             status.last_error = None;
-            status.sources = flight.views.iter().map(|v| v.source.to_string()).collect();
-            status.migrations(&flight.views, &self.belief);
+            status.heard(&flight.views, &self.belief);
         }
         let peers = &self.peers;
         status.list(&map, &self.belief, |addr| peers.get(addr)?.error.clone());

@@ -5,6 +5,7 @@ use crate::observe::Trigger;
 use crate::topology::LastError;
 use crate::topology::ask::AskError;
 use rustc_hash::FxHashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A refresh in flight.
@@ -12,7 +13,7 @@ pub(super) struct Flight {
     pub(super) trigger: Trigger,
     pub(super) began: Instant,
     pub(super) until: Instant,
-    pub(super) asked: usize,
+    pub(super) asked: Vec<NodeAddr>,
     pub(super) pending: FxHashSet<NodeAddr>,
     pub(super) views: Vec<View>,
     pub(super) error: Option<LastError>,
@@ -20,13 +21,13 @@ pub(super) struct Flight {
 
 impl Flight {
     /// `asked` are being asked now.
-    pub(super) fn new(trigger: Trigger, asked: &[NodeAddr], now: Instant) -> Self {
+    pub(super) fn new(trigger: Trigger, asked: Vec<NodeAddr>, now: Instant) -> Self {
         Self {
             trigger,
             began: now,
             until: now + FIRST_ANSWER_WITHIN,
-            asked: asked.len(),
             pending: asked.iter().cloned().collect(),
+            asked,
             views: Vec::new(),
             error: None,
         }
@@ -49,10 +50,21 @@ impl Flight {
         }
         let more = match self.views.len() {
             0 => return,
-            n if n * 2 > self.asked => LAST_ANSWERS_WITHIN,
+            n if n * 2 > self.asked.len() => LAST_ANSWERS_WITHIN,
             _ => MORE_ANSWERS_WITHIN,
         };
         self.until = self.until.min(now + more);
+    }
+
+    /// How many nodes were asked, as [`crate::cluster::Belief::believe`] counts them. One that is silent under two names, or
+    /// has answered under another, is one: `id` says which node was last heard there.
+    pub(super) fn nodes(&self, id: impl Fn(&NodeAddr) -> Option<Arc<str>>) -> usize {
+        let ids = self.views.iter().filter_map(View::own_id);
+        let mut seen: FxHashSet<Arc<str>> = ids.map(Arc::from).collect();
+        let heard = |addr: &NodeAddr| self.views.iter().any(|v| v.source == *addr);
+        let silent = self.asked.iter().filter(|&addr| !heard(addr));
+        let silent = silent.filter(|&addr| id(addr).is_none_or(|id| seen.insert(id)));
+        self.views.len() + silent.count()
     }
 }
 

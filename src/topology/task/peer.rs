@@ -1,0 +1,49 @@
+//! What the task keeps of an address that it asks.
+
+use crate::cluster::View;
+use crate::topology::ask::AskError;
+use crate::topology::backoff::Backoff;
+use crate::topology::link::Link;
+use crate::topology::profile::Profile;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A node as the task deals with it. Only seeds and nodes that topology named have one.
+#[derive(Default)]
+pub(super) struct Peer {
+    pub(super) link: Option<Link>,
+    /// The id of the node that last answered there.
+    pub(super) id: Option<Arc<str>>,
+    pub(super) backoff: Backoff,
+    pub(super) profile: Option<Profile>,
+    pub(super) error: Option<String>,
+    /// A question is under way.
+    pub(super) busy: bool,
+}
+
+impl Peer {
+    /// It has been asked for its view. `is_named`: nodes that are known are called so, or none is known.
+    pub(super) fn has_said(
+        &mut self,
+        view: &Result<View, AskError>,
+        is_named: bool,
+        now: Instant,
+        random: f64,
+    ) {
+        match view {
+            Ok(view) => {
+                // A seed by another name of a node is dialled anew each time, and seldom has news.
+                match is_named {
+                    true => self.backoff.succeeded(),
+                    false => self.backoff.failed(now, random),
+                }
+                self.id = view.own_id().map(Arc::from);
+                self.error = None;
+            }
+            Err(error) => {
+                self.backoff.failed(now, random);
+                self.error = Some(error.to_string());
+            }
+        }
+    }
+}
