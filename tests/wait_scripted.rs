@@ -3,6 +3,7 @@
 
 mod support;
 
+use rustix::process::Signal;
 use slotway::cluster::Slot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -166,6 +167,41 @@ fn a_disk_that_is_lost_meanwhile_is_in_doubt() {
     assert!(told.starts_with(b"-"), "{}", show(&told));
     assert_eq!(show(&client.reply()), show(b"*2\r\n:0\r\n:0\r\n"));
     gate.open();
+    cluster.finish();
+}
+
+/// The connection that the writes went over is lost, and the node says right then that it would not do the write that is to
+/// go behind them: what it says is worth nothing.
+#[test]
+fn an_error_that_comes_with_a_doubt_is_not_told() {
+    let cluster = FakeCluster::start(1);
+    cluster.on(0, |call| match call.name().as_str() {
+        "SET" | "MULTI" => send("+OK\r\n"),
+        "FUNCTION" => Some(Vec::new()),
+        "WAITAOF" => send("+QUEUED\r\n"),
+        "EXEC" => send("*1\r\n*2\r\n:1\r\n:1\r\n"),
+        _ => None,
+    });
+    let proxy = Proxy::start_with(&cluster.addrs(), &["--workers", "1"]);
+    let mut client = proxy.client();
+    client.expect("SET k 1", b"+OK\r\n");
+    client.send(&encode(&["WAITAOF", "1", "1", "0"]));
+    let connection_of = |name: &str| {
+        let calls = cluster.calls(0);
+        let its = calls.iter().find(|call| call.name() == name);
+        its.map(|call| call.connection).ok_or("not yet")
+    };
+    proxy.wait_for("it is to write", SHOWN_WITHIN, || {
+        Ok(connection_of("FUNCTION").map(drop)?)
+    });
+    // Nobody is looked at before both have come.
+    proxy.stop();
+    let surplus = b"+surplus\r\n";
+    cluster.inject(connection_of("SET").expect("it came"), surplus);
+    let refusal = b"-NOPERM no functions\r\n";
+    cluster.inject(connection_of("FUNCTION").expect("it came"), refusal);
+    proxy.signal(Signal::CONT);
+    assert_eq!(show(&client.reply()), show(b"*2\r\n:0\r\n:0\r\n"));
     cluster.finish();
 }
 

@@ -209,15 +209,12 @@ impl Disk {
                 told(reply)
             };
             unless_in_doubt(&disk.target, written).await?;
-            if disk.target.tells_doubt() {
-                return Err(Failed::Gone);
-            }
             // The lane that the client's writes went over is still there: both lead to one and the same process.
-            let answer = context.replication(&disk.target.lane).await;
-            answer.map_err(|_| Failed::Gone)?;
-            if disk.target.tells_doubt() {
-                return Err(Failed::Gone);
-            }
+            let answer = context.replication(&disk.target.lane);
+            unless_in_doubt(&disk.target, async {
+                answer.await.map_err(|_| Failed::Gone)
+            })
+            .await?;
         }
         Ok(disk)
     }
@@ -227,14 +224,11 @@ impl Disk {
         if matches!(counts, Err(Failed::Replica)) {
             self.target.tell();
         }
-        match self.target.tells_doubt() {
-            true => Err(Failed::Gone),
-            false => counts,
-        }
+        counts
     }
 }
 
-/// What a node says. One that is stopped never says it.
+/// What a node says. One that is stopped never says it, and what comes with the doubt is worth nothing, an error either.
 async fn unless_in_doubt<T>(
     target: &Target,
     said: impl Future<Output = Result<T, Failed>>,
@@ -244,10 +238,14 @@ async fn unless_in_doubt<T>(
             sleep(LOOK_EVERY).await;
         }
     };
-    tokio::select! {
+    let said = tokio::select! {
         biased;
         said = said => said,
-        () = doubt => Err(Failed::Gone),
+        () = doubt => return Err(Failed::Gone),
+    };
+    match target.tells_doubt() {
+        true => Err(Failed::Gone),
+        false => said,
     }
 }
 

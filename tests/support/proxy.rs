@@ -236,6 +236,26 @@ impl Proxy {
         self.process.signal(signal).expect("the proxy runs");
     }
 
+    /// Stops it, and returns when none of its threads does anything any more. SIGCONT has it go on.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        self.wait_for("it is stopped", PROXY_TIMEOUT, || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
+            for task in tasks.map_err(|error| error.to_string())?.flatten() {
+                let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                // After the name, which is in brackets.
+                let state = stat
+                    .rsplit_once(") ")
+                    .map(|(_, rest)| rest.starts_with('T'));
+                if state == Some(false) {
+                    return Err(stat);
+                }
+            }
+            Ok(())
+        });
+    }
+
     /// Waits until it ends by itself.
     #[track_caller]
     pub fn wait_exit(&mut self) -> ExitStatus {
