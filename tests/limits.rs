@@ -223,6 +223,7 @@ fn start(options: &[&str]) -> (FakeCluster, Proxy, Gate) {
                 return Some(vec![wait, Action::Send(b"$-1\r\n".to_vec())]);
             }
             "MGET" | "MSET" => b"+taken\r\n".to_vec(),
+            "DBSIZE" => b":7\r\n".to_vec(),
             _ => return None,
         };
         Some(vec![Action::Send(reply)])

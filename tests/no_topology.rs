@@ -5,7 +5,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use slotway::demo::{Cluster, ClusterOptions};
 use support::node::{Action, FakeCluster, Gate};
@@ -84,6 +84,42 @@ fn a_node_that_goes_when_it_is_asked_for_its_commands_makes_nobody_ready() {
     );
     gate.open();
     proxy.wait_ready();
+}
+
+/// A client that comes before the first map is known, with a slot and without one: what it sends is sent once.
+#[test]
+fn what_has_waited_for_the_first_map_is_sent_once() {
+    let cluster = FakeCluster::start(1);
+    let is_there = Arc::new(AtomicBool::new(false));
+    let there = Arc::clone(&is_there);
+    cluster.on(0, move |call| match call.name().as_str() {
+        "CLUSTER" if !there.load(Ordering::Relaxed) => Some(vec![Action::Close]),
+        "SET" => Some(vec![Action::Send(b"+OK\r\n".to_vec())]),
+        "DBSIZE" => Some(vec![Action::Send(b":7\r\n".to_vec())]),
+        _ => None,
+    });
+    let patient = ["--workers", "1", "--set", "timeouts.unavailable=60s"];
+    let proxy = Proxy::spawn(&cluster.addrs(), &patient);
+    let requests = [encode(&["SET", "k", "1"]), encode(&["DBSIZE"])];
+    let [mut first, mut second] = [(); 2].map(|()| proxy.client());
+    first.send(&requests[0]);
+    second.send(&requests[1]);
+    let sent = requests.iter().map(Vec::len).sum::<usize>() as f64;
+    proxy.wait_for("both wait", SHOWN_WITHIN, || {
+        let received = "slotway_client_received_bytes_total";
+        match proxy.metrics().sum(received, &[]) {
+            n if n == sent => Ok(()),
+            n => Err(format!("{n} of {sent} bytes")),
+        }
+    });
+    is_there.store(true, Ordering::Relaxed);
+    first.wait_at_most(SHOWN_WITHIN);
+    second.wait_at_most(SHOWN_WITHIN);
+    assert_eq!(show(&first.reply()), show(b"+OK\r\n"));
+    assert_eq!(show(&second.reply()), show(b":7\r\n"));
+    let retries = proxy.metrics().sum("slotway_retries_total", &[]);
+    assert_eq!(retries, 0.0);
+    cluster.finish();
 }
 
 /// What they can do besides is unknown then, and all else is served.

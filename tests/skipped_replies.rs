@@ -85,13 +85,27 @@ fn in_the_place_of_pong_it_ends_the_connection() {
 /// Of several nodes none has too much to say, but all of them together.
 #[test]
 fn what_is_too_large_when_it_is_put_together_is_told() {
-    /// Less than a third of what 64 MB leave, and more than a sixth.
-    const PART_BYTES: usize = 9 << 20;
-    const NODES: usize = 3;
+    // Less than a third of what 64 MB leave, and more than a sixth: two parts are too much.
+    too_large_in_parts([9 << 20; 3]);
+}
+
+/// One part is too large by itself, and the others are together.
+#[test]
+fn what_is_too_large_in_part_is_told_once() {
+    too_large_in_parts([48 << 20, 12 << 20, 12 << 20]);
+}
+
+/// The parts of one reply come one after the other: one client is told so, which is one error.
+#[track_caller]
+fn too_large_in_parts<const NODES: usize>(parts: [usize; NODES]) {
     let cluster = FakeCluster::start(NODES);
-    for node in 0..NODES {
-        cluster.on(node, |call| match call.name().as_str() {
-            "MGET" => sends(&[b"*1\r\n", &bulk(PART_BYTES)[..]].concat()),
+    let gates: Vec<Gate> = parts.iter().map(|_| Gate::default()).collect();
+    for (node, (bytes, gate)) in parts.into_iter().zip(gates.iter().cloned()).enumerate() {
+        cluster.on(node, move |call| match call.name().as_str() {
+            "MGET" => {
+                let part = [b"*1\r\n", &bulk(bytes)[..]].concat();
+                Some(vec![Action::Wait(gate.clone()), Action::Send(part)])
+            }
             "GET" => sends(b"$-1\r\n"),
             _ => None,
         });
@@ -99,19 +113,58 @@ fn what_is_too_large_when_it_is_put_together_is_told() {
     let args = ["--workers", "1", "--set", "limits.memory=64MB"];
     let proxy = Proxy::start_with(&cluster.addrs(), &args);
     let mut client = proxy.client();
-    let keys = (0..NODES).map(|node| {
+    let keys = one_key_of_each(&cluster, NODES);
+    client.send(format!("MGET {keys}\r\n").as_bytes());
+    let sum = |name: &str, labels: &[(&str, &str)]| proxy.metrics().sum(name, labels);
+    let wait_in_flight = |count: usize| {
+        proxy.wait_for("so many are missing", SHOWN_WITHIN, || {
+            match sum("slotway_upstream_in_flight", &[]) as usize {
+                n if n == count => Ok(()),
+                n => Err(format!("{n}, not {count}")),
+            }
+        });
+    };
+    wait_in_flight(NODES);
+    for (gate, left) in gates.iter().zip((0..NODES).rev()) {
+        gate.open();
+        wait_in_flight(left);
+    }
+    assert_eq!(show(&client.reply()), show(REPLY_TOO_LARGE));
+    let hits = sum("slotway_limit_hits_total", &[("limit", "limits.memory")]);
+    let errors = |source| sum("slotway_command_errors_total", &[("source", source)]);
+    let counted = (hits, errors("proxy"), errors("upstream"));
+    assert_eq!(counted, (1.0, 1.0, 0.0));
+    client.expect("GET a", b"$-1\r\n");
+    cluster.finish();
+}
+
+/// A node's error is told, and counted, once, too, however many parts have come to one.
+#[test]
+fn errors_of_several_parts_are_one() {
+    const NODES: usize = 3;
+    let cluster = FakeCluster::start(NODES);
+    for node in 0..NODES {
+        cluster.on(node, |call| {
+            (call.name() == "MGET").then(|| vec![Action::Send(b"-OOPS\r\n".to_vec())])
+        });
+    }
+    let proxy = Proxy::start_with(&cluster.addrs(), &["--workers", "1"]);
+    let mut client = proxy.client();
+    let keys = one_key_of_each(&cluster, NODES);
+    client.expect(&format!("MGET {keys}"), b"-OOPS\r\n");
+    let errors = proxy.metrics().sum("slotway_command_errors_total", &[]);
+    assert_eq!(errors, 1.0);
+    cluster.finish();
+}
+
+/// Keys of all nodes, in one line.
+fn one_key_of_each(cluster: &FakeCluster, nodes: usize) -> String {
+    let keys = (0..nodes).map(|node| {
         let mut keys = ('a'..='z').map(String::from);
         let its = keys.find(|key| cluster.owner(Slot::of(key.as_bytes()).number()) == node);
         its.expect("one of so many is there")
     });
-    let keys = Vec::from_iter(keys).join(" ");
-    client.expect(&format!("MGET {keys}"), REPLY_TOO_LARGE);
-    // Two parts are too much, and one client is told so.
-    let hits = [("limit", "limits.memory")];
-    let hits = proxy.metrics().sum("slotway_limit_hits_total", &hits);
-    assert_eq!(hits, 1.0);
-    client.expect("GET a", b"$-1\r\n");
-    cluster.finish();
+    Vec::from_iter(keys).join(" ")
 }
 
 /// One node with large values, and the replies to `half` and `held` held back in the middle and as a whole.

@@ -39,6 +39,11 @@ impl Refused {
     pub fn only_lacked_room(&self) -> bool {
         self.why.is_full() && self.past == Past::default()
     }
+
+    /// Whether it was never anywhere, whatever it has waited for.
+    pub fn was_never_sent(&self) -> bool {
+        self.only_lacked_room() || self.past.sent == Sent::Nowhere
+    }
 }
 
 /// How a request has fared so far.
@@ -66,6 +71,8 @@ pub enum Sent {
     ToOwner,
     /// To one that need not own it.
     ToOther(Asking),
+    /// To none yet: none was there.
+    Nowhere,
 }
 
 impl Past {
@@ -86,6 +93,12 @@ impl Past {
             true => self.finds_nobody(now),
             false => _ = self.moved_since.get_or_insert(now),
         }
+    }
+
+    /// No node has served it since it came.
+    pub fn found_nobody_yet(&mut self, now: Instant) {
+        self.sent = Sent::Nowhere;
+        self.finds_nobody(now);
     }
 
     /// No node serves it.

@@ -18,6 +18,7 @@ pub(super) struct Adrift {
     held: Held,
     why: Why,
     reply: Bytes,
+    way: Way,
     attempts: u32,
     /// When the client sent the command: it may have been refused several times since.
     started: Micros,
@@ -25,6 +26,15 @@ pub(super) struct Adrift {
     away_since: Instant,
     /// Since when it has found no room in its lane.
     full_since: Option<Instant>,
+}
+
+/// How often it has been on its way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Never: no lane has taken it yet.
+    First,
+    /// It comes from there.
+    Again,
 }
 
 /// What has become of a request that belongs to no slot, however often it was sent.
@@ -53,7 +63,13 @@ impl State {
 }
 
 impl Adrift {
-    fn new(state: &mut State, held: Held, why: Why, reply: Bytes, now: Instant) -> Option<Self> {
+    fn new(
+        state: &mut State,
+        (held, way): (Held, Way),
+        why: Why,
+        reply: Bytes,
+        now: Instant,
+    ) -> Option<Self> {
         let started = state.replies.get_mut(held.ticket.seq)?.about.started;
         Some(Self {
             full_since: why.is_full().then_some(now),
@@ -61,6 +77,7 @@ impl Adrift {
             held,
             why,
             reply,
+            way,
             attempts: 0,
             started,
         })
@@ -94,14 +111,20 @@ impl Session {
     ) {
         self.count_crowded(not_taken);
         let reply = errors::not_taken(not_taken);
-        let held = held(ticket, request, class);
+        let held = (held(ticket, request, class), Way::First);
         if !self.set_adrift(state, held, Why::from(not_taken), reply.clone()) {
-            self.context.metrics.error(ErrorSource::Proxy, &reply);
+            self.count_final(state, ticket, ErrorSource::Proxy, &reply);
             self.deliver(state, ticket, &reply);
         }
     }
 
-    pub(super) fn set_adrift(&self, state: &mut State, held: Held, why: Why, reply: Bytes) -> bool {
+    pub(super) fn set_adrift(
+        &self,
+        state: &mut State,
+        (held, way): (Held, Way),
+        why: Why,
+        reply: Bytes,
+    ) -> bool {
         let ticket = held.ticket;
         let readonly = self.inspect(ticket, &held.request).readonly;
         // A write for all slots is resent only if nothing behind it can have overtaken it.
@@ -109,7 +132,7 @@ impl Session {
             return false;
         }
         let now = self.context.clock.now();
-        let Some(adrift) = Adrift::new(state, held, why, reply, now) else {
+        let Some(adrift) = Adrift::new(state, (held, way), why, reply, now) else {
             return false;
         };
         if self.is_out_of_patience(&adrift) {
@@ -141,9 +164,7 @@ impl Session {
                 if adrift.why.is_full() {
                     self.count_crowded_out(state, ticket, Room::Request, None);
                 }
-                self.context
-                    .metrics
-                    .error(ErrorSource::Proxy, &adrift.reply);
+                self.count_final(state, ticket, ErrorSource::Proxy, &adrift.reply);
                 self.deliver(state, ticket, &adrift.reply);
                 continue;
             }
@@ -182,7 +203,9 @@ impl Session {
         }
         lane.send(&adrift.held.request, false, ticket, me, adrift.held.class)
             .map_err(Some)?;
-        self.context.metrics.retry(reason(&adrift.why));
+        if adrift.way == Way::Again {
+            self.context.metrics.retry(reason(&adrift.why));
+        }
         self.mark(state, ticket, Some(lane.id()));
         self.note_resent(state, ticket, &lane);
         Ok(())

@@ -122,10 +122,32 @@ impl Session {
     #[cold]
     pub(super) fn count_error(&self, state: &mut State, ticket: Ticket, reply: &[u8]) {
         let source = source_of(reply);
-        self.context.metrics.error(source, reply);
+        self.count_final(state, ticket, source, reply);
         if source == ErrorSource::Proxy {
             // The next one goes where large values go.
             self.got_large(state, ticket);
+        }
+    }
+
+    /// That error is the last that is heard of a request. A command of several parts has one reply, which is counted when all
+    /// of them are there.
+    #[cold]
+    pub(super) fn count_final(
+        &self,
+        state: &mut State,
+        ticket: Ticket,
+        source: ErrorSource,
+        error: &[u8],
+    ) {
+        match state.replies.get_mut(ticket.seq).map(|p| &mut p.stage) {
+            Some(Stage::Fanout(fanout)) => {
+                fanout.blame.get_or_insert(source);
+                if error == REPLY_TOO_LARGE {
+                    // Who did not keep it has counted it.
+                    fanout.size = MergedSize::TooLarge;
+                }
+            }
+            _ => self.context.metrics.error(source, error),
         }
     }
 
@@ -191,10 +213,15 @@ impl Session {
             if let Some(Rest::Exec(assembly)) = rest.as_deref() {
                 let parts = resp::elements(&reply).unwrap_or_default();
                 let parts: Vec<&[u8]> = parts.into_iter().map(|part| &reply[part]).collect();
+                if let Some(error) = parts.iter().find(|part| part.starts_with(b"-")) {
+                    let source = source_of_merged(error, fanout.blame);
+                    self.context.metrics.error(source, error);
+                }
                 return self.complete_exec(state, seq, assembly, &parts);
             }
             if reply.first() == Some(&b'-') {
-                self.context.metrics.error(source_of(&reply), &reply);
+                let source = source_of_merged(&reply, fanout.blame);
+                self.context.metrics.error(source, &reply);
             }
             if let Some((question, asked)) = fanout.again {
                 let mut recent = self.context.recent.borrow_mut();
@@ -202,6 +229,14 @@ impl Session {
             }
             self.complete(state, seq, &reply);
         }
+    }
+}
+
+/// Who speaks in what the replies of several parts have come to.
+fn source_of_merged(error: &[u8], blame: Option<ErrorSource>) -> ErrorSource {
+    match source_of(error) {
+        ErrorSource::Proxy => ErrorSource::Proxy,
+        ErrorSource::Upstream => blame.unwrap_or(ErrorSource::Upstream),
     }
 }
 

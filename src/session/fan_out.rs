@@ -263,6 +263,7 @@ impl Session {
             gathering,
             parts: parts.into_boxed_slice(),
             size: MergedSize::Fits,
+            blame: None,
             again: question.map(|question| (question, self.context.clock.now())),
         });
         state.replies.push(about, Stage::Fanout(fanout));

@@ -1,6 +1,7 @@
 //! What a session does with refusals, losses and timeouts: it builds fences, which say in which order things may
 //! happen (`route::Fences`). What a refusal means is `refusal`'s, what happens next is `retry`'s.
 
+use super::adrift::Way;
 use super::errors::{outcome_unknown, unreachable_node};
 use super::executing::cause;
 use super::refusal::{concerns, kind};
@@ -110,7 +111,8 @@ impl Session {
         reply: Bytes,
     ) -> bool {
         let Some(slot) = ticket.slot() else {
-            return self.set_adrift(state, held_bytes(ticket, request, class), why, reply);
+            let held = (held_bytes(ticket, request, class), Way::Again);
+            return self.set_adrift(state, held, why, reply);
         };
         if state.fences.is_none() {
             self.redirect(state);
@@ -159,7 +161,7 @@ impl Session {
             Why::NotSent,
             reply.clone(),
         ) {
-            self.context.metrics.error(ErrorSource::Proxy, &reply);
+            self.count_final(state, ticket, ErrorSource::Proxy, &reply);
             self.deliver(state, ticket, &reply);
         }
     }
@@ -189,7 +191,7 @@ impl Session {
         if repeated {
             return;
         }
-        self.context.metrics.error(ErrorSource::Proxy, &reply);
+        self.count_final(state, ticket, ErrorSource::Proxy, &reply);
         self.context.metrics.unknown_outcome();
         self.perhaps_settled(state, ticket, &request);
         self.deliver(state, ticket, &reply);
@@ -350,7 +352,7 @@ impl Session {
         let reply = super::errors::no_owner(slot, &self.context.map(), &status);
         let (pause, now) = (super::verdict::FIRST_PAUSE, self.context.clock.now());
         let mut past = Past::default();
-        past.finds_nobody(now);
+        past.found_nobody_yet(now);
         let refused = Refused {
             held: held(ticket, request, class),
             why: Why::NotSent,
@@ -374,7 +376,7 @@ impl Session {
         let not_before = match not_taken {
             NotTaken::Down(_) => {
                 let now = self.context.clock.now();
-                past.finds_nobody(now);
+                past.found_nobody_yet(now);
                 now + super::verdict::FIRST_PAUSE
             }
             NotTaken::Full(_) => {

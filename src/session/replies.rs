@@ -7,7 +7,7 @@ use crate::cluster::{NodeAddr, Slot};
 use crate::command::{CommandId, Lookup};
 use crate::io::{Micros, Output};
 use crate::modes::Assembly;
-use crate::observe::WorkerMetrics;
+use crate::observe::{ErrorSource, WorkerMetrics};
 use crate::route::Gathering;
 use crate::upstream::LaneId;
 use bytes::Bytes;
@@ -94,6 +94,8 @@ pub(super) struct Fanout {
     pub(super) gathering: Gathering,
     pub(super) parts: Box<[Part]>,
     pub(super) size: MergedSize,
+    /// Who worded the error that a part of it has come to.
+    pub(super) blame: Option<ErrorSource>,
     /// Its reply may be given again to whoever asks this, from that moment on for a while.
     pub(super) again: Option<(Question, Instant)>,
 }

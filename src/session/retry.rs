@@ -159,7 +159,7 @@ impl Session {
                 };
                 match lane.send(&request, asks, ticket, me, refused.held.class) {
                     Ok(()) => {
-                        if !refused.only_lacked_room() {
+                        if !refused.was_never_sent() {
                             self.context.metrics.retry(reason(&refused.why));
                         }
                         self.mark(state, ticket, Some(lane.id()));
@@ -273,7 +273,7 @@ impl Session {
             }
             _ => refused.reply.clone(),
         };
-        self.context.metrics.error(source, &reply);
+        self.count_final(state, refused.held.ticket, source, &reply);
         self.deliver(state, refused.held.ticket, &reply);
     }
 

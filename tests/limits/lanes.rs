@@ -49,6 +49,42 @@ fn requests_wait_for_room_in_a_lane() {
     }
 }
 
+/// With a slot and without one: it was never anywhere before.
+#[test]
+fn what_has_waited_for_room_is_sent_once() {
+    let (cluster, proxy, gate) = start(&[
+        "limits.lane_in_flight=1",
+        "timeouts.queue=60s",
+        "timeouts.command=60s",
+    ]);
+    let [mut first, mut second, mut third] = [(); 3].map(|()| proxy.client());
+    let in_flight = || proxy.metrics().sum("slotway_upstream_in_flight", &[]);
+    first.send(&encode(&["GET", "k"]));
+    proxy.wait_for("it is in flight", SHOWN_WITHIN, || match in_flight() {
+        1.0 => Ok(()),
+        n => Err(format!("{n} are")),
+    });
+    second.send(&encode(&["GET", "l"]));
+    third.send(&encode(&["DBSIZE"]));
+    proxy.wait_for("both wait", SHOWN_WITHIN, || {
+        match hits(&proxy, "limits.lane_in_flight") {
+            2.0 => Ok(()),
+            n => Err(format!("{n} hits")),
+        }
+    });
+    gate.open();
+    for (client, reply) in [
+        (&mut first, "$-1\r\n"),
+        (&mut second, "$-1\r\n"),
+        (&mut third, ":7\r\n"),
+    ] {
+        assert_eq!(show(&client.reply()), show(reply.as_bytes()));
+    }
+    let retries = proxy.metrics().sum("slotway_retries_total", &[]);
+    assert_eq!(retries, 0.0);
+    cluster.finish();
+}
+
 #[test]
 fn a_request_does_not_wait_for_ever_for_a_full_lane() {
     let (cluster, proxy, gate) = start(&[
