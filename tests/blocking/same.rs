@@ -116,8 +116,12 @@ fn same(kind: &ServerKind) {
         for one_slot in [true, false] {
             for case in CASES.iter().filter(|case| case.anywhere || one_slot) {
                 for &how in case.hows() {
-                    let got = case.run(how, one_slot, &mut through, &blocked);
-                    let expected = case.run(how, one_slot, &mut direct, &plainly);
+                    // At the same time: most of it is waiting.
+                    let (got, expected) = std::thread::scope(|scope| {
+                        let got = scope.spawn(|| case.run(how, one_slot, &mut through, &blocked));
+                        let expected = case.run(how, one_slot, &mut direct, &plainly);
+                        (got.join().expect("it is answered"), expected)
+                    });
                     assert!(
                         got == expected,
                         "{}, {hello}, {}, {how:?}, in one slot: {one_slot}\ngot      {}\nexpected {}",

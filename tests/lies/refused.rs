@@ -61,19 +61,31 @@ fn a_node_that_answers_nothing_of_use_holds_up_nobody() {
         tale.nodes[here].epoch = epoch;
         cast.set(0, Manner::Tells(tale.clone()));
         cast.set(1, Manner::Tells(tale));
-        proxy.wait_for("it was heard", SHOWN_WITHIN, || {
-            let nodes = &topology(&proxy)["nodes"];
+        proxy.wait_for("it was heard, and the move followed", SHOWN_WITHIN, || {
+            let topology = topology(&proxy);
             let asked = cast.cluster.count(2, "CLUSTER") > before;
-            let heard = asked && nodes.to_string().contains(error);
-            heard.then_some(()).ok_or(format!("not {error:?}: {nodes}"))
+            let heard = asked && topology["nodes"].to_string().contains(error);
+            let owner = cast.cluster.addr(here).to_string();
+            let followed = owner_of(&topology, 100) == Some(&owner);
+            let missing = || format!("not {error:?}, or not at {owner}: {topology}");
+            (heard && followed).then_some(()).ok_or_else(missing)
         });
-        wait_refreshes(&proxy, 2.0);
         expect_served(&proxy, &[(99, 0), (100, here), (6_000, 1), (12_000, 2)]);
     }
     gate.open();
     let grown = proxy.rss().saturating_sub(before);
     assert!(grown < GROWTH_MAX, "grown by {grown} bytes");
     cast.cluster.finish();
+}
+
+/// Where `/topology` says that a slot is.
+fn owner_of(topology: &serde_json::Value, slot: u64) -> Option<&str> {
+    let ranges = topology["ranges"].as_array()?;
+    let range = ranges.iter().find(|range| {
+        let [first, last] = ["first", "last"].map(|end| range[end].as_u64());
+        first <= Some(slot) && Some(slot) <= last
+    })?;
+    range["owner"].as_str()
 }
 
 /// It is named by topology first.

@@ -1,5 +1,6 @@
 //! Events that each primary makes of its own keys come once each, from all of them; ordinary messages come once.
 
+use crate::handover::ARGS;
 use crate::support::{Proxy, RawClient, SHOWN_WITHIN, cluster_options, encode, on_each, show};
 use crate::wait_subscribers;
 use slotway::cluster::Slot;
@@ -101,7 +102,7 @@ fn events_follow_a_primary_that_fails() {
 fn events_follow_a_primary_that_hands_over() {
     on_each(|kind| {
         let cluster = boot(kind);
-        let proxy = Proxy::start(&cluster, &[]);
+        let proxy = Proxy::start(&cluster, &ARGS);
         let mut subscriber = proxy.client();
         subscriber.line("PSUBSCRIBE __keyevent@0__:set");
         let keys = keys(&cluster);

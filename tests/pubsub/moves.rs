@@ -1,6 +1,7 @@
 //! Subscriptions follow: the home node fails, a slot moves, a primary hands over. The client notices nothing but what
 //! was published meanwhile.
 
+use crate::handover::ARGS;
 use crate::support::{
     Proxy, RawClient, SHOWN_WITHIN, boot_cluster, cluster_options, encode, on_each, show,
 };
@@ -142,7 +143,7 @@ fn sharded_channels_follow_their_slot() {
 fn a_hand_over_moves_the_subscription_to_the_new_primary() {
     on_each(|kind| {
         let cluster = boot_cluster(kind);
-        let proxy = Proxy::start(&cluster, &["--workers", "1"]);
+        let proxy = Proxy::start(&cluster, &ARGS);
         let mut subscriber = listener(&proxy);
         let [_, replica] = home_and_replica(&cluster);
         cluster.failover(replica).unwrap();
