@@ -1,22 +1,24 @@
 //! Blocking commands as bytes: how long they wait, and what they are with less time left. With keys in several slots
 //! they are emulated (`sweep`).
 
-use crate::resp::{self, Proto, Request, encode};
+use crate::resp::{self, Proto, Request, Span, encode, parse_request};
 use bytes::Bytes;
 use std::time::Duration;
 
 /// The longest time a server takes, in seconds (its milliseconds are 64 bits).
 const SECONDS_MAX: f64 = (i64::MAX / 1000) as f64;
 
-/// A blocking command.
+/// What a word of a command takes besides itself, in bytes: about so much.
+const FRAME_BYTES: usize = 16;
+
+/// A blocking command. It may wait for days, so that it is kept once: what is sent of it is written when it is sent.
 pub struct Blocking {
     request: Bytes,
-    pub(super) args: Vec<Bytes>,
+    /// Where its arguments are.
+    spans: Box<[Span]>,
     pub(super) family: Family,
     /// The place of the time it waits, if it has one.
     pub(super) timeout_at: Option<usize>,
-    /// Whether `args` differ from `request`.
-    pub(super) changed: bool,
 }
 
 /// How long a command waits.
@@ -75,11 +77,31 @@ impl Blocking {
         };
         Self {
             request: Bytes::copy_from_slice(request.bytes()),
-            args: request.args().map(Bytes::copy_from_slice).collect(),
+            spans: request.spans().into(),
             family,
             timeout_at: timeout_at.filter(|&at| at < request.len()),
-            changed: false,
         }
+    }
+
+    /// Its words.
+    pub(super) fn words(&self) -> Request<'_> {
+        Request::new(&self.request, &self.spans)
+    }
+
+    /// Other words in place of some of its own.
+    pub(super) fn reword<'a>(&mut self, others: impl Iterator<Item = (usize, &'a [u8])>) {
+        let mut words: Vec<&[u8]> = self.words().args().collect();
+        others.for_each(|(at, word)| words[at] = word);
+        let request = command(&words);
+        let mut spans = Vec::with_capacity(words.len());
+        if parse_request(&request, &mut spans).is_some() {
+            (self.request, self.spans) = (request, spans.into());
+        }
+    }
+
+    /// Bytes of memory that it takes besides the request itself.
+    pub fn beside(&self) -> usize {
+        size_of_val(&*self.spans)
     }
 
     /// How long it waits.
@@ -87,9 +109,10 @@ impl Blocking {
         let Some(at) = self.timeout_at else {
             return Patience::Unreadable;
         };
-        let text = std::str::from_utf8(&self.args[at]).unwrap_or_default();
+        let time = self.words().arg(at);
+        let text = std::str::from_utf8(time).unwrap_or_default();
         let seconds = if self.is_stream() {
-            resp::strict_integer(&self.args[at]).map(|ms| ms as f64 / 1000.0)
+            resp::strict_integer(time).map(|ms| ms as f64 / 1000.0)
         } else {
             text.parse::<f64>().ok()
         };
@@ -102,26 +125,24 @@ impl Blocking {
         }
     }
 
-    /// All of it: the client's own bytes, unless a tail was put in.
+    /// All of it: the client's own bytes, unless a tail was put in. Shared, not copied.
     pub fn whole(&self) -> Bytes {
-        match self.changed {
-            true => command(&self.args),
-            false => self.request.clone(),
-        }
+        self.request.clone()
     }
 
     /// The same command with less time left.
     pub fn with_time_left(&self, left: Duration) -> Bytes {
-        let mut args = self.args.clone();
+        // 0 would be for ever.
+        let ms = left.as_millis().max(1);
+        let time = match self.is_stream() {
+            true => ms.to_string(),
+            false => format!("{}.{:03}", ms / 1000, ms % 1000),
+        };
+        let mut words: Vec<&[u8]> = self.words().args().collect();
         if let Some(at) = self.timeout_at {
-            // 0 would be for ever.
-            let ms = left.as_millis().max(1);
-            args[at] = match self.is_stream() {
-                true => ms.to_string().into(),
-                false => format!("{}.{:03}", ms / 1000, ms % 1000).into(),
-            };
+            words[at] = time.as_bytes();
         }
-        command(&args)
+        command(&words)
     }
 
     /// What a client gets when the time is over.
@@ -142,24 +163,24 @@ impl Blocking {
             return self.request.clone();
         };
         let first = first as usize;
-        let mut args = Vec::new();
+        let all: Vec<&[u8]> = self.words().args().collect();
+        let mut words = Vec::new();
         match self.family {
             Family::ListMany | Family::SortedMany => {
-                args.extend_from_slice(&self.args[..2]);
-                args.push(Bytes::from_static(b"1"));
-                args.push(self.args[first].clone());
-                args.extend_from_slice(&self.args[first + keys.len()..]);
+                words.extend_from_slice(&all[..2]);
+                words.extend([b"1", all[first]]);
+                words.extend_from_slice(&all[first + keys.len()..]);
             }
             Family::Stream | Family::Group => {
-                args.extend_from_slice(&self.args[..=first]);
-                args.extend(self.args.get(first + keys.len()).cloned());
+                words.extend_from_slice(&all[..=first]);
+                words.extend(all.get(first + keys.len()));
             }
             _ => {
-                args.extend_from_slice(&self.args[..=first]);
-                args.extend_from_slice(&self.args[first + keys.len()..]);
+                words.extend_from_slice(&all[..=first]);
+                words.extend_from_slice(&all[first + keys.len()..]);
             }
         }
-        command(&args)
+        command(&words)
     }
 
     fn is_stream(&self) -> bool {
@@ -187,7 +208,8 @@ fn block_option(request: &Request<'_>) -> Option<usize> {
 }
 
 pub(super) fn command(words: &[impl AsRef<[u8]>]) -> Bytes {
-    let mut out = Vec::new();
+    let bytes = words.iter().map(|word| word.as_ref().len() + FRAME_BYTES);
+    let mut out = Vec::with_capacity(bytes.sum());
     encode::command(&mut out, words);
     out.into()
 }

@@ -10,6 +10,6 @@ mod transaction;
 mod wait;
 
 pub use blocking::{Blocking, Patience};
-pub use sweep::{Found, Step, Sweep, Tail, undo};
+pub use sweep::{Found, Steps, Sweep, Tail};
 pub use transaction::{Assembly, Block, NotQueued, Queue, QueueLimits, Slots};
 pub use wait::{Acknowledged, Replication, Wait, WaitAof, wait_timeout_max};

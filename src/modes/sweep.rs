@@ -8,29 +8,34 @@ use super::blocking::{Blocking, Family, command};
 use crate::cluster::Slot;
 use crate::resp::{self, Proto, encode};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
 /// A blocking command over keys in several slots, as sweeps of commands that do not block.
 pub struct Sweep {
-    family: Family,
+    steps: Rc<Steps>,
     proto: Proto,
-    steps: Rc<[Step]>,
-    /// Streams: their names in the client's order.
-    keys: Vec<Bytes>,
     /// Streams: what this sweep has found, with the place of the key.
     found: Vec<(usize, Vec<u8>)>,
     first: bool,
 }
 
-/// One command of a sweep.
-pub struct Step {
-    /// Where it goes.
-    pub slot: Slot,
-    /// Its bytes.
-    pub request: Bytes,
-    /// Its first key.
-    key: Bytes,
+/// The commands of a sweep, in order: where each goes, and which keys are in it. Their bytes are written when one is sent.
+pub struct Steps {
+    command: Rc<Blocking>,
+    /// The places of the keys in the command, in the order of the steps.
+    places: Box<[u32]>,
+    /// The places in the client's order.
+    keys: Range<usize>,
+    steps: Box<[Step]>,
+}
+
+/// One of them, with keys from one place of `places` up to another.
+struct Step {
+    slot: Slot,
+    from: u32,
+    to: u32,
 }
 
 /// What a step's reply means.
@@ -53,31 +58,33 @@ pub struct Tail {
 }
 
 impl Blocking {
-    /// The ids that mean "what comes from now on", to be asked for once and put in by [`Self::answer_tail`].
+    /// The ids that mean "what comes from now on", to be asked for once and put in by [`Self::answer_tails`].
     pub fn tails(&self, keys: &[u32]) -> Vec<Tail> {
         if self.family != Family::Stream {
             return Vec::new();
         }
+        let words = self.words();
         let tail = |&key: &u32| {
             let at = key as usize + keys.len();
-            let name = self.args[key as usize].clone();
-            (self.args.get(at)?.as_ref() == b"$").then(|| {
-                let words = [&b"XREVRANGE"[..], &name, b"+", b"-", b"COUNT", b"1"];
-                Tail {
-                    slot: Slot::of(&name),
-                    request: command(&words),
-                    at,
-                }
+            let name = words.arg(key as usize);
+            (words.get(at)? == b"$").then(|| Tail {
+                slot: Slot::of(name),
+                request: command(&[&b"XREVRANGE"[..], name, b"+", b"-", b"COUNT", b"1"]),
+                at,
             })
         };
         keys.iter().filter_map(tail).collect()
     }
 
-    /// The reply to such a question.
-    pub fn answer_tail(&mut self, tail: &Tail, reply: &[u8]) {
-        let id = nested(reply, &[0, 0]).and_then(resp::bulk);
-        self.args[tail.at] = Bytes::copy_from_slice(id.unwrap_or(b"0-0"));
-        self.changed = true;
+    /// The replies to such questions.
+    pub fn answer_tails(&mut self, answers: &[(Tail, Bytes)]) {
+        if answers.is_empty() {
+            return;
+        }
+        self.reword(answers.iter().map(|(tail, reply)| {
+            let id = nested(reply, &[0, 0]).and_then(resp::bulk);
+            (tail.at, id.unwrap_or(b"0-0"))
+        }));
     }
 
     /// What a server says to a command over these keys without waiting for anything, where the commands of a sweep
@@ -85,88 +92,135 @@ impl Blocking {
     pub fn misworded(&self, keys: &[u32]) -> Option<&'static str> {
         let behind = keys.last().map_or(0, |&last| last as usize + 1);
         let lacks_end = matches!(self.family, Family::ListMany | Family::SortedMany)
-            && behind >= self.args.len();
+            && behind >= self.words().len();
         lacks_end.then_some("ERR syntax error")
     }
+}
 
-    /// The sweeps for this command, whose keys are at those places.
-    pub fn sweep(&self, keys: &[u32], proto: Proto) -> Sweep {
-        let places: Vec<usize> = keys.iter().map(|&k| k as usize).collect();
-        let steps: Vec<Step> = match self.family {
-            Family::List(pop, _) | Family::Sorted(pop) => {
-                let step = |&at: &usize| self.step(&[at], |key| vec![pop.into(), key]);
-                places.iter().map(step).collect()
+impl Steps {
+    /// Those of a command whose keys are at these places.
+    fn new(command: &Rc<Blocking>, keys: &[u32]) -> Self {
+        let words = command.words();
+        let slot = |&at: &u32| (Slot::of(words.arg(at as usize)), at);
+        let mut places: Vec<(Slot, u32)> = keys.iter().map(slot).collect();
+        let alone = match command.family {
+            // A key at a time.
+            Family::List(..) | Family::Sorted(_) => true,
+            // A run of keys that share a slot.
+            Family::ListMany | Family::SortedMany => false,
+            // All of a slot, in the order of their first keys.
+            _ => {
+                let mut first = BTreeMap::new();
+                for (slot, at) in &places {
+                    first.entry(*slot).or_insert(*at);
+                }
+                places.sort_by_key(|(slot, _)| first[slot]);
+                false
             }
-            Family::ListMany => self.many("LMPOP", &places),
-            Family::SortedMany => self.many("ZMPOP", &places),
-            _ => self.streams(&places),
         };
-        Sweep {
-            family: self.family,
+        let mut to = 0;
+        let steps = places.chunk_by(|a, b| !alone && a.0 == b.0).map(|run| {
+            let from = to;
+            to += run.len() as u32;
+            let slot = run[0].0;
+            Step { slot, from, to }
+        });
+        Self {
+            steps: steps.collect(),
+            places: places.iter().map(|(_, at)| *at).collect(),
+            keys: keys
+                .first()
+                .map_or(0..0, |&first| first as usize..first as usize + keys.len()),
+            command: command.clone(),
+        }
+    }
+
+    /// How many there are.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "there is a key, and a step for it"
+    )]
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Where one goes.
+    pub fn slot(&self, step: usize) -> Slot {
+        self.steps[step].slot
+    }
+
+    /// Its bytes.
+    pub fn request(&self, step: usize) -> Bytes {
+        let all = self.command.words();
+        let keys = self.places(step).iter().map(|&at| at as usize);
+        let count;
+        let words: Vec<&[u8]> = match self.command.family {
+            Family::List(pop, _) | Family::Sorted(pop) => vec![pop.as_bytes(), self.key(step)],
+            family @ (Family::ListMany | Family::SortedMany) => {
+                let pop: &[u8] = match family {
+                    Family::ListMany => b"LMPOP",
+                    _ => b"ZMPOP",
+                };
+                count = keys.len().to_string();
+                let behind = self.keys.end..all.len();
+                let words = keys.chain(behind).map(|at| all.arg(at));
+                [pop, count.as_bytes()].into_iter().chain(words).collect()
+            }
+            _ => {
+                let block = self.command.timeout_at.map_or(0..0, |at| at - 1..at + 1);
+                let options = (0..self.keys.start).filter(|at| !block.contains(at));
+                let ids = keys.clone().map(|at| at + self.keys.len());
+                let words = options.chain(keys).chain(ids);
+                words.filter_map(|at| all.get(at)).collect()
+            }
+        };
+        command(&words)
+    }
+
+    /// What puts back what a step has popped, to the same end and in the same order; `None`: it took nothing away.
+    pub fn undo(&self, step: usize, reply: &[u8]) -> Option<Bytes> {
+        undo(&self.command, self.key(step), reply)
+    }
+
+    fn places(&self, step: usize) -> &[u32] {
+        let Step { from, to, .. } = self.steps[step];
+        &self.places[from as usize..to as usize]
+    }
+
+    /// Its first key.
+    fn key(&self, step: usize) -> &[u8] {
+        self.command.words().arg(self.places(step)[0] as usize)
+    }
+}
+
+impl Sweep {
+    /// The sweeps for a command whose keys are at those places.
+    pub fn new(command: &Rc<Blocking>, keys: &[u32], proto: Proto) -> Self {
+        Self {
+            steps: Rc::new(Steps::new(command, keys)),
             proto,
-            steps: steps.into(),
-            keys: places.iter().map(|&at| self.args[at].clone()).collect(),
             found: Vec::new(),
             first: true,
         }
     }
 
-    fn step(&self, places: &[usize], words: impl Fn(Bytes) -> Vec<Bytes>) -> Step {
-        let key = self.args[places[0]].clone();
-        Step {
-            slot: Slot::of(&key),
-            request: command(&words(key.clone())),
-            key,
-        }
-    }
-
-    /// One step for each run of keys that share a slot.
-    fn many(&self, pop: &'static str, places: &[usize]) -> Vec<Step> {
-        let slot = |at: &usize| Slot::of(&self.args[*at]);
-        let behind = places.last().map_or(0, |last| last + 1);
-        places
-            .chunk_by(|a, b| slot(a) == slot(b))
-            .map(|run| {
-                self.step(run, |_| {
-                    let mut words: Vec<Bytes> = vec![pop.into(), run.len().to_string().into()];
-                    words.extend(run.iter().map(|&at| self.args[at].clone()));
-                    words.extend_from_slice(&self.args[behind..]);
-                    words
-                })
-            })
-            .collect()
-    }
-
-    /// One step for each slot, in the order of their first keys.
-    fn streams(&self, places: &[usize]) -> Vec<Step> {
-        let mut by_slot: Vec<(Slot, Vec<usize>)> = Vec::new();
-        for &at in places {
-            let slot = Slot::of(&self.args[at]);
-            match by_slot.iter_mut().find(|(known, _)| *known == slot) {
-                Some((_, group)) => group.push(at),
-                None => by_slot.push((slot, vec![at])),
-            }
-        }
-        let block = self.timeout_at.map_or(0..0, |at| at - 1..at + 1);
-        let front = places.first().copied().unwrap_or_default();
-        by_slot
-            .iter()
-            .map(|(_, group)| {
-                self.step(group, |_| {
-                    let options = (0..front).filter(|at| !block.contains(at));
-                    let ids = group.iter().map(|at| at + places.len());
-                    let words = options.chain(group.iter().copied()).chain(ids);
-                    words.filter_map(|at| self.args.get(at).cloned()).collect()
-                })
-            })
-            .collect()
-    }
-}
-
-impl Sweep {
     /// The commands of one sweep, in order.
-    pub fn steps(&self) -> Rc<[Step]> {
+    pub fn steps(&self) -> Rc<Steps> {
         self.steps.clone()
+    }
+
+    /// Bytes of memory that it takes besides the command.
+    pub fn held(&self) -> usize {
+        let Steps { places, steps, .. } = &*self.steps;
+        let found = self.found.iter().map(|(_, part)| part.len());
+        size_of_val(&**places)
+            + size_of_val(&**steps)
+            + self.found.capacity() * size_of::<(usize, Vec<u8>)>()
+            + found.sum::<usize>()
+    }
+
+    fn family(&self) -> Family {
+        self.steps.command.family
     }
 
     /// A step's reply.
@@ -201,7 +255,7 @@ impl Sweep {
             return Found::Nothing;
         }
         // What was already delivered to a consumer must reach the client.
-        if self.family == Family::Stream {
+        if self.family() == Family::Stream {
             return Found::Reply(Bytes::copy_from_slice(reply));
         }
         match self.end() {
@@ -212,10 +266,10 @@ impl Sweep {
 
     fn element(&mut self, step: usize, reply: &[u8]) -> Found {
         let mut out = Vec::new();
-        match self.family {
+        match self.family() {
             Family::List(..) => {
                 encode::array(&mut out, 2);
-                encode::bulk(&mut out, &self.steps[step].key);
+                encode::bulk(&mut out, self.steps.key(step));
                 out.extend_from_slice(reply);
             }
             Family::Sorted(_) => {
@@ -223,7 +277,7 @@ impl Sweep {
                     return Found::Nothing;
                 };
                 encode::array(&mut out, 3);
-                encode::bulk(&mut out, &self.steps[step].key);
+                encode::bulk(&mut out, self.steps.key(step));
                 out.extend_from_slice(&reply[member.start..score.end]);
             }
             Family::Stream | Family::Group => {
@@ -247,33 +301,35 @@ impl Sweep {
                 _ => nested(&reply[part[0].clone()], &[0]).and_then(resp::bulk),
             };
             let part = &reply[part[0].start..part[step - 1].end];
-            let at = self.keys.iter().position(|key| Some(&key[..]) == name);
-            self.found
-                .push((at.unwrap_or(self.keys.len()), part.to_vec()));
+            let words = self.steps.command.words();
+            let mut keys = self.steps.keys.clone();
+            let at = keys.find(|&at| Some(words.arg(at)) == name);
+            let at = at.unwrap_or(self.steps.keys.end);
+            self.found.push((at, part.to_vec()));
         }
     }
 }
 
-/// What puts back what a step has popped, to the same end and in the same order; `None`: it took nothing away.
-pub fn undo(blocking: &Blocking, step: &Step, reply: &[u8]) -> Option<Bytes> {
+fn undo(blocking: &Blocking, key: &[u8], reply: &[u8]) -> Option<Bytes> {
     if resp::is_null(reply) || reply.first() == Some(&b'-') {
         return None;
     }
     match blocking.family {
         Family::List(_, push) => {
             let element = resp::bulk(reply)?;
-            Some(command(&[push.as_bytes(), &step.key, element]))
+            Some(command(&[push.as_bytes(), key, element]))
         }
         Family::Sorted(_) => {
             let [member, score] = pair(reply)?;
             let (member, score) = (resp::bulk(&reply[member])?, number(&reply[score])?);
-            Some(command(&[&b"ZADD"[..], &step.key, score, member]))
+            Some(command(&[&b"ZADD"[..], key, score, member]))
         }
         Family::ListMany => {
             let key = nested(reply, &[0]).and_then(resp::bulk)?;
             let popped = nested(reply, &[1])?;
-            let keys = blocking.args.get(2).and_then(|n| resp::strict_integer(n))?;
-            let end = blocking.args.get(3 + usize::try_from(keys).ok()?)?;
+            let words = blocking.words();
+            let keys = words.get(2).and_then(resp::strict_integer)?;
+            let end = words.get(3 + usize::try_from(keys).ok()?)?;
             let push = match end.eq_ignore_ascii_case(b"RIGHT") {
                 true => "RPUSH",
                 false => "LPUSH",
@@ -347,14 +403,15 @@ mod tests {
 
     fn steps(line: &str) -> Vec<String> {
         let (blocking, keys) = read(line);
-        let sweep = blocking.sweep(&keys, Proto::Resp2);
-        let words = |step: &Step| {
+        let steps = Steps::new(&Rc::new(blocking), &keys);
+        let words = |step: usize| {
+            let bytes = steps.request(step);
             let mut spans = Vec::new();
-            let request = parse_request(&step.request, &mut spans).unwrap();
+            let request = parse_request(&bytes, &mut spans).unwrap();
             let words = request.args().map(String::from_utf8_lossy);
             words.collect::<Vec<_>>().join(" ")
         };
-        sweep.steps().iter().map(words).collect()
+        (0..steps.len()).map(words).collect()
     }
 
     #[test]
@@ -427,9 +484,9 @@ mod tests {
     fn what_a_step_took_is_put_back_to_the_same_end() {
         let undone = |line: &str, reply: &[u8]| {
             let (blocking, keys) = read(line);
-            let steps = blocking.sweep(&keys, Proto::Resp2).steps();
-            undo(&blocking, &steps[0], reply)
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            let steps = Steps::new(&Rc::new(blocking), &keys);
+            let bytes = steps.undo(0, reply);
+            bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         };
         let text = |words: &[&str]| Some(String::from_utf8_lossy(&command(words)).into_owned());
         assert_eq!(

@@ -67,6 +67,11 @@ impl<'a> Request<'a> {
         self.spans.iter().map(move |span| span.of(bytes))
     }
 
+    /// Where the arguments are in [`Self::bytes`].
+    pub fn spans(&self) -> &'a [Span] {
+        self.spans
+    }
+
     /// Argument `i` as the bulk string it is on the wire: header, bytes, CRLF. Panics when there is none.
     pub fn raw(&self, i: usize) -> &'a [u8] {
         let start = match i.checked_sub(1) {

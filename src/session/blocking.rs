@@ -3,7 +3,8 @@
 
 use super::answer::source_of;
 use super::dispatch::Taken;
-use super::errand::{Undo, ask};
+use super::driven::task_bytes;
+use super::errand::{ERRAND_BYTES, Undo, ask};
 use super::inspect::effect;
 use super::replies::About;
 use super::seat::{Among, Place};
@@ -11,12 +12,15 @@ use super::unblock::Signal;
 use super::{Session, State};
 use crate::cluster::{NodeAddr, Slot};
 use crate::command::{Command, KeyError, Keys};
-use crate::modes::{Blocking, Found, Patience, Step, undo};
+use crate::io::Bill;
+use crate::modes::{Blocking, Found, Patience, Steps, Sweep};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::{Proto, Request};
 use crate::route::{Effect, cross_slot};
 use crate::upstream::REPLY_TOO_LARGE;
 use bytes::Bytes;
+use std::cell::RefCell;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
@@ -41,6 +45,8 @@ pub(super) struct Wait {
     pub(super) effect: Effect,
     pub(super) deadline: Option<Instant>,
     pub(super) unblock: Rc<Signal>,
+    /// What is kept for it besides one copy of the request, which is its client's as every driven command's.
+    bill: RefCell<Bill>,
     _place: Place,
 }
 
@@ -86,6 +92,7 @@ impl Session {
                 Patience::Forever | Patience::Unreadable => None,
             },
             unblock: Rc::default(),
+            bill: RefCell::new(Bill::new(self.purse.clone())),
             _place: place,
         };
         let unblock = wait.unblock.clone();
@@ -100,6 +107,7 @@ impl Session {
             let done = match (whole, patience) {
                 (false, Patience::Unreadable) => {
                     let request = wait.command.first_key_only(&keys);
+                    drop(keys);
                     wait.park(first, request).await
                 }
                 (false, _) => wait.sweep(keys).await,
@@ -130,10 +138,11 @@ fn slots(request: &Request<'_>, keys: &[u32]) -> Result<(), (usize, usize)> {
 /// All of these: `Ok` with what a node said, `Err` with what we say.
 impl Wait {
     async fn park_whole(mut self, slot: Option<Slot>, keys: Keys) -> Result<Bytes, Bytes> {
-        let request = match self.settle_tails(&keys).await? {
-            Some(error) => return Ok(error),
-            None => self.command.whole(),
-        };
+        if let Some(error) = self.settle_tails(&keys).await? {
+            return Ok(error);
+        }
+        drop(keys);
+        let request = self.command.whole();
         self.park(slot, request).await
     }
 
@@ -142,18 +151,20 @@ impl Wait {
         if let Some(error) = self.settle_tails(&keys).await? {
             return Ok(error);
         }
-        let mut sweep = self.command.sweep(&keys, self.proto);
+        let mut sweep = Sweep::new(&self.command, &keys, self.proto);
+        drop(keys);
         let steps = sweep.steps();
         let mut pause = PAUSE_MIN;
         loop {
             for at in 0..steps.len() {
-                let (command, all) = (self.command.clone(), steps.clone());
-                let undo: Undo = Rc::new(move |reply| undo(&command, &all[at], reply));
-                let step = &steps[at];
-                match ask(&self.session, step.slot, &step.request, Some(undo)).await {
+                let all = steps.clone();
+                let undo: Undo = Rc::new(move |reply| all.undo(at, reply));
+                let request = steps.request(at);
+                self.keeps(sweep.held() + request.len());
+                match ask(&self.session, steps.slot(at), &request, Some(undo)).await {
                     Ok(reply) => {
                         if let Found::Reply(reply) = sweep.put(at, &reply) {
-                            self.note_writes(&steps[at..=at], &reply);
+                            self.note_writes(&steps, at..at + 1, &reply);
                             return Ok(reply);
                         }
                     }
@@ -166,7 +177,7 @@ impl Wait {
                 }
             }
             if let Found::Reply(reply) = sweep.end() {
-                self.note_writes(&steps, &reply);
+                self.note_writes(&steps, 0..steps.len(), &reply);
                 return Ok(reply);
             }
             self.unblock.waits();
@@ -174,6 +185,7 @@ impl Wait {
                 self.session.context.clock.tick();
                 deadline.saturating_duration_since(self.session.context.clock.now())
             });
+            self.keeps(sweep.held());
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(self.command.nothing(self.proto));
             }
@@ -188,10 +200,10 @@ impl Wait {
     }
 
     /// For WAIT: what was popped was written.
-    fn note_writes(&self, steps: &[Step], reply: &[u8]) {
-        for step in steps {
+    fn note_writes(&self, steps: &Steps, which: Range<usize>, reply: &[u8]) {
+        for step in which {
             let map = self.session.context.map().clone();
-            if let Some(owner) = map.owner(step.slot) {
+            if let Some(owner) = map.owner(steps.slot(step)) {
                 self.note_write_at(&map.node(owner).addr, reply);
             }
         }
@@ -208,15 +220,24 @@ impl Wait {
     /// Replaces "what comes from now on" by the last entry there is now: the command may be sent several times.
     /// `Some`: what is wrong with the command.
     async fn settle_tails(&mut self, keys: &[u32]) -> Result<Option<Bytes>, Bytes> {
+        // To ask takes several times the memory of the command itself.
+        while self.session.is_halted() {
+            self.session.context.memory.resumed().await;
+        }
         // All are asked at once: "from now on" is from one moment on.
-        let asked: Vec<_> = (self.command.tails(keys).into_iter())
-            .map(|tail| {
-                let session = self.session.clone();
-                let (slot, request) = (tail.slot, tail.request.clone());
-                let asking = async move { ask(&session, slot, &request, None).await };
-                (tail, AbortOnDropHandle::new(spawn_local(asking)))
-            })
-            .collect();
+        let tails = self.command.tails(keys);
+        let mut kept = 0;
+        let asked = tails.into_iter().map(|tail| {
+            let session = self.session.clone();
+            let (slot, request) = (tail.slot, tail.request.clone());
+            kept += request.len();
+            let asking = async move { ask(&session, slot, &request, None).await };
+            kept += task_bytes(&asking) + ERRAND_BYTES;
+            self.keeps(kept);
+            (tail, AbortOnDropHandle::new(spawn_local(asking)))
+        });
+        let asked: Vec<_> = asked.collect();
+        let mut answers = Vec::with_capacity(asked.len());
         for (tail, reply) in asked {
             let reply = reply
                 .await
@@ -224,9 +245,17 @@ impl Wait {
             if reply.first() == Some(&b'-') {
                 return Ok(Some(reply));
             }
-            let command = Rc::get_mut(&mut self.command).expect("no sweep has begun");
-            command.answer_tail(&tail, &reply);
+            answers.push((tail, reply));
         }
+        let command = Rc::get_mut(&mut self.command).expect("no sweep has begun");
+        command.answer_tails(&answers);
+        self.keeps(0);
         Ok(None)
+    }
+
+    /// Besides the command itself so many bytes are kept for it now.
+    pub(super) fn keeps(&self, bytes: usize) {
+        let beside = self.command.beside();
+        self.bill.borrow_mut().set(beside + bytes);
     }
 }

@@ -18,11 +18,21 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::task::AbortHandle;
 
+/// What a task takes besides what it carries out, in bytes.
+const TASK_BYTES: usize = 128;
+
 /// The command that a task carries out; kept in the session's state.
 pub(super) struct Driven {
     task: AbortHandle,
+    /// Memory of the task, in bytes.
+    pub(super) held: usize,
     /// How CLIENT UNBLOCK reaches the task, if it may wait for long: its client counts as blocked.
     pub(super) unblock: Option<Rc<Signal>>,
+}
+
+/// About how much memory a task takes that carries this out, in bytes.
+pub(super) fn task_bytes(task: &impl Future) -> usize {
+    size_of_val(task) + TASK_BYTES
 }
 
 impl Drop for Driven {
@@ -46,14 +56,17 @@ impl Session {
         let seq = state.replies.next_seq();
         state.replies.push(about, Stage::Held);
         let me = self.myself.clone();
-        let handle = tokio::task::spawn_local(async move {
+        let task = async move {
             let reply = task.await;
             if let Some(me) = me.upgrade() {
                 me.driven_to_the_end(seq, &reply);
             }
-        });
+        };
+        let held = task_bytes(&task);
+        let handle = tokio::task::spawn_local(task);
         state.driven = Some(Box::new(Driven {
             task: handle.abort_handle(),
+            held,
             unblock: None,
         }));
         // The task has the request.

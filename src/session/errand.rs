@@ -51,6 +51,9 @@ struct Errand {
     is_stray: Cell<bool>,
 }
 
+/// Memory of an errand besides its request and the task that waits, in bytes.
+pub(super) const ERRAND_BYTES: usize = size_of::<Errand>() + 128;
+
 /// What a task holds of its errand.
 struct Waiting(Rc<Errand>);
 

@@ -112,6 +112,7 @@ fn held(state: &State) -> usize {
         true => state.replies.bytes() + state.replies.len() * WAITING_BYTES,
         false => 0,
     };
+    let task = state.driven.as_ref().map_or(0, |driven| driven.held);
     let replies = state.replies.held();
     state.client.held()
         + state.output.held()
@@ -121,4 +122,5 @@ fn held(state: &State) -> usize {
         + watched
         + listening
         + waiting
+        + task
 }

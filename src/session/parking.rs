@@ -43,10 +43,10 @@ enum Afterwards {
 
 impl Wait {
     /// Waits at the node that serves the slot.
-    pub(super) async fn park(self, slot: Option<Slot>, mut request: Bytes) -> Result<Bytes, Bytes> {
+    pub(super) async fn park(self, slot: Option<Slot>, first: Bytes) -> Result<Bytes, Bytes> {
         let clock = self.session.context.clock.clone();
         let mut pursuit = Pursuit::new(self.session.clone(), slot);
-        let mut waited = false;
+        let (mut waited, mut again) = (false, None);
         loop {
             // Only while it is at no node may it be released here.
             let (target, lease) = tokio::select! {
@@ -55,7 +55,11 @@ impl Wait {
                 found = self.lease(&mut pursuit) => found?,
             };
             pursuit.arrived();
-            let outcome = self.at(lease, slot, target.asking, &request).await;
+            let request = match again {
+                Some(left) => self.command.with_time_left(left),
+                None => first.clone(),
+            };
+            let outcome = self.at(lease, slot, target.asking, request).await;
             if has_waited(&outcome) {
                 waited = true;
                 self.unblock.waits();
@@ -75,7 +79,7 @@ impl Wait {
                 if left.is_zero() && waited {
                     return Ok(self.command.nothing(self.proto));
                 }
-                request = self.command.with_time_left(left);
+                again = Some(left);
             }
         }
     }
@@ -147,7 +151,7 @@ impl Wait {
         mut lease: Lease,
         slot: Option<Slot>,
         asking: bool,
-        request: &[u8],
+        request: Bytes,
     ) -> Result<Bytes, Lost> {
         let mut afterwards = Afterwards::GiveBack;
         let exchange = self.exchange(&mut lease, asking, request, &mut afterwards);
@@ -168,18 +172,22 @@ impl Wait {
         &self,
         lease: &mut Lease,
         asking: bool,
-        request: &[u8],
+        request: Bytes,
         afterwards: &mut Afterwards,
     ) -> Result<Bytes, Lost> {
         let ask_number = lease.number().is_none();
         let mut requests = Vec::with_capacity(CLIENT_ID.len() + ASKING.len() + request.len());
         requests.extend_from_slice(if ask_number { CLIENT_ID } else { b"" });
         requests.extend_from_slice(if asking { ASKING } else { b"" });
-        requests.extend_from_slice(request);
+        requests.extend_from_slice(&request);
+        drop(request);
         let replies = 1 + usize::from(ask_number) + usize::from(asking);
         let latest = self.latest();
+        // It may take a while until the node has taken all of it; then the command itself is all there is.
+        self.keeps(requests.len());
         lease.send(&requests, replies).await?;
         drop(requests);
+        self.keeps(0);
         if ask_number {
             let number = resp::integer(&self.foregoing(lease, latest).await?);
             lease.set_number(number);

@@ -1,6 +1,7 @@
 //! `limits.memory`, in small: hostile loads are in `tests/hostile_load.rs`.
 
-use super::{SHOWN_WITHIN, hits, others_are_served, start};
+use super::{SHOWN_WITHIN, hits, others_are_served, set, start};
+use crate::support::node::{Action, FakeCluster};
 use crate::support::{Proxy, RawClient, encode, show};
 use rustix::process::Signal;
 use std::cell::Cell;
@@ -191,4 +192,82 @@ fn transactions_begin_however_little_memory_there_is() {
     });
     gate.open();
     cluster.finish();
+}
+
+/// Commands that wait, each as large as can be, many of them. What is kept of a command, whether one node has it or several
+/// are asked again and again, is little more than the command, and counts.
+#[test]
+fn commands_that_wait_count() {
+    const KEYS: usize = 50;
+    const CLIENTS: usize = 500;
+    /// So many are waited for alone: there is room for them.
+    const COUNTED: usize = 50;
+    const MEMORY: usize = 32 << 20;
+    let key = |n: usize| format!("{n:v<1024}");
+    let apart = || (0..KEYS).map(key);
+    let together = || (0..KEYS).map(|n| format!("{{t}}{}", key(n)));
+    let many = ["BLMPOP", "0", "50"].map(str::to_owned).into_iter();
+    let streams = ["XREAD", "BLOCK", "0", "STREAMS"]
+        .map(str::to_owned)
+        .into_iter();
+    let list = || std::iter::once("BLPOP".to_owned());
+    let from_now = std::iter::repeat_n("$".to_owned(), KEYS);
+    let scenes: [(&str, Vec<String>); 4] = [
+        (
+            "BLPOP at one node",
+            list().chain(together()).chain(["0".into()]).collect(),
+        ),
+        (
+            "BLPOP at several",
+            list().chain(apart()).chain(["0".into()]).collect(),
+        ),
+        (
+            "BLMPOP",
+            many.chain(apart()).chain(["LEFT".into()]).collect(),
+        ),
+        ("XREAD", streams.chain(apart()).chain(from_now).collect()),
+    ];
+    for (scene, words) in scenes {
+        let cluster = FakeCluster::start(1);
+        cluster.on(0, |call| {
+            let reply: &[u8] = match call.name().as_str() {
+                "BLPOP" => b"",
+                "CLIENT" if call.args[1].eq_ignore_ascii_case(b"ID") => b":1\r\n",
+                "LPOP" => b"$-1\r\n",
+                "LMPOP" | "XREAD" => b"*-1\r\n",
+                "XREVRANGE" => b"*0\r\n",
+                "GETRANGE" => b"+nonce\r\n",
+                _ => return None,
+            };
+            Some(vec![Action::Send(reply.to_vec())])
+        });
+        let memory = format!("limits.memory={MEMORY}");
+        let proxy = Proxy::start_with(&cluster.addrs(), &set(&[&memory]));
+        let request = encode(&words);
+        let mut clients = Vec::new();
+        for n in 1..=CLIENTS {
+            let mut client = proxy.client();
+            client.try_send_in_pieces(&request, &[request.len()]);
+            clients.push(client);
+            if n != COUNTED {
+                continue;
+            }
+            let least = (n * request.len()) as f64;
+            proxy.wait_for(scene, SHOWN_WITHIN, || {
+                match sum(&proxy, "slotway_memory_bytes") {
+                    held if held >= least && held <= least * 1.5 => Ok(()),
+                    held => Err(format!("{held} bytes for {least}")),
+                }
+            });
+        }
+        proxy.wait_for("room is made", SHOWN_WITHIN, || match closed(&proxy) {
+            0.0 => Err("nobody is closed".to_owned()),
+            _ => Ok(()),
+        });
+        others_are_served(&proxy);
+        let peak = proxy.peak() as usize;
+        assert!(peak <= MEMORY / 10 * 14, "{scene}: {} MB", peak >> 20);
+        drop(clients);
+        cluster.finish();
+    }
 }
