@@ -7,6 +7,7 @@
 use super::dispatch::{Batch, Taken};
 use super::errors::error_reply;
 use super::home::home;
+use super::memory::MARK_BYTES;
 use super::replies::{About, Stage};
 use super::seat::Seat;
 use super::subscriptions::{Around, Pending, Subscriptions};
@@ -21,6 +22,9 @@ use crate::upstream::Class;
 use std::collections::BTreeSet;
 use std::rc::{Rc, Weak};
 use std::time::Instant;
+
+/// By so many bytes the messages for one client grow before they are entered in the ledger.
+const PUSHED_BYTES: usize = 16 * 1024;
 
 impl Session {
     /// One command of the family.
@@ -305,7 +309,10 @@ impl Session {
     pub(super) fn push(&self, state: &mut State, first: &[u8], rest: &[u8]) {
         state.output.extend(first);
         state.output.extend(rest);
-        if state.output.len() > self.context.config.limits.client_output_soft {
+        // Many may listen to what is sent once.
+        let kept = state.output.len() + state.replies.kept();
+        if kept + MARK_BYTES > state.mark + PUSHED_BYTES {
+            self.charge(state);
             self.check_output(state);
         }
         self.list();

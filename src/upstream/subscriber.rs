@@ -8,28 +8,22 @@
 use super::connect::{SUBSCRIBER_NAME, dial_as};
 use super::{Fault, FaultKind, UpstreamContext};
 use crate::cluster::NodeAddr;
-use crate::io::{Bill, NodeStream, Purse, now};
+use crate::io::{Bill, Input, NodeStream, Purse, ReadHalf, SCRATCH_BYTES, now, split_node};
 use crate::observe::NodeMetrics;
 use crate::resp::{Proto, ReplyScanner};
 use bytes::{Buf, BytesMut};
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
-use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-/// Room for the next read, in bytes.
-const READ_BYTES: usize = 4 * 1024;
-
-/// The most that is reserved ahead of a read, in bytes: as much as has arrived already, so that a message's announced length
-/// costs no memory.
-const READ_AHEAD_MAX: usize = 1024 * 1024;
-
-/// A read buffer larger than this, in bytes, is given back once it is empty.
-const KEEP_MAX: usize = 16 * 1024;
+/// So many bytes are handed on before the others have their turn, and the client is offered what it is to get.
+const TURN_BYTES: usize = SCRATCH_BYTES;
 
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
@@ -107,6 +101,15 @@ struct Talk {
     purse: Rc<Purse>,
 }
 
+/// What has come of what the node says.
+struct Reader {
+    read: ReadHalf,
+    input: Input,
+    scanner: ReplyScanner,
+    /// Bytes that were handed on in this turn.
+    turn: usize,
+}
+
 /// Counts a connection as long as it is there, whoever ends it.
 struct Counted(Arc<NodeMetrics>);
 
@@ -163,9 +166,13 @@ impl Talk {
 
     async fn talk(&self, stream: NodeStream) -> FaultKind {
         let settings = &self.context.settings;
-        let (mut read, write) = stream.into_split();
-        let mut scanner = ReplyScanner::with_depth(settings.reply_depth);
-        let mut input = BytesMut::new();
+        let (read, write) = split_node(stream);
+        let mut reader = Reader {
+            read,
+            input: Input::default(),
+            scanner: ReplyScanner::with_depth(settings.reply_depth),
+            turn: 0,
+        };
         let mut unsent = BytesMut::new();
         let mut heard = now();
         let mut probed: Option<Instant> = None;
@@ -179,15 +186,12 @@ impl Talk {
                 probed = Some(now());
             }
             let due = probed.map_or(heard + settings.heartbeat, |at| at + settings.probe);
-            let ahead = scanner.wanted().min(input.len());
-            input.reserve(ahead.clamp(READ_BYTES, READ_AHEAD_MAX));
-            // The room for the next read is there for every connection, as its socket is.
-            bill.set(input.capacity().saturating_sub(READ_BYTES) + unsent.capacity());
+            bill.set(reader.input.held() + unsent.capacity());
             let is_halted = bill.is_halted();
             // Writing ends when there is nothing to write, so it may go first.
             tokio::select! {
                 biased;
-                ready = write.writable(), if !unsent.is_empty() => {
+                ready = poll_fn(|cx| write.poll_writable(cx)), if !unsent.is_empty() => {
                     let written = ready.and_then(|()| write.try_write(&unsent));
                     match written {
                         Ok(n) => unsent.advance(n),
@@ -195,16 +199,9 @@ impl Talk {
                         Err(e) => return FaultKind::Io(e.to_string()),
                     }
                 }
-                read = read.read_buf(&mut input), if !is_halted => match read {
-                    Ok(0) => return FaultKind::Closed,
-                    Err(e) => return FaultKind::Io(e.to_string()),
-                    Ok(_) => {
-                        heard = now();
-                        probed = None;
-                        if let Err(kind) = self.deliver(&mut scanner, &mut input) {
-                            return kind;
-                        }
-                    }
+                read = poll_fn(|cx| self.poll_hear(cx, &mut reader, &bill)), if !is_halted => match read {
+                    Err(kind) => return kind,
+                    Ok(_) => (heard, probed) = (now(), None),
                 },
                 () = self.out.notify.notified() => {}
                 // What the node has said meanwhile is not read yet.
@@ -217,30 +214,63 @@ impl Talk {
         }
     }
 
-    /// Hands on every whole reply.
-    fn deliver(&self, scanner: &mut ReplyScanner, input: &mut BytesMut) -> Result<(), FaultKind> {
+    /// Reads once and hands on every whole reply. `false`: nothing is to be read now, since others have taken the memory
+    /// while it waited.
+    fn poll_hear(
+        &self,
+        cx: &mut Context<'_>,
+        reader: &mut Reader,
+        bill: &Bill,
+    ) -> Poll<Result<bool, FaultKind>> {
+        if bill.is_halted() {
+            return Poll::Ready(Ok(false));
+        }
+        if reader.turn >= TURN_BYTES {
+            reader.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let (wanted, most) = (reader.scanner.wanted(), self.context.memory.read_max());
+        let (scanner, scratch) = (&mut reader.scanner, &self.context.scratch);
+        let mut broken = None;
+        let read = (reader.input).poll_read(cx, &mut reader.read, scratch, wanted, most, |bytes| {
+            let delivered = self.deliver(scanner, bytes);
+            delivered.unwrap_or_else(|kind| {
+                broken = Some(kind);
+                0
+            })
+        });
+        Poll::Ready(match (read, broken) {
+            (Poll::Pending, _) => return Poll::Pending,
+            (_, Some(kind)) => Err(kind),
+            (Poll::Ready(Ok(0)), _) => Err(FaultKind::Closed),
+            (Poll::Ready(Err(e)), _) => Err(FaultKind::Io(e.to_string())),
+            (Poll::Ready(Ok(n)), _) => {
+                reader.turn += n;
+                Ok(true)
+            }
+        })
+    }
+
+    /// Hands on every whole reply; says how many bytes these are.
+    fn deliver(&self, scanner: &mut ReplyScanner, bytes: &[u8]) -> Result<usize, FaultKind> {
         self.context.clock.tick();
         let Some(listener) = self.listener.upgrade() else {
             return Err(FaultKind::Retired);
         };
-        loop {
-            let whole = scanner.scan(input)?;
-            let Some(len) = whole else {
-                return Ok(());
-            };
-            match input[0] {
-                b'>' | b'-' | b'!' => listener.heard(self.link, &input[..len]),
+        let mut rest = bytes;
+        while !rest.is_empty()
+            && let Some(len) = scanner.scan(rest)?
+        {
+            let (reply, behind) = rest.split_at(len);
+            match reply[0] {
+                b'>' | b'-' | b'!' => listener.heard(self.link, reply),
                 // The answer to a PING.
                 b'+' => {}
                 _ => return Err(FaultKind::Protocol("a reply that nobody asked for")),
             }
-            input.advance(len);
-            if input.is_empty() {
-                if input.capacity() > KEEP_MAX {
-                    *input = BytesMut::new();
-                }
-                return Ok(());
-            }
+            rest = behind;
         }
+        Ok(bytes.len() - rest.len())
     }
 }

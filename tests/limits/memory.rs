@@ -271,3 +271,44 @@ fn commands_that_wait_count() {
         cluster.finish();
     }
 }
+
+/// One message for many who do not read, and messages faster than anybody reads: what each of them is to get counts as soon
+/// as it is there, and so does what has come and was not looked at.
+#[test]
+fn what_listeners_do_not_read_counts() {
+    const LISTENERS: usize = 60;
+    const MESSAGES: usize = 200;
+    const MEMORY: usize = 32 << 20;
+    let cluster = FakeCluster::start(1);
+    cluster.on(0, |call| match call.name().as_str() {
+        "SUBSCRIBE" => {
+            let message = [
+                ">3",
+                "$7\r\nmessage",
+                "$1\r\nc",
+                "$50000",
+                &"v".repeat(50_000),
+                "",
+            ];
+            let all = message.join("\r\n").repeat(MESSAGES);
+            let begun = b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n";
+            Some(vec![Action::Send([begun, all.as_bytes()].concat())])
+        }
+        "GETRANGE" => Some(vec![Action::Send(b"+nonce\r\n".to_vec())]),
+        _ => None,
+    });
+    let memory = format!("limits.memory={MEMORY}");
+    let proxy = Proxy::start_with(&cluster.addrs(), &set(&[&memory]));
+    let mut listeners: Vec<_> = (0..LISTENERS).map(|_| proxy.client()).collect();
+    let subscribe = encode(&["SUBSCRIBE", "c"]);
+    listeners.iter_mut().for_each(|l| l.send(&subscribe));
+    proxy.wait_for("room is made", SHOWN_WITHIN, || match closed(&proxy) {
+        0.0 => Err("nobody is closed".to_owned()),
+        _ => Ok(()),
+    });
+    others_are_served(&proxy);
+    let peak = proxy.peak() as usize;
+    assert!(peak <= MEMORY / 10 * 14, "{} MB", peak >> 20);
+    drop(listeners);
+    cluster.finish();
+}
