@@ -18,6 +18,9 @@ use std::time::Duration;
 /// Workers that `listen.workers = "auto"` starts at most: each opens its own lanes to every node.
 const AUTO_WORKERS_MAX: usize = 4;
 
+/// The scripts that are kept take this part of `limits.memory` at most: clients cannot be closed for them.
+const SCRIPT_SHARE: usize = 8;
+
 impl Default for Config {
     /// Every option at its default: no seed node, `auto` resolved for this machine.
     fn default() -> Self {
@@ -213,7 +216,7 @@ impl Reader<'_> {
             blocked_clients: self.integer("limits.blocked_clients"),
             watchers: self.integer("limits.watchers"),
             scripts: self.integer("limits.scripts"),
-            script_bytes: self.size("limits.script_bytes"),
+            script_bytes: self.size("limits.script_bytes").min(memory / SCRIPT_SHARE),
             transaction_commands: self.integer("limits.transaction_commands"),
             transaction_bytes: self.size("limits.transaction_bytes"),
         }

@@ -264,7 +264,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("limits.scripts", count(1, 1_000_000), "2000", "scripts", PROCESS,
         "scripts of SCRIPT LOAD and EVAL that are kept to give them to nodes that lack them; those of EVAL are dropped first"),
     option("limits.script_bytes", size(KB, MEMORY_BYTES_MAX), "16MB", "", PROCESS,
-        "bytes of those scripts"),
+        "bytes of those scripts, and no more than an eighth of limits.memory"),
 
     option("timeouts.connect", time(MILLISECOND, HOUR), "2s", "", LANE,
         "connecting to a node, handshake included"),

@@ -36,6 +36,8 @@ pub struct Budget {
     /// Of it, what is left for what was freed.
     spare: usize,
     pub(super) beyond: Beyond,
+    /// What is kept for all clients together.
+    common: AtomicUsize,
     pub(super) workers: Box<[Share]>,
 }
 
@@ -75,6 +77,7 @@ impl Budget {
             limit,
             spare,
             beyond,
+            common: AtomicUsize::new(0),
             workers: (0..workers).map(|_| Share::default()).collect(),
         })
     }
@@ -84,10 +87,22 @@ impl Budget {
         each.sum()
     }
 
+    /// So much is kept for all clients together, in bytes: no client can be closed for it.
+    pub(super) fn set_common(&self, held: usize) {
+        self.common.store(held, Ordering::Relaxed);
+    }
+
+    /// Looks how much is resident.
+    pub(super) fn measure(&self) {
+        let common = self.common.load(Ordering::Relaxed);
+        self.beyond.measure(self.used() + common);
+    }
+
     /// What there is for clients and nodes.
     pub(super) fn room(&self) -> usize {
         let least = ROOM_MIN.min(self.limit / 100 * ROOM_PERCENT);
-        let taken = self.beyond.overhead() + self.spare;
+        let common = self.common.load(Ordering::Relaxed);
+        let taken = self.beyond.overhead() + common + self.spare;
         self.limit.saturating_sub(taken).max(least)
     }
 
@@ -136,5 +151,8 @@ mod tests {
     fn the_program_itself_counts() {
         assert_eq!(Budget::new(1000, 100, 1).room(), 900);
         assert_eq!(Budget::new(1000, 5000, 1).room(), 500);
+        let budget = Budget::new(1000, 100, 1);
+        budget.set_common(50);
+        assert_eq!((budget.room(), budget.used()), (850, 0));
     }
 }

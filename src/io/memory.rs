@@ -2,7 +2,8 @@
 //!
 //! Each worker has a [`Ledger`]: whoever holds bytes for a client or a node enters there what changes, when it changes
 //! by more than a plain command's worth. All workers' sums make up the process's. What the process takes beyond that is
-//! measured and is not for clients ([`Budget`]). That decides, in this order:
+//! measured and is not for clients ([`Budget`]), nor is what is kept for all of them together, the scripts. That decides,
+//! in this order:
 //! 1. from three quarters on, a client is not read while replies to it are outstanding: it is slowed, not refused;
 //! 2. from [`SCARCE_PERCENT`] on, requests of more than [`LARGE_REQUEST`] bytes are refused;
 //! 3. beyond the limit, the clients that hold most are closed, until some room is left, at once: nobody is read before;
@@ -236,7 +237,7 @@ impl Ledger {
         self.mine().used.store(self.used(), Ordering::Relaxed);
         if self.taken.get() >= self.budget.beyond.step {
             self.taken.set(0);
-            self.budget.beyond.measure(self.budget.used());
+            self.budget.measure();
         }
         self.weigh();
     }
@@ -280,21 +281,23 @@ impl Ledger {
         share.used.store(0, Ordering::Relaxed);
     }
 
-    /// Measures, however little has changed; about ten times a second. One worker does it for all: the first that has not
-    /// ended.
-    pub fn measure(&self) {
+    /// Measures, however little has changed; about ten times a second. `common` is what is kept for all clients of the
+    /// process together. One worker does it for all: the first that has not ended. Says whether it is this one.
+    pub fn measure(&self, common: usize) -> bool {
         let beyond = &self.budget.beyond;
         let there = |share: &Share| !share.left.load(Ordering::Relaxed);
         if self.budget.workers.iter().position(there) != Some(self.worker) {
-            return;
+            return false;
         }
+        self.budget.set_common(common);
         if self.is_tight() {
             beyond.nudge();
             if self.excess() == 0 {
                 beyond.insist();
             }
         }
-        beyond.measure(self.budget.used());
+        self.budget.measure();
+        true
     }
 
     /// Has everybody read on if that may be.

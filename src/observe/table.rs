@@ -112,6 +112,8 @@ metrics! {
         "Connections to nodes that one client has to itself.";
     Memory Gauge "slotway_memory_bytes" []
         "Memory that limits.memory bounds: what is kept for clients and on its way to nodes.";
+    ScriptMemory Gauge "slotway_script_memory_bytes" []
+        "Memory of the scripts that are kept for all clients (limits.script_bytes); limits.memory bounds both together.";
     BuildInfo Gauge "slotway_build_info" ["version"]
         "Always 1; the version is in the label.";
     ProcessCpu Counter "process_cpu_seconds_total" []

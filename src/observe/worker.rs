@@ -36,6 +36,7 @@ pub struct WorkerMetrics {
     pub(super) leases: Cell64,
     /// Kept now, in bytes.
     pub(super) memory: Cell64,
+    pub(super) script_memory: Cell64,
     /// Blocked now.
     pub(super) blocked_clients: Cell64,
     pub(super) pushed_back: Cell64,
@@ -85,6 +86,7 @@ impl WorkerMetrics {
             backpressure_micros: Cell64::default(),
             leases: Cell64::default(),
             memory: Cell64::default(),
+            script_memory: Cell64::default(),
             blocked_clients: Cell64::default(),
             pushed_back: Cell64::default(),
             bulk_clients: Cell64::default(),
@@ -187,6 +189,11 @@ impl WorkerMetrics {
     /// How much memory is kept for clients and nodes now, in bytes.
     pub fn set_memory(&self, bytes: usize) {
         self.memory.set(bytes as u64);
+    }
+
+    /// How much memory the scripts take that are kept for the process, as this worker tells it.
+    pub fn set_script_memory(&self, bytes: usize) {
+        self.script_memory.set(bytes as u64);
     }
 
     /// How many clients are blocked now.

@@ -123,6 +123,8 @@ impl Workers {
         families.add(Metric::Leases, &[], leases as f64);
         let memory = total(writers, |w| w.memory.value());
         families.add(Metric::Memory, &[], memory as f64);
+        let scripts = total(writers, |w| w.script_memory.value());
+        families.add(Metric::ScriptMemory, &[], scripts as f64);
     }
 
     fn commands(&self, families: &mut Families, writers: &[Arc<WorkerMetrics>]) {

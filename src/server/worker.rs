@@ -224,7 +224,11 @@ impl Worker {
         let largest = held.max().unwrap_or(0);
         self.lanes.context().memory.largest(largest);
         let memory = &self.lanes.context().memory;
-        memory.measure();
+        let scripts = self.setup.shared.scripts.held();
+        let mine = memory.measure(scripts);
+        self.setup
+            .metrics
+            .set_script_memory(if mine { scripts } else { 0 });
         self.keep_memory();
         if memory.is_tight() {
             // Some hold less than before.

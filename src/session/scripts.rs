@@ -5,7 +5,7 @@
 use crate::observe::Limit;
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub struct Scripts {
     kept: Mutex<Kept>,
     scripts_max: usize,
     bytes_max: usize,
+    /// Memory that it takes, in bytes.
+    held: AtomicUsize,
     /// How often SCRIPT FLUSH has emptied it.
     flushes: AtomicU64,
     /// Changes when anything was dropped.
@@ -60,6 +62,7 @@ impl Scripts {
             kept: Mutex::default(),
             scripts_max,
             bytes_max,
+            held: AtomicUsize::new(0),
             flushes: AtomicU64::new(0),
             drops: AtomicU64::new(0),
         }
@@ -111,6 +114,7 @@ impl Scripts {
             kept.evaluated
                 .retain(|sha| by_sha.get(sha).is_some_and(|s| s.origin == Origin::Eval));
         }
+        self.held.store(kept.held(), Ordering::Relaxed);
         reached
     }
 
@@ -131,7 +135,10 @@ impl Scripts {
 
     /// SCRIPT FLUSH: nothing is known any more.
     pub(super) fn flush(&self) {
-        *self.kept() = Kept::default();
+        let mut kept = self.kept();
+        *kept = Kept::default();
+        self.held.store(0, Ordering::Relaxed);
+        drop(kept);
         self.flushes.fetch_add(1, Ordering::Release);
         self.drops.fetch_add(1, Ordering::Release);
     }
@@ -146,6 +153,11 @@ impl Scripts {
         self.drops.load(Ordering::Acquire)
     }
 
+    /// Bytes of memory that it takes.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// How many there may be.
     pub(super) fn scripts_max(&self) -> usize {
         self.scripts_max
@@ -157,6 +169,12 @@ impl Scripts {
 }
 
 impl Kept {
+    fn held(&self) -> usize {
+        let entries = self.by_sha.capacity() * size_of::<(Sha, Script)>();
+        let queued = self.evaluated.capacity() + self.loaded.capacity();
+        self.bytes + entries + queued * size_of::<Sha>()
+    }
+
     fn queue(&mut self, origin: Origin) -> &mut VecDeque<Sha> {
         match origin {
             Origin::Eval => &mut self.evaluated,
@@ -241,6 +259,8 @@ mod tests {
         for i in 0..1000 {
             scripts.keep(format!("{i}").as_bytes(), Origin::Eval, Instant::now());
         }
+        let held = scripts.held();
+        assert!(held > 20 && held < 200_000, "{held}");
         let kept = scripts.kept();
         assert!(kept.bytes <= 20 && kept.by_sha.len() <= 20 && kept.evaluated.len() <= 200);
     }

@@ -312,3 +312,36 @@ fn what_listeners_do_not_read_counts() {
     drop(listeners);
     cluster.finish();
 }
+
+/// They are kept for all clients, so that nobody can be closed for them: they take a part of the memory, and no more.
+#[test]
+fn scripts_count() {
+    const SCRIPTS: usize = 100;
+    const SCRIPT_BYTES: usize = 100_000;
+    const SHARE: usize = (32 << 20) / 8;
+    let (cluster, proxy, gate) = start(&["limits.memory=32MB"]);
+    gate.open();
+    let mut client = proxy.client();
+    let held = || sum(&proxy, "slotway_script_memory_bytes") as usize;
+    let mut eval = |n: usize| {
+        let script = format!("return {n} --{}", "x".repeat(SCRIPT_BYTES));
+        assert_eq!(client.command(&["EVAL", &script, "1", "k"]), b"$-1\r\n");
+    };
+    (0..10).for_each(&mut eval);
+    proxy.wait_for("they count", SHOWN_WITHIN, || match held() {
+        n if (10 * SCRIPT_BYTES..=11 * SCRIPT_BYTES).contains(&n) => Ok(()),
+        n => Err(format!("{n} bytes")),
+    });
+    (10..SCRIPTS).for_each(&mut eval);
+    let hit = || hits(&proxy, "limits.script_bytes");
+    assert!(hit() >= 1.0, "{SCRIPTS} scripts are kept");
+    proxy.wait_for("no more are kept", SHOWN_WITHIN, || match held() {
+        n if (SHARE - 2 * SCRIPT_BYTES..=SHARE / 10 * 11).contains(&n) => Ok(()),
+        n => Err(format!("{n} bytes")),
+    });
+    drop(client);
+    proxy.wait_for("they are no client's", SHOWN_WITHIN, || {
+        proxy.metrics().nothing_of_clients()
+    });
+    cluster.finish();
+}

@@ -104,7 +104,7 @@ fn somebody_measures_until_the_last_one_ends() {
         assert!(ledger.is_halted());
     }
     let measure = || {
-        other.measure();
+        other.measure(0);
         other.calm();
         !other.is_halted()
     };
