@@ -242,10 +242,18 @@ impl World<'_> {
             return;
         }
         one.unanswered = one.pending.drain(..).map(|(number, _)| number).collect();
-        // To end is to give up what one waits for, as at a server: it may have been popped by then.
+        // To end is to give up what one waits for, as at a server. Where nodes fail it may have been popped by then.
         let first = one.unanswered.first();
-        let gives_up = finished && first.is_some_and(|n| self.oracle.waits(*n));
+        let given_up = first
+            .filter(|n| finished && self.oracle.waits(**n))
+            .copied();
+        let gives_up = given_up.is_some();
+        let popped = given_up.filter(|n| self.oracle.is_executed(*n) && self.plan.is_gentle());
         one.unanswered.drain(..usize::from(gives_up));
+        if let Some(number) = popped.filter(|_| matches!(self.ending, Ending::No)) {
+            let what = self.oracle.describe(number);
+            return self.fail(format!("{what} was executed, and given up"));
+        }
         let expected = match self.ending {
             // For its memory; but nobody when all is calm.
             Ending::No if self.plan.room == Room::Memory && plan.is_some() => true,
