@@ -224,7 +224,10 @@ fn of_two_lost_nodes_is_told_once(cluster: &Cluster, proxy: &Proxy) {
     let mut waiting = waits_for_ever(proxy, &keys.each_ref().map(|key| &**key));
     lose_connections(cluster, proxy, &[0, 1]);
     assert_eq!(waiting.reply(), b":0\r\n");
-    waiting.expect("WAIT 1 0", b":1\r\n");
+    // It may have looked when only one of them was lost.
+    if waiting.line("WAIT 1 0") != b":1\r\n" {
+        waiting.expect("WAIT 1 0", b":1\r\n");
+    }
     client.expect("WAIT 1 0", b":0\r\n");
     client.expect("WAIT 1 0", b":1\r\n");
 }

@@ -91,7 +91,7 @@ impl Session {
                 Patience::For(time) => self.context.clock.now().checked_add(time),
                 Patience::Forever | Patience::Unreadable => None,
             },
-            unblock: Rc::default(),
+            unblock: Signal::new(),
             bill: RefCell::new(Bill::new(self.purse.clone())),
             _place: place,
         };

@@ -145,11 +145,18 @@ impl Session {
         }
     }
 
-    /// Whether a command is refused because there is too little memory for it. Not MULTI and WATCH, as by the servers: what
-    /// comes behind them would be executed without the protection it counts on, as soon as there is memory again.
+    /// Whether a command is refused because there is too little memory for it. Not those that make a transaction, as by the
+    /// servers: what comes behind would be executed without the protection it counts on, or with what was to end.
     #[cold]
     fn lacks_memory(&self, plan: &Plan) -> bool {
-        !matches!(plan, Plan::Mode(Mode::Multi | Mode::Watch)) && self.context.refused_for_memory()
+        let Plan::Mode(mode) = plan else {
+            return self.context.refused_for_memory();
+        };
+        let transacts = matches!(
+            mode,
+            Mode::Multi | Mode::Exec | Mode::Discard | Mode::Watch | Mode::Unwatch
+        );
+        !transacts && self.context.refused_for_memory()
     }
 
     #[inline]

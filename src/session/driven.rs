@@ -6,7 +6,7 @@ use super::dispatch::Taken;
 use super::pursuit::Pursuit;
 use super::reading::Reader;
 use super::replies::{About, Stage};
-use super::unblock::{Outcome, Signal};
+use super::unblock::Signal;
 use super::watching::Hold;
 use super::{Life, Session, State};
 use crate::cluster::Slot;
@@ -24,6 +24,8 @@ const TASK_BYTES: usize = 128;
 /// The command that a task carries out; kept in the session's state.
 pub(super) struct Driven {
     task: AbortHandle,
+    /// Its place among the replies.
+    seq: u64,
     /// Memory of the task, in bytes.
     pub(super) held: usize,
     /// How CLIENT UNBLOCK reaches the task, if it may wait for long: its client counts as blocked.
@@ -66,6 +68,7 @@ impl Session {
         let handle = tokio::task::spawn_local(task);
         state.driven = Some(Box::new(Driven {
             task: handle.abort_handle(),
+            seq,
             held,
             unblock: None,
         }));
@@ -157,12 +160,15 @@ impl Session {
             match read {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(n)) if n > 0 => self.context.metrics.received(n),
-                Poll::Ready(Ok(_)) => return self.hung_up(),
+                Poll::Ready(Ok(_)) => {
+                    self.hung_up(cx);
+                    return Poll::Pending;
+                }
                 Poll::Ready(Err(_)) => return self.end_driven(),
             }
         }
         if self.is_blocked() && reader.read.is_closed() {
-            return self.hung_up();
+            self.hung_up(cx);
         }
         Poll::Pending
     }
@@ -180,28 +186,42 @@ impl Session {
 
     /// The client sends no more. What it sent before is still carried out, and the end is read again then; but a command that
     /// has to wait ends as on a server, and what is behind it with it.
-    fn hung_up(&self) -> Poll<()> {
-        let signal = match &self.state.borrow().driven {
-            Some(driven) => driven.unblock.clone(),
-            None => None,
-        };
-        match signal.is_some_and(|signal| signal.hang_up().is_ready()) {
-            true => self.end_driven(),
-            false => Poll::Pending,
+    fn hung_up(&self, cx: &Context<'_>) {
+        let state = &mut *self.state.borrow_mut();
+        let signal = state.driven.as_ref().and_then(|d| d.unblock.as_ref());
+        if signal.is_some_and(|signal| signal.poll_hang_up(cx).is_ready()) {
+            self.end_for_nobody(state);
         }
+    }
+
+    /// The same for a session that reads no more.
+    pub(super) fn check_hang_up(&self) {
+        let state = &mut *self.state.borrow_mut();
+        let signal = state.driven.as_ref().and_then(|d| d.unblock.as_ref());
+        if signal.is_some_and(|signal| signal.goes_along()) {
+            self.end_for_nobody(state);
+        }
+    }
+
+    /// The blocking command ends, and with it all that its client has sent behind it. The replies in front are still written.
+    fn end_for_nobody(&self, state: &mut State) {
+        let Some(driven) = state.driven.take() else {
+            return;
+        };
+        if let Some(signal) = &driven.unblock {
+            signal.over();
+        }
+        self.deliver(state, Ticket::new(driven.seq, 0, None), b"");
+        if state.life == Life::Open {
+            state.life = Life::Finishing;
+        }
+        self.wake();
     }
 
     /// The replies to what came before it are still offered to the client, which may have closed one direction only.
     fn end_driven(&self) -> Poll<()> {
         let _ = self.write_out(&mut self.state.borrow_mut());
         Poll::Ready(())
-    }
-
-    /// A task was told why its command can't be ended: whoever asked for that learns it.
-    pub(super) fn not_unblocked(&self, signal: &Signal, why: Outcome) {
-        signal.failed(why);
-        // The client may have hung up.
-        self.wake();
     }
 
     /// The proxy is going down: no more commands are taken, and a blocking one is not waited for.

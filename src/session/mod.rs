@@ -52,6 +52,7 @@ mod subscriptions;
 mod transacting;
 mod troubles;
 mod unblock;
+mod unblocking;
 mod verdict;
 mod waiting;
 mod watching;

@@ -2,37 +2,24 @@
 //! as it takes, and follows the slot.
 
 use super::blocking::Wait;
-use super::errand::tell;
 use super::errors;
 use super::pursuit::{INSTANCE_CHANGED, Pursuit, Target, Verdict};
 use super::unblock::{Outcome, Unblock};
+use super::unblocking::{TELL_AGAIN, Told};
 use crate::cluster::Slot;
-use crate::resp::{self, encode};
+use crate::resp;
 use crate::route::{Effect, Losses, Resend, resend};
-use crate::upstream::{ASKING, Fate, FaultKind, Lease, Lost, NoLease};
+use crate::upstream::{ASKING, Fate, FaultKind, Lease, Lost, NoLease, Refusal, classify};
 use bytes::Bytes;
+use std::cell::Cell;
 use std::ops::ControlFlow;
-use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 /// Its reply says by which number CLIENT UNBLOCK knows the lease.
 const CLIENT_ID: &[u8] = b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n";
 
-/// Pause before a node that has not come to the blocking command yet is told again that it ends.
-const TELL_AGAIN: Duration = Duration::from_millis(5);
-
 /// With an answer, or to be sent again.
 type Turn = ControlFlow<Result<Bytes, Bytes>>;
-
-/// What a node says to CLIENT UNBLOCK.
-enum Told {
-    Unblocked,
-    /// It may not have come to the command yet, or has answered it.
-    NotBlocked,
-    Refused,
-    /// It may unblock its client at any later time.
-    Unknown,
-}
 
 /// What becomes of a lease after the command.
 #[derive(PartialEq, Eq)]
@@ -51,7 +38,7 @@ impl Wait {
             // Only while it is at no node may it be released here.
             let (target, lease) = tokio::select! {
                 biased;
-                how = self.unblock.raised_at_no_node() => return Ok(self.release(how)),
+                how = self.unblock.raised() => return Ok(self.release(how)),
                 found = self.lease(&mut pursuit) => found?,
             };
             pursuit.arrived();
@@ -60,17 +47,18 @@ impl Wait {
                 None => first.clone(),
             };
             let outcome = self.at(lease, slot, target.asking, request).await;
-            if has_waited(&outcome) {
-                waited = true;
-                self.unblock.waits();
-            }
+            waited |= has_waited(&outcome);
+            let sent_on = is_sent_on(&outcome);
             let turn = tokio::select! {
                 biased;
                 turn = self.turn(&mut pursuit, &target, outcome) => turn,
-                how = self.unblock.raised_at_no_node() => return Ok(self.release(how)),
+                how = self.unblock.raised() => return Ok(self.release(how)),
             };
             if let ControlFlow::Break(answer) = turn {
                 return answer;
+            }
+            if !sent_on {
+                self.unblock.waits();
             }
             if let Some(deadline) = self.deadline {
                 let left = deadline.saturating_duration_since(clock.now());
@@ -96,6 +84,7 @@ impl Wait {
                 Ok(lease) => return Ok((target, lease)),
                 Err(NoLease::Limit) => return Err(self.session.context.no_lease()),
                 Err(NoLease::Down(fault)) => {
+                    self.unblock.waits();
                     pursuit.failed(errors::unreachable_node(&fault)).await?;
                 }
             }
@@ -188,14 +177,37 @@ impl Wait {
         lease.send(&requests, replies).await?;
         drop(requests);
         self.keeps(0);
-        if ask_number {
-            let number = resp::integer(&self.foregoing(lease, latest).await?);
-            lease.set_number(number);
+        let node = lease.node().clone();
+        // Of the lease, once its node has said whether it tells it.
+        let told = Cell::new(lease.number().map(Some));
+        let answer = async {
+            if ask_number {
+                let number = resp::integer(&self.foregoing(lease, latest).await?);
+                lease.set_number(number);
+                told.set(Some(lease.number()));
+            }
+            if asking {
+                self.foregoing(lease, latest).await?;
+            }
+            self.answer(lease, latest, afterwards).await
+        };
+        let reply = tokio::select! {
+            biased;
+            reply = answer => Some(reply),
+            () = self.waits_for_nobody(&node, &told) => None,
+        };
+        if self.unblock.is_hung_up() {
+            // The node may still be about to unblock it.
+            *afterwards = Afterwards::Close;
         }
-        if asking {
-            self.foregoing(lease, latest).await?;
+        match reply {
+            Some(Ok(reply)) if !self.unblock.is_hung_up() || reply != Unblock::ERROR => Ok(reply),
+            Some(Err(lost)) => Err(lost),
+            Some(Ok(_)) | None => {
+                self.unblock.release();
+                Ok(self.command.nothing(self.proto))
+            }
         }
-        self.answer(lease, latest, afterwards).await
     }
 
     /// The reply to what goes in front of the command. Whoever unblocks the client meanwhile is not kept waiting by a node
@@ -210,7 +222,7 @@ impl Wait {
             }
             match timeout(within, lease.reply_until(latest)).await {
                 Ok(reply) => return reply,
-                Err(_) => self.not_unblocked(Outcome::Unknown),
+                Err(_) => self.unblock.failed(Outcome::Unknown),
             }
         }
     }
@@ -246,50 +258,29 @@ impl Wait {
                         return reply;
                     }
                 }
-                Told::Refused => self.not_unblocked(Outcome::Refused),
+                Told::Refused => self.unblock.failed(Outcome::Refused),
                 Told::Unknown => {
                     *afterwards = Afterwards::Close;
-                    self.not_unblocked(Outcome::Unknown);
+                    self.unblock.failed(Outcome::Unknown);
                 }
             }
         }
-    }
-
-    /// Has the node unblock its client, which is the lease.
-    async fn unblock_at(&self, lease: &Lease, how: Unblock) -> Told {
-        let Some(number) = lease.number() else {
-            // The node does not tell: it may not be allowed to us.
-            return Told::Refused;
-        };
-        let number = number.to_string();
-        let mut words = vec!["CLIENT", "UNBLOCK", &number];
-        words.extend((how == Unblock::Error).then_some("ERROR"));
-        let mut request = Vec::new();
-        encode::command(&mut request, &words);
-        // To the end: one that came to the node later would unblock the lease's next user.
-        match tell(&self.session, lease.node(), &request).await.as_deref() {
-            Some(b":1\r\n") => Told::Unblocked,
-            Some(b":0\r\n") => Told::NotBlocked,
-            Some(error) => {
-                tracing::warn!(error = %error.escape_ascii(), "a node refused CLIENT UNBLOCK");
-                Told::Refused
-            }
-            None => Told::Unknown,
-        }
-    }
-
-    fn not_unblocked(&self, why: Outcome) {
-        self.session.not_unblocked(&self.unblock, why);
     }
 
     /// What a client gets that is released while its command is at no node.
     pub(super) fn release(&self, how: Unblock) -> Bytes {
         self.unblock.release();
         match how {
-            Unblock::Timeout | Unblock::HangUp => self.command.nothing(self.proto),
+            Unblock::Timeout => self.command.nothing(self.proto),
             Unblock::Error => Bytes::from_static(Unblock::ERROR),
         }
     }
+}
+
+/// Whether another node is to be asked, and may have the answer.
+fn is_sent_on(outcome: &Result<Bytes, Lost>) -> bool {
+    let refusal = outcome.as_ref().ok().and_then(|reply| classify(reply));
+    matches!(refusal, Some(Refusal::Moved(..) | Refusal::Ask(..)))
 }
 
 /// Whether the node has taken the command, as far as can be known, and did not refuse it.

@@ -225,6 +225,7 @@ impl Session {
     }
 
     fn poll_finished(&self) -> Poll<()> {
+        self.check_hang_up();
         let state = self.state.borrow();
         if state.replies.is_empty() && state.output.is_empty() {
             Poll::Ready(())

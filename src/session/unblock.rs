@@ -1,30 +1,32 @@
-//! How CLIENT UNBLOCK reaches a blocked client's command, and how whoever said it learns what came of it. A hang-up of the
-//! client, and the proxy's end, reach it the same way.
+//! How CLIENT UNBLOCK reaches a blocked client's command, and how whoever said it learns what came of it; and what a client
+//! that sends no more means for it.
 //!
 //! The command itself decides: one that has got its reply meanwhile keeps it, so that nothing popped is lost.
 
 use std::cell::{Cell, RefCell};
-use std::task::Poll;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+/// A command that has no reply after so long has to wait.
+const WAITS_AFTER: Duration = Duration::from_secs(1);
 
 /// Between a blocked client's task and whoever releases it. One per command.
-#[derive(Default)]
 pub(super) struct Signal {
+    began: Instant,
     how: Cell<Option<Unblock>>,
     raised: Notify,
     released: Cell<bool>,
     asker: RefCell<Option<oneshot::Sender<Outcome>>>,
-    /// The client gets no reply of ours any more, and why.
-    sweep: Cell<Option<Sweep>>,
-    /// A client that hangs up takes the command along: it is known to wait, or can't be asked to end.
-    goes_along: Cell<bool>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sweep {
-    /// The proxy is going down.
-    Drain,
-    HungUp,
+    /// The proxy is going down: the client gets no reply of ours any more.
+    draining: Cell<bool>,
+    /// It is known that the command has to wait.
+    waits: Cell<bool>,
+    /// The client's session, once the client sends no more.
+    hung_up: RefCell<Option<Waker>>,
+    told_of_hang_up: Notify,
 }
 
 /// How a blocked client is released.
@@ -34,8 +36,6 @@ pub(super) enum Unblock {
     Timeout,
     /// With an error.
     Error,
-    /// Its client sends no more: the command ends if it has to wait, which takes a look first.
-    HangUp,
 }
 
 /// What came of it.
@@ -57,6 +57,68 @@ impl Unblock {
 }
 
 impl Signal {
+    /// For a command that begins now.
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            began: Instant::now(),
+            how: Cell::default(),
+            raised: Notify::new(),
+            released: Cell::default(),
+            asker: RefCell::default(),
+            draining: Cell::default(),
+            waits: Cell::default(),
+            hung_up: RefCell::default(),
+            told_of_hang_up: Notify::new(),
+        })
+    }
+
+    /// The client sends no more. Ready if the command goes with it, as it does on a server: as soon as it is known that it has
+    /// to wait.
+    pub(super) fn poll_hang_up(self: &Rc<Self>, cx: &Context<'_>) -> Poll<()> {
+        let due = self.began + WAITS_AFTER;
+        let is_first = self.hung_up.replace(Some(cx.waker().clone())).is_none();
+        if Instant::now() >= due {
+            self.waits.set(true);
+        }
+        if self.goes_along() {
+            return Poll::Ready(());
+        }
+        if is_first {
+            self.told_of_hang_up.notify_one();
+            let me = self.clone();
+            tokio::task::spawn_local(async move {
+                sleep_until(due).await;
+                me.waits();
+            });
+        }
+        Poll::Pending
+    }
+
+    /// Once the client sends no more.
+    pub(super) async fn hung_up(&self) {
+        while self.hung_up.borrow().is_none() {
+            self.told_of_hang_up.notified().await;
+        }
+    }
+
+    /// Whether the client sends no more.
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.hung_up.borrow().is_some()
+    }
+
+    /// It is known that the command has to wait.
+    pub(super) fn waits(&self) {
+        self.waits.set(true);
+        if let Some(session) = &*self.hung_up.borrow() {
+            session.wake_by_ref();
+        }
+    }
+
+    /// Whether nobody waits for the command any more.
+    pub(super) fn goes_along(&self) -> bool {
+        self.waits.get() && self.is_hung_up()
+    }
+
     /// Asks the command to end. The answer comes with the command's end, or as soon as it is known that this does
     /// not end it. `None` if another client has asked before, and has no answer yet.
     pub(super) fn raise(&self, how: Unblock) -> Option<oneshot::Receiver<Outcome>> {
@@ -84,39 +146,18 @@ impl Signal {
     /// connection ends without a reply, as that to a server that shuts down.
     pub(super) fn drain(&self) {
         if self.raise(Unblock::Timeout).is_some() {
-            self.sweep.set(Some(Sweep::Drain));
+            self.draining.set(true);
         }
     }
 
-    /// The client sends no more. Ready if the command goes with it; otherwise it is asked to end, and first looks whether it
-    /// has to wait.
-    pub(super) fn hang_up(&self) -> Poll<()> {
-        if self.goes_along.get() {
-            return Poll::Ready(());
-        }
-        if self.raise(Unblock::HangUp).is_some() {
-            self.sweep.set(Some(Sweep::HungUp));
-        }
-        Poll::Pending
-    }
-
-    /// It is known that the command has to wait.
-    pub(super) fn waits(&self) {
-        self.goes_along.set(true);
-    }
-
-    /// As [`Self::raised`], for a command that no node was asked to carry out yet, or to say whether it has to wait: a hang-up
-    /// does not end it before that.
-    pub(super) async fn raised_at_no_node(&self) -> Unblock {
-        match self.raised().await {
-            Unblock::HangUp if !self.goes_along.get() => std::future::pending().await,
-            how => how,
-        }
+    /// Whether the proxy is going down.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
     }
 
     /// Whether the client is to be gone instead of getting the reply.
     pub(super) fn is_swept_away(&self) -> bool {
-        self.sweep.get().is_some() && self.released.get()
+        (self.draining.get() || self.is_hung_up()) && self.released.get()
     }
 
     /// The command ends because of it, and with no other reply.
@@ -124,20 +165,15 @@ impl Signal {
         self.released.set(true);
     }
 
-    /// The command ends because of it, with a reply that is right at any time. A client that has hung up gets none from a
-    /// server either.
+    /// The command ends because of it, with a reply that is right at any time.
     pub(super) fn release_with_answer(&self) {
         self.release();
-        if self.sweep.get() == Some(Sweep::Drain) {
-            self.sweep.set(None);
-        }
+        self.draining.set(false);
     }
 
     /// The command goes on: whoever asked is told why, and the next one may ask.
     pub(super) fn failed(&self, why: Outcome) {
-        if self.how.take() == Some(Unblock::HangUp) {
-            self.goes_along.set(true);
-        }
+        self.how.set(None);
         self.answer(why);
     }
 

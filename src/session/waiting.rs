@@ -120,7 +120,7 @@ impl Patience {
         let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.min(TIMEOUT_MAX)));
         Self {
             deadline: timeout.map(|timeout| Instant::now() + timeout),
-            unblock: Rc::default(),
+            unblock: Signal::new(),
         }
     }
 
@@ -163,7 +163,7 @@ impl Patience {
             biased;
             done = future => Ok(done),
             () = time_is_up => Err(End::TimeIsUp),
-            how = self.unblock.raised_at_no_node() => Err(End::Unblocked(how)),
+            how = self.unblock.raised() => Err(End::Unblocked(how)),
         }
     }
 }

@@ -32,7 +32,7 @@ fn a_client_that_hangs_up_takes_nothing_with_it() {
     });
 }
 
-/// The pop is on its way to a node that does not answer when the client's connection is reset.
+/// The pop is on its way to a node that does not answer when the client hangs up.
 #[test]
 fn what_was_popped_for_nobody_is_put_back_where_it_was() {
     #[rustfmt::skip]
@@ -69,7 +69,7 @@ fn what_was_popped_for_nobody_is_put_back_where_it_was() {
                         _ => Ok(()),
                     }
                 });
-            client.reset();
+            drop(client);
             stage.wait_gauge("slotway_blocked_clients", 0.0);
             stage.cluster.resume(owner).unwrap();
             stage.wait_gauge("slotway_blocked_pushed_back_total", done as f64 + 1.0);
