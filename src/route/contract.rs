@@ -73,7 +73,7 @@ mod tests {
     const EFFECTS: [Effect; 3] = [Effect::Read, Effect::Write, Effect::Script];
 
     /// Every way in which a connection ends.
-    fn faults() -> [FaultKind; 10] {
+    fn faults() -> [FaultKind; 11] {
         let all = [
             FaultKind::Connect("refused".into()),
             FaultKind::Handshake("WRONGPASS".into()),
@@ -84,6 +84,7 @@ mod tests {
             FaultKind::Io("reset".into()),
             FaultKind::Protocol("a push"),
             FaultKind::Silent,
+            FaultKind::Stuck,
             FaultKind::Retired,
         ];
         // One more is one more here.
@@ -98,6 +99,7 @@ mod tests {
                 | FaultKind::Io(_)
                 | FaultKind::Protocol(_)
                 | FaultKind::Silent
+                | FaultKind::Stuck
                 | FaultKind::Retired => {}
             }
         }

@@ -40,6 +40,7 @@ impl Fate {
                 | FaultKind::Io(_)
                 | FaultKind::Protocol(_)
                 | FaultKind::Silent
+                | FaultKind::Stuck
                 | FaultKind::Retired,
                 HandedOver::All,
             ) => Self::MaybeExecuted,

@@ -171,6 +171,8 @@ pub enum FaultKind {
     TooDeep,
     /// No reply came, and a probe over a second connection failed too.
     Silent,
+    /// No reply came, though the node answers over a second connection.
+    Stuck,
     /// Nobody needs it any more: idle for long, node gone from the topology, shutdown.
     Retired,
 }
@@ -183,7 +185,7 @@ impl FaultKind {
             Self::ConnectLate(_) | Self::HandshakeLate => NodeError::ConnectTimeout,
             Self::Handshake(_) => NodeError::Handshake,
             Self::Protocol(_) | Self::TooDeep => NodeError::Protocol,
-            Self::Silent => NodeError::Timeout,
+            Self::Silent | Self::Stuck => NodeError::Timeout,
             Self::Closed | Self::Io(_) | Self::Retired => NodeError::Lost,
         }
     }
@@ -225,6 +227,10 @@ impl fmt::Display for Fault {
             FaultKind::Io(why) => write!(f, "connection to {node} failed: {why}"),
             FaultKind::Protocol(why) => write!(f, "{node} broke the protocol: {why}"),
             FaultKind::Silent => write!(f, "{node} does not answer"),
+            FaultKind::Stuck => write!(
+                f,
+                "{node} answers over other connections, and not over this one"
+            ),
             FaultKind::Retired => write!(f, "connection to {node} was retired"),
         }
     }

@@ -82,6 +82,11 @@ pub(super) struct State {
     /// When the last request was taken.
     pub(super) used: Micros,
     pub(super) probing: Option<Probe>,
+    /// When the last probe was answered.
+    pub(super) probed: Micros,
+    /// When it last asked a question of its own (PING), and whether that has its answer.
+    pub(super) questioned: Micros,
+    pub(super) answered: bool,
     pub(super) standing: Standing,
     /// How many connections it has had.
     pub(super) connections: u32,
@@ -132,6 +137,9 @@ impl Lane {
                 heard: now,
                 used: now,
                 probing: None,
+                probed: now,
+                questioned: now,
+                answered: true,
                 standing: Standing::Kept,
                 connections: 0,
                 losses: 0,
@@ -356,6 +364,9 @@ impl Lane {
             (entry, request, cause)
         };
         let Some(requester) = entry.requester else {
+            if entry.own == Own::Ping {
+                self.state.borrow_mut().answered = true;
+            }
             return entry.own.check(reply).map(|()| len);
         };
         self.metrics

@@ -1,14 +1,22 @@
-//! The upkeep of a lane: requests whose time is up, silent nodes, idle connections. Driven by the worker's timer
-//! through [`super::Lanes::check`].
+//! The upkeep of a lane: requests whose time is up, silent nodes, replies that are not those to their requests, idle
+//! connections. Driven by the worker's timer through [`super::Lanes::check`].
 
 use super::in_flight::{InFlight, Own};
-use super::lane::Link;
+use super::lane::{Link, State};
 use super::{Class, FaultKind, Lane, LaneSettings, Requester, Ticket, serve};
 use crate::io::Micros;
 use crate::observe::Limit;
 use std::rc::Rc;
 
 pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// A connection over which replies come is asked a question of the lane's own so often, in microseconds: where a reply was
+/// lost or is one too many, all behind it are another request's, and so is that to the question, which shows it.
+const QUESTION_EVERY: u32 = 1_000_000;
+
+/// A connection over which nothing comes for so many times as long as a request may take is given up, though its node
+/// answers others.
+const STUCK_AFTER: u32 = 2;
 
 /// What has become of a lane's node in the map.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,13 +82,11 @@ impl Lane {
                 self.ending.borrow_mut().get_or_insert(FaultKind::Retired);
                 self.wake();
             } else if now.since(state.heard) > micros(settings.heartbeat) {
-                state.queue.push_back(InFlight::own(PING, Own::Ping, now));
-                state.outbox.append(PING);
-                self.list();
+                self.question(state, now);
             }
             return;
         };
-        let silent = now.since(oldest.at).min(now.since(state.heard));
+        let silent = silent(state, oldest, now);
         if silent > micros(settings.silent_report) {
             context.silent(self.node());
         }
@@ -94,7 +100,8 @@ impl Lane {
         }
         // A script answers probes with BUSY after 5 s, KEYS answers none: where the probe's connection is accepted it is
         // probed again (`may_be_busy`), and the kernel is told to wait as well.
-        if silent > micros(settings.silent_probe) && state.probing.is_none() {
+        let pause = micros(settings.silent_probe);
+        if silent > pause && state.probing.is_none() && now.since(state.probed) > pause {
             let unacked = match is_slow(oldest, settings, now) {
                 true => settings.busy_unacked,
                 false => settings.unacked,
@@ -109,6 +116,18 @@ impl Lane {
             });
             tokio::task::spawn_local(serve::probe(self.clone(), connection));
         }
+        let is_due = state.answered && now.since(state.questioned) > QUESTION_EVERY;
+        if is_due && now.since(state.heard) < QUESTION_EVERY {
+            self.question(state, now);
+        }
+    }
+
+    fn question(self: &Rc<Self>, state: &mut State, now: Micros) {
+        state.queue.push_back(InFlight::own(PING, Own::Ping, now));
+        state.outbox.append(PING);
+        state.questioned = now;
+        state.answered = false;
+        self.list();
     }
 
     /// The probe of that connection has ended.
@@ -119,13 +138,28 @@ impl Lane {
             // The connection was lost meanwhile: this says nothing of the next.
             return;
         }
+        let now = self.context.clock.micros();
+        self.state.borrow_mut().probed = now;
         match outcome {
+            Ok(()) if self.is_stuck(now) => self.close(FaultKind::Stuck),
             // A refusal is a sign of life.
             Ok(()) | Err(FaultKind::Handshake(_)) => {}
             // Its host has accepted the connection.
             Err(FaultKind::Silent | FaultKind::HandshakeLate) if self.may_be_busy() => {}
             Err(_) => self.close(FaultKind::Silent),
         }
+    }
+
+    /// Whether the node must have answered on this connection, as it does on others.
+    fn is_stuck(&self, now: Micros) -> bool {
+        let (state, settings) = (self.state.borrow(), &self.context.settings);
+        state.queue.front().is_some_and(|oldest| {
+            let within = match oldest.class {
+                Class::Normal => settings.command,
+                Class::Slow => settings.slow_command,
+            };
+            silent(&state, oldest, now) > micros(within).saturating_mul(STUCK_AFTER)
+        })
     }
 
     /// The map has changed: whether it names the node, and as a primary.
@@ -184,6 +218,11 @@ impl Lane {
         }
         expired
     }
+}
+
+/// For how long nothing has come over a connection that something should come over.
+fn silent(state: &State, oldest: &InFlight, now: Micros) -> u32 {
+    now.since(oldest.at).min(now.since(state.heard))
 }
 
 /// Whether a request may still take longer than others.

@@ -37,7 +37,7 @@ fn a_node_that_does_not_shake_hands() {
 
 #[test]
 fn a_node_that_does_not_answer() {
-    let (cluster, proxy, gate) = start(&["timeouts.command=200ms", "timeouts.slow_command=400ms"]);
+    let options = ["timeouts.command=200ms", "timeouts.slow_command=400ms"];
     for (option, request) in [
         ("timeouts.command", encode(&["GET", "a"])),
         (
@@ -45,6 +45,7 @@ fn a_node_that_does_not_answer() {
             encode(&["EVAL", "return 1", "1", "a"]),
         ),
     ] {
+        let (cluster, proxy, gate) = start(&options);
         let mut client = proxy.client();
         client.send(&request);
         let got = client.reply();
@@ -54,11 +55,11 @@ fn a_node_that_does_not_answer() {
             show(&got)
         );
         assert_eq!(hits(&proxy, option), 1.0, "{option}");
+        gate.open();
+        // What comes late crosses nothing.
+        others_are_served(&proxy);
+        cluster.finish();
     }
-    gate.open();
-    // What comes late crosses nothing.
-    others_are_served(&proxy);
-    cluster.finish();
 }
 
 /// The process ends, so the log is where it is seen.

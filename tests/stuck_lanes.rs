@@ -1,0 +1,122 @@
+//! Connections that go wrong while their node is well: one on which a reply was lost, and one over which nothing comes.
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use support::node::{Action, Call, FakeCluster, Gate};
+use support::{Proxy, SHOWN_WITHIN, encode, show};
+
+/// So many right replies in a row are none by accident.
+const RIGHT: usize = 200;
+
+fn get(call: &Call) -> Option<String> {
+    let key = (call.name() == "GET").then(|| call.args[1].clone())?;
+    Some(String::from_utf8(key).expect("a key of ours"))
+}
+
+fn value(key: &str) -> Vec<u8> {
+    format!("${}\r\nv-{key}\r\n", key.len() + 2).into_bytes()
+}
+
+fn errors(proxy: &Proxy, kind: &str) -> f64 {
+    let labels = [("reason", kind)];
+    proxy
+        .metrics()
+        .sum("slotway_upstream_errors_total", &labels)
+}
+
+/// All replies behind a lost one are another request's. That they are is seen while requests come without end.
+#[test]
+fn a_lost_reply_does_not_shift_those_behind_it_for_ever() {
+    let cluster = FakeCluster::start(1);
+    let lost = AtomicBool::new(false);
+    cluster.on(0, move |call| {
+        let key = get(call)?;
+        let loses = key == "lost" && !lost.swap(true, Ordering::Relaxed);
+        Some(match loses {
+            true => Vec::new(),
+            false => vec![Action::Send(value(&key))],
+        })
+    });
+    let proxy = Proxy::start_with(&cluster.addrs(), &["--workers", "1"]);
+    let mut first = proxy.client();
+    let mut others = [proxy.client(), proxy.client()];
+    first.send(&encode(&["GET", "lost"]));
+    proxy.wait_for("the node has it", SHOWN_WITHIN, || {
+        match cluster.calls(0).iter().any(|call| get(call).is_some()) {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        }
+    });
+    let (mut number, mut right, mut wrong) = (0, 0, 0);
+    // Each leaves a request behind, so that there is always a reply to come.
+    others[0].send(&encode(&["GET", "k"]));
+    let mut round = || {
+        number += 1;
+        let key = format!("k{number}");
+        others[1].send(&encode(&["GET", &key]));
+        others[0].send(&encode(&["GET", "k"]));
+        others[0].reply();
+        let is_right = others[1].reply() == value(&key);
+        (right, wrong) = match is_right {
+            true => (right + 1, wrong),
+            false => (0, wrong + 1),
+        };
+        match right {
+            RIGHT.. => Ok(()),
+            _ => Err(format!(
+                "{right} right ones in a row, {wrong} wrong ones before"
+            )),
+        }
+    };
+    proxy.wait_for("replies are right again", SHOWN_WITHIN, || {
+        let mut rounds = (0..100).map(|_| round());
+        rounds
+            .find(Result::is_ok)
+            .unwrap_or_else(|| Err("not yet".into()))
+    });
+    assert!(wrong > 0, "a reply was lost");
+    assert_eq!(errors(&proxy, "protocol"), 1.0);
+    cluster.finish();
+}
+
+/// Something in between that still acknowledges keeps a connection up over which nothing comes any more.
+#[test]
+fn a_connection_over_which_nothing_comes_is_left_though_the_node_answers() {
+    let cluster = FakeCluster::start(1);
+    let gate = Gate::default();
+    let (shut, hangs) = (gate.clone(), AtomicBool::new(false));
+    cluster.on(0, move |call| {
+        let key = get(call)?;
+        let first = key == "hangs" && !hangs.swap(true, Ordering::Relaxed);
+        let mut actions = vec![Action::Send(value(&key))];
+        if first {
+            actions.insert(0, Action::Wait(shut.clone()));
+        }
+        Some(actions)
+    });
+    let patience = [
+        "--set",
+        "timeouts.command=300ms",
+        "--set",
+        "timeouts.slow_command=300ms",
+    ];
+    let args = [&["--workers", "1"][..], &patience].concat();
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut client = proxy.client();
+    let late = client.line("GET hangs");
+    assert!(
+        late.starts_with(b"-ERR slotway: no reply in time"),
+        "{}",
+        show(&late)
+    );
+    proxy.wait_for("it is served", SHOWN_WITHIN, || {
+        match client.line("GET other") {
+            reply if reply == value("other") => Ok(()),
+            reply => Err(show(&reply)),
+        }
+    });
+    assert_eq!(errors(&proxy, "timeout"), 1.0);
+    gate.open();
+    cluster.finish();
+}
