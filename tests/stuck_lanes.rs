@@ -2,6 +2,7 @@
 
 mod support;
 
+use slotway::cluster::Slot;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::node::{Action, Call, FakeCluster, Gate};
 use support::{Proxy, SHOWN_WITHIN, encode, show};
@@ -117,6 +118,51 @@ fn a_connection_over_which_nothing_comes_is_left_though_the_node_answers() {
         }
     });
     assert_eq!(errors(&proxy, "timeout"), 1.0);
+    gate.open();
+    cluster.finish();
+}
+
+/// A write that its node holds up, and the slot has another owner: what the client says next for it waits for the write to be
+/// out of the way, and no longer.
+#[test]
+fn a_write_held_up_at_an_old_owner_does_not_hold_up_the_slot() {
+    let cluster = FakeCluster::start(2);
+    let slot = Slot::of(b"k").number();
+    let from = cluster.owner(slot);
+    let gate = Gate::default();
+    let shut = gate.clone();
+    let paused = |call: &Call| call.name() == "SET" && call.args[1] == b"k";
+    cluster.on(from, move |call| {
+        let ok = Action::Send(b"+OK\r\n".to_vec());
+        paused(call).then(|| vec![Action::Wait(shut.clone()), ok])
+    });
+    cluster.on(1 - from, |call| {
+        Some(vec![Action::Send(value(&get(call)?))])
+    });
+    let options = [
+        "--set",
+        "timeouts.command=300ms",
+        "--set",
+        "cluster.refresh_interval=100ms",
+    ];
+    let args = [&["--workers", "1"][..], &options].concat();
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut client = proxy.client();
+    client.send(&encode(&["SET", "k", "1"]));
+    proxy.wait_for("it is held up", SHOWN_WITHIN, || {
+        match cluster.calls(from).iter().any(paused) {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        }
+    });
+    cluster.give_slot(slot, 1 - from);
+    let late = client.reply();
+    assert!(
+        late.starts_with(b"-ERR slotway: no reply in time"),
+        "{}",
+        show(&late)
+    );
+    client.expect("GET k", &value("k"));
     gate.open();
     cluster.finish();
 }

@@ -15,7 +15,7 @@ pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 const QUESTION_EVERY: u32 = 1_000_000;
 
 /// A connection over which nothing comes for so many times as long as a request may take is given up, though its node
-/// answers others.
+/// answers others; after one time if another serves its slots: requests of theirs wait until it is known what comes late.
 const STUCK_AFTER: u32 = 2;
 
 /// What has become of a lane's node in the map.
@@ -158,7 +158,11 @@ impl Lane {
                 Class::Normal => settings.command,
                 Class::Slow => settings.slow_command,
             };
-            silent(&state, oldest, now) > micros(within).saturating_mul(STUCK_AFTER)
+            let times = match state.standing {
+                Standing::Replaced => 1,
+                Standing::Kept | Standing::Primary => STUCK_AFTER,
+            };
+            silent(&state, oldest, now) > micros(within).saturating_mul(times)
         })
     }
 
