@@ -163,6 +163,7 @@ fn a_write_held_up_at_an_old_owner_does_not_hold_up_the_slot() {
         show(&late)
     );
     client.expect("GET k", &value("k"));
+    assert_eq!(errors(&proxy, "timeout"), 1.0, "it was held up to the end");
     gate.open();
     cluster.finish();
 }
