@@ -58,9 +58,14 @@ pub struct Tail {
 }
 
 impl Blocking {
+    /// Whether it may say "what comes from now on".
+    pub fn may_have_tails(&self) -> bool {
+        self.family == Family::Stream
+    }
+
     /// The ids that mean "what comes from now on", to be asked for once and put in by [`Self::answer_tails`].
     pub fn tails(&self, keys: &[u32]) -> Vec<Tail> {
-        if self.family != Family::Stream {
+        if !self.may_have_tails() {
             return Vec::new();
         }
         let words = self.words();

@@ -220,6 +220,9 @@ impl Wait {
     /// Replaces "what comes from now on" by the last entry there is now: the command may be sent several times.
     /// `Some`: what is wrong with the command.
     async fn settle_tails(&mut self, keys: &[u32]) -> Result<Option<Bytes>, Bytes> {
+        if !self.command.may_have_tails() {
+            return Ok(None);
+        }
         // To ask takes several times the memory of the command itself.
         while self.session.is_halted() {
             self.session.context.memory.resumed().await;

@@ -16,7 +16,7 @@ use super::upkeep::{Probe, Standing};
 use super::window::{Load, Size};
 use super::{Answer, Class, Fault, FaultKind, NotTaken, Requester, Ticket};
 use crate::cluster::NodeAddr;
-use crate::io::{Flush, Micros, WriteHalf};
+use crate::io::{Micros, WriteHalf};
 use crate::observe::NodeMetrics;
 use crate::resp::Proto;
 use bytes::Bytes;
@@ -53,11 +53,13 @@ pub struct Lane {
     pub(super) gate: Rc<Gate>,
     pub(super) state: RefCell<State>,
     /// Whether it is on the flusher's list.
-    listed: Cell<bool>,
+    pub(super) listed: Cell<bool>,
     /// Memory of what was read and is no whole reply yet, in bytes.
     pub(super) input_held: Cell<usize>,
     /// What the worker's ledger knows of, in bytes.
     pub(super) charged: Cell<usize>,
+    /// It is not read for now, for lack of memory.
+    pub(super) unread: Cell<bool>,
     /// Of its task.
     waker: RefCell<Option<Waker>>,
     /// Why its task is to end the connection.
@@ -145,6 +147,7 @@ impl Lane {
                 losses: 0,
             }),
             listed: Cell::new(false),
+            unread: Cell::new(false),
             input_held: Cell::new(0),
             charged: Cell::new(0),
             waker: RefCell::new(None),
@@ -380,32 +383,5 @@ impl Lane {
             },
         );
         Ok(len)
-    }
-}
-
-impl Flush for Lane {
-    fn flush(&self) {
-        self.listed.set(false);
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        self.charge(state);
-        let Link::Up(write) = &state.link else {
-            return;
-        };
-        let result = state.outbox.write_with(|pieces| match pieces {
-            [one] => write.try_write(one),
-            several => write.try_write_vectored(several),
-        });
-        if let Err(e) = result {
-            self.ending
-                .borrow_mut()
-                .get_or_insert(FaultKind::Io(e.to_string()));
-            self.wake();
-        } else if !state.outbox.is_written()
-            && let Link::Up(write) = std::mem::replace(&mut state.link, Link::Idle)
-        {
-            state.link = Link::Blocked(write);
-            self.wake();
-        }
     }
 }

@@ -24,6 +24,7 @@ mod serve;
 mod subscriber;
 mod upkeep;
 mod window;
+mod writing;
 
 pub use collecting::REPLY_TOO_LARGE;
 pub use connect::{Credentials, HandshakeError, Within, dial};

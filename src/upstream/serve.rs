@@ -89,7 +89,12 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
             }
             if reader.is_halted(lane) {
                 // Not for long: clients are being closed for `limits.memory`, and then it is woken.
+                lane.unread.set(true);
                 return Poll::Pending;
+            }
+            if lane.unread.replace(false) {
+                // Its silence was none of the node's.
+                lane.heard();
             }
             match reader.poll(cx, lane) {
                 Poll::Pending => return Poll::Pending,

@@ -92,7 +92,12 @@ impl Lane {
         }
         let asked = (state.probing.as_ref())
             .is_some_and(|probe| now.since(probe.since) > micros(settings.silent_report));
-        if asked && silent > micros(settings.silent_probe) && state.standing == Standing::Replaced {
+        let unread = self.unread.get();
+        if asked
+            && !unread
+            && silent > micros(settings.silent_probe)
+            && state.standing == Standing::Replaced
+        {
             // The cluster has given it up as well: whoever waits for it can go to its heir.
             self.ending.borrow_mut().get_or_insert(FaultKind::Silent);
             self.wake();
@@ -100,8 +105,12 @@ impl Lane {
         }
         // A script answers probes with BUSY after 5 s, KEYS answers none: where the probe's connection is accepted it is
         // probed again (`may_be_busy`), and the kernel is told to wait as well.
-        let pause = micros(settings.silent_probe);
-        if silent > pause && state.probing.is_none() && now.since(state.probed) > pause {
+        let pause = match state.standing {
+            Standing::Replaced => 0,
+            Standing::Kept | Standing::Primary => micros(settings.silent_probe),
+        };
+        let is_due = state.probing.is_none() && now.since(state.probed) >= pause;
+        if silent > micros(settings.silent_probe) && is_due {
             let unacked = match is_slow(oldest, settings, now) {
                 true => settings.busy_unacked,
                 false => settings.unacked,
@@ -153,17 +162,18 @@ impl Lane {
     /// Whether the node must have answered on this connection, as it does on others.
     fn is_stuck(&self, now: Micros) -> bool {
         let (state, settings) = (self.state.borrow(), &self.context.settings);
-        state.queue.front().is_some_and(|oldest| {
-            let within = match oldest.class {
-                Class::Normal => settings.command,
-                Class::Slow => settings.slow_command,
-            };
-            let times = match state.standing {
-                Standing::Replaced => 1,
-                Standing::Kept | Standing::Primary => STUCK_AFTER,
-            };
-            silent(&state, oldest, now) > micros(within).saturating_mul(times)
-        })
+        !self.unread.get()
+            && state.queue.front().is_some_and(|oldest| {
+                let within = match oldest.class {
+                    Class::Normal => settings.command,
+                    Class::Slow => settings.slow_command,
+                };
+                let times = match state.standing {
+                    Standing::Replaced => 1,
+                    Standing::Kept | Standing::Primary => STUCK_AFTER,
+                };
+                silent(&state, oldest, now) > micros(within).saturating_mul(times)
+            })
     }
 
     /// The map has changed: whether it names the node, and as a primary.
