@@ -81,6 +81,8 @@ const KEPT: &[u64] = &[
     1_800_004_670,
     // The same, twice for one channel: the first end was taken for the second.
     1_900_067_520,
+    // UNWATCH was refused because memory was short, and the next transaction was of two slots.
+    1_795_441_631_032_934,
 ];
 
 /// The first seed of the short form, how many there are, and how long they may take.

@@ -23,6 +23,8 @@ pub struct Asked {
     /// Segment, name, reply.
     done: Vec<(usize, Vec<u8>, Vec<u8>)>,
     answer: Option<Answer>,
+    /// What a node answered, last, is from before an earlier write of its client: nobody may get it.
+    stale: bool,
     watch: Watch,
     replies: usize,
     /// How often a node has sent it on, as far as that can be told.
@@ -144,6 +146,7 @@ impl Oracle {
             keys,
             done: Vec::new(),
             answer: None,
+            stale: false,
             watch: Watch::default(),
             replies,
             hops: 0,
@@ -224,21 +227,40 @@ impl Oracle {
             b"MSET" => words[1..].iter().step_by(2).collect(),
             _ => vec![&words[1]],
         };
+        let mut overtaking = Vec::new();
         for key in keys {
             let latest = self.latest.entry((asked.client, key.clone())).or_default();
-            let later = if read { latest.write } else { latest.any };
-            if later > number {
-                return Err(format!(
-                    "client {}: command {number} was executed after the later command {later}, on the same key",
-                    asked.client
-                ));
+            if latest.write > number {
+                return Err(out_of_order(asked, number, latest.write));
             }
+            let overtaken = !read && latest.any > number;
             latest.any = latest.any.max(number);
             if !read {
                 latest.write = number;
             }
+            if overtaken {
+                overtaking.push(key.clone());
+            }
         }
+        asked.stale = false;
         asked.done.push((segment, name.clone(), reply.to_vec()));
+        self.overtaken_by_reads(number, &overtaking)
+    }
+
+    /// A write was executed after later reads of its keys. One that was lost is read again; one that was answered was wrong.
+    fn overtaken_by_reads(&mut self, number: usize, keys: &[Vec<u8>]) -> Verdict {
+        let (before, after) = self.asked.split_at_mut(number + 1);
+        let write = &before[number];
+        for (later, asked) in (number + 1..).zip(after) {
+            let same = asked.client == write.client && asked.keys.iter().any(|k| keys.contains(k));
+            if !same || asked.done.is_empty() || !matches!(asked.op, Op::Read(_)) {
+                continue;
+            }
+            if asked.answer == Some(Answer::Done) {
+                return Err(out_of_order(write, number, later));
+            }
+            asked.stale = true;
+        }
         Ok(())
     }
 
@@ -281,6 +303,13 @@ impl Oracle {
             asked.client, asked.op
         )
     }
+}
+
+fn out_of_order(asked: &Asked, number: usize, later: usize) -> String {
+    let client = asked.client;
+    format!(
+        "client {client}: command {number} was executed after the later command {later}, on the same key"
+    )
 }
 
 /// The number that a command carries, if it has one; see `request`.

@@ -62,6 +62,9 @@ impl Oracle {
             Op::Unwatched(..) => once(0) && reply == OK,
             Op::Set(_) => once(1) && reply == OK,
             Op::Push(_) => once(1) && reply == asked.done[0].2,
+            Op::Read(_) if asked.stale => {
+                return error("what was read before an earlier write of its client was done");
+            }
             Op::Read(_) => asked.done.last().is_some_and(|d| d.2 == reply),
             Op::Mset(_) => once(asked.segments) && reply == OK,
             Op::Multi(_) => {
