@@ -61,7 +61,7 @@ impl Session {
         let task = async move {
             let reply = task.await;
             if let Some(me) = me.upgrade() {
-                me.driven_to_the_end(seq, &reply);
+                me.driven_to_the_end(&reply);
             }
         };
         let held = task_bytes(&task);
@@ -120,22 +120,29 @@ impl Session {
         taken
     }
 
-    fn driven_to_the_end(&self, seq: u64, reply: &[u8]) {
+    fn driven_to_the_end(&self, reply: &[u8]) {
         self.context.clock.tick();
         let state = &mut *self.state.borrow_mut();
         if state.life == Life::Dead {
             return;
         }
-        let driven = state.driven.take();
-        let signal = driven.and_then(|mut driven| driven.unblock.take());
-        let swept_away = signal.as_ref().is_some_and(|signal| signal.is_swept_away());
-        // Replies in front of it are still written.
-        let told = if swept_away { b"" } else { reply };
-        self.deliver(state, Ticket::new(seq, 0, None), told);
-        if swept_away && state.life == Life::Open {
+        let signal = state.signal();
+        let swept_away = signal.is_some_and(|signal| signal.is_swept_away());
+        self.conclude(state, (!swept_away).then_some(reply));
+    }
+
+    /// The command ends with that reply, or for nobody: then all that its client has sent behind it does, too. The replies in
+    /// front are written in any case.
+    fn conclude(&self, state: &mut State, reply: Option<&[u8]>) {
+        let Some(driven) = state.driven.take() else {
+            return;
+        };
+        let ticket = Ticket::new(driven.seq, 0, None);
+        self.deliver(state, ticket, reply.unwrap_or_default());
+        if reply.is_none() && state.life == Life::Open {
             state.life = Life::Finishing;
         }
-        if let Some(signal) = signal {
+        if let Some(signal) = &driven.unblock {
             signal.over();
         }
         self.wake();
@@ -188,34 +195,19 @@ impl Session {
     /// has to wait ends as on a server, and what is behind it with it.
     fn hung_up(&self, cx: &Context<'_>) {
         let state = &mut *self.state.borrow_mut();
-        let signal = state.driven.as_ref().and_then(|d| d.unblock.as_ref());
+        let signal = state.signal();
         if signal.is_some_and(|signal| signal.poll_hang_up(cx).is_ready()) {
-            self.end_for_nobody(state);
+            self.conclude(state, None);
         }
     }
 
     /// The same for a session that reads no more.
     pub(super) fn check_hang_up(&self) {
         let state = &mut *self.state.borrow_mut();
-        let signal = state.driven.as_ref().and_then(|d| d.unblock.as_ref());
+        let signal = state.signal();
         if signal.is_some_and(|signal| signal.goes_along()) {
-            self.end_for_nobody(state);
+            self.conclude(state, None);
         }
-    }
-
-    /// The blocking command ends, and with it all that its client has sent behind it. The replies in front are still written.
-    fn end_for_nobody(&self, state: &mut State) {
-        let Some(driven) = state.driven.take() else {
-            return;
-        };
-        if let Some(signal) = &driven.unblock {
-            signal.over();
-        }
-        self.deliver(state, Ticket::new(driven.seq, 0, None), b"");
-        if state.life == Life::Open {
-            state.life = Life::Finishing;
-        }
-        self.wake();
     }
 
     /// The replies to what came before it are still offered to the client, which may have closed one direction only.
@@ -227,9 +219,7 @@ impl Session {
     /// The proxy is going down: no more commands are taken, and a blocking one is not waited for.
     pub fn drain(&self) {
         self.finish();
-        if let Some(driven) = &self.state.borrow().driven
-            && let Some(signal) = &driven.unblock
-        {
+        if let Some(signal) = self.state.borrow().signal() {
             signal.drain();
         }
     }
@@ -245,9 +235,13 @@ impl Session {
 }
 
 impl State {
+    /// How the command that is being carried out is reached, if it may wait for long.
+    pub(super) fn signal(&self) -> Option<&Rc<Signal>> {
+        self.driven.as_ref()?.unblock.as_ref()
+    }
+
     /// Whether a command is being carried out that may wait for long.
     pub(super) fn is_blocked(&self) -> bool {
-        let driven = self.driven.as_ref();
-        driven.is_some_and(|driven| driven.unblock.is_some())
+        self.signal().is_some()
     }
 }

@@ -122,7 +122,7 @@ impl Session {
     /// Releases the client if it waits in a blocking command; what comes of it is told when the command ends.
     fn unblock(&self, how: Unblock) -> Option<oneshot::Receiver<Outcome>> {
         let state = self.state.borrow();
-        let signal = state.driven.as_ref()?.unblock.as_ref()?;
+        let signal = state.signal()?;
         signal.raise(how)
     }
 }

@@ -69,28 +69,15 @@ fn round(task: &mut Task, asked: &[NodeAddr], views: Vec<View>, now: Instant) {
         .iter()
         .filter(|&a| views.iter().all(|v| v.source != *a));
     let silent: Vec<_> = silent.cloned().collect();
-    for view in views {
-        let addr = view.source.clone();
-        let view = Ok(view);
-        task.answered(
-            Answer {
-                addr,
-                link: None,
-                view,
-            },
-            now,
-        );
-    }
-    for addr in silent {
-        let view = Err(AskError::NoCluster);
-        task.answered(
-            Answer {
-                addr,
-                link: None,
-                view,
-            },
-            now,
-        );
+    let heard = views
+        .into_iter()
+        .map(|view| (view.source.clone(), Ok(view)));
+    let unheard = silent
+        .into_iter()
+        .map(|addr| (addr, Err(AskError::NoCluster)));
+    for (addr, view) in heard.chain(unheard) {
+        let link = None;
+        task.answered(Answer { addr, link, view }, now);
     }
     task.finish_when_due(now);
 }
