@@ -3,6 +3,7 @@
 mod support;
 
 use slotway::cluster::Slot;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::node::{Action, Call, FakeCluster, Gate};
 use support::{Proxy, SHOWN_WITHIN, encode, show};
@@ -58,7 +59,13 @@ fn a_lost_reply_does_not_shift_those_behind_it_for_ever() {
         others[1].send(&encode(&["GET", &key]));
         others[0].send(&encode(&["GET", "k"]));
         others[0].reply();
-        let is_right = others[1].reply() == value(&key);
+        let reply = others[1].reply();
+        let is_right = reply == value(&key);
+        assert!(
+            !reply.starts_with(b"$16\r\n"),
+            "what the lane asked: {}",
+            show(&reply)
+        );
         (right, wrong) = match is_right {
             true => (right + 1, wrong),
             false => (0, wrong + 1),
@@ -165,5 +172,44 @@ fn a_write_held_up_at_an_old_owner_does_not_hold_up_the_slot() {
     client.expect("GET k", &value("k"));
     assert_eq!(errors(&proxy, "timeout"), 1.0, "it was held up to the end");
     gate.open();
+    cluster.finish();
+}
+
+/// What is still being sent to a node that reads slowly is no silence of the node's.
+#[test]
+fn a_request_that_takes_long_to_send_is_sent() {
+    const SIP: usize = 4 << 20;
+    const LEN: usize = 10 * SIP;
+    let cluster = FakeCluster::start(1);
+    // Not so often that all the rest is in the kernel's buffers.
+    let sips = Mutex::new(vec![cluster.read_in_sips(SIP); 4]);
+    // A silent node is asked over another connection whether it lives: then it reads on.
+    cluster.on(0, move |call| match call.name().as_str() {
+        "SET" => Some(vec![Action::Send(b"+OK\r\n".to_vec())]),
+        "PING" if call.args.len() == 1 => {
+            let sip = sips.lock().unwrap().pop();
+            sip.map(|sip| sip.send(()));
+            None
+        }
+        _ => None,
+    });
+    let args = ["--workers", "1", "--set", "timeouts.command=600ms"];
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut client = proxy.client();
+    client.send(&encode(&["SET", "k", &"v".repeat(LEN)]));
+    let late = client.reply();
+    assert!(
+        late.starts_with(b"-ERR slotway: no reply in time"),
+        "{}",
+        show(&late)
+    );
+    proxy.wait_for("the node has it all", SHOWN_WITHIN, || {
+        match cluster.count(0, "SET") {
+            1 => Ok(()),
+            _ => Err(format!("{} probes", cluster.count(0, "PING"))),
+        }
+    });
+    assert!(cluster.count(0, "PING") >= 4, "it took long");
+    assert_eq!(errors(&proxy, "timeout"), 0.0);
     cluster.finish();
 }

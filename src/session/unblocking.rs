@@ -5,12 +5,10 @@ use super::errand::tell;
 use super::unblock::Unblock;
 use crate::cluster::NodeAddr;
 use crate::resp::encode;
-use crate::upstream::Lease;
+use crate::upstream::{Lease, PING};
 use std::cell::Cell;
 use std::time::Duration;
 use tokio::time::sleep;
-
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// Pause before a node that has not come to the blocking command yet is told again that it ends.
 pub(super) const TELL_AGAIN: Duration = Duration::from_millis(5);

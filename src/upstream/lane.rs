@@ -11,6 +11,7 @@ use super::lanes::UpstreamContext;
 use super::memory::{NotKept, not_kept};
 use super::outbox::Outbox;
 use super::prove::Withheld;
+use super::question::Question;
 use super::room::Room;
 use super::upkeep::{Probe, Standing};
 use super::window::{Load, Size};
@@ -86,9 +87,9 @@ pub(super) struct State {
     pub(super) probing: Option<Probe>,
     /// When the last probe was answered.
     pub(super) probed: Micros,
-    /// When it last asked a question of its own (PING), and whether that has its answer.
-    pub(super) questioned: Micros,
-    pub(super) answered: bool,
+    pub(super) question: Question,
+    /// When bytes of the oldest request were last handed to the kernel, after others of it.
+    pub(super) handed: Micros,
     pub(super) standing: Standing,
     /// How many connections it has had.
     pub(super) connections: u32,
@@ -140,8 +141,8 @@ impl Lane {
                 used: now,
                 probing: None,
                 probed: now,
-                questioned: now,
-                answered: true,
+                question: Question::none(now),
+                handed: now,
                 standing: Standing::Kept,
                 connections: 0,
                 losses: 0,
@@ -347,6 +348,10 @@ impl Lane {
                 state.queue.push_front(entry);
                 return Err(FaultKind::Protocol("a reply before its request"));
             }
+            if entry.own != Own::Ping && state.question.is_answered_by(reply) {
+                state.queue.push_front(entry);
+                return Err(FaultKind::Protocol("a reply to another command"));
+            }
             state.failures = 0;
             if entry.size == Size::Large {
                 match not_kept(reply, &entry) {
@@ -367,10 +372,11 @@ impl Lane {
             (entry, request, cause)
         };
         let Some(requester) = entry.requester else {
-            if entry.own == Own::Ping {
-                self.state.borrow_mut().answered = true;
-            }
-            return entry.own.check(reply).map(|()| len);
+            let taken = match entry.own {
+                Own::Ping => self.state.borrow_mut().question.take(reply),
+                Own::Asking | Own::No => entry.own.check(reply),
+            };
+            return taken.map(|()| len);
         };
         self.metrics
             .answered(self.context.clock.micros().since(entry.at));

@@ -64,7 +64,7 @@ impl Lane {
             state.progress = Default::default();
             state.withheld = None;
             state.probing = None;
-            state.answered = true;
+            state.question.lost();
             state.room.lost();
             state.link = if fault.kind == FaultKind::Retired {
                 Link::Idle

@@ -4,7 +4,7 @@
 
 use super::collecting::Collecting;
 use super::prove::Transactions;
-use super::upkeep::PING;
+use super::question::PING;
 use super::{FaultKind, Lane, connect};
 use crate::io::{Input, ReadHalf, SCRATCH_BYTES, split_node};
 use crate::resp::Skipped;

@@ -6,6 +6,7 @@
 //! It keeps no queue: its listener takes every message at once, and is the one that bounds what waits.
 
 use super::connect::{SUBSCRIBER_NAME, dial_as};
+use super::question::PING;
 use super::{Fault, FaultKind, UpstreamContext};
 use crate::cluster::NodeAddr;
 use crate::io::{Bill, Input, NodeStream, Purse, ReadHalf, SCRATCH_BYTES, now, split_node};
@@ -24,8 +25,6 @@ use tokio::task::AbortHandle;
 
 /// So many bytes are handed on before the others have their turn, and the client is offered what it is to get.
 const TURN_BYTES: usize = SCRATCH_BYTES;
-
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// Who hears what a node says. `link` is the number the listener gave the connection.
 pub trait Listener {

@@ -8,8 +8,6 @@ use crate::io::Micros;
 use crate::observe::Limit;
 use std::rc::Rc;
 
-pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
-
 /// A connection over which replies come is asked a question of the lane's own so often, in microseconds: where a reply was
 /// lost or is one too many, all behind it are another request's, and so is that to the question, which shows it.
 const QUESTION_EVERY: u32 = 1_000_000;
@@ -125,17 +123,18 @@ impl Lane {
             });
             tokio::task::spawn_local(serve::probe(self.clone(), connection));
         }
-        let is_due = state.answered && now.since(state.questioned) > QUESTION_EVERY;
-        if is_due && now.since(state.heard) < QUESTION_EVERY {
+        let rests = state.question.rests_since(now);
+        if rests.is_some_and(|rests| rests > QUESTION_EVERY)
+            && now.since(state.heard) < QUESTION_EVERY
+        {
             self.question(state, now);
         }
     }
 
     fn question(self: &Rc<Self>, state: &mut State, now: Micros) {
-        state.queue.push_back(InFlight::own(PING, Own::Ping, now));
-        state.outbox.append(PING);
-        state.questioned = now;
-        state.answered = false;
+        let question = state.question.ask(now);
+        (state.queue).push_back(InFlight::own(&question, Own::Ping, now));
+        state.outbox.append(&question);
         self.list();
     }
 
@@ -234,9 +233,11 @@ impl Lane {
     }
 }
 
-/// For how long nothing has come over a connection that something should come over.
+/// For how long nothing has come over a connection that something should come over: not before the request is written.
 fn silent(state: &State, oldest: &InFlight, now: Micros) -> u32 {
-    now.since(oldest.at).min(now.since(state.heard))
+    now.since(oldest.at)
+        .min(now.since(state.heard))
+        .min(now.since(state.handed))
 }
 
 /// Whether a request may still take longer than others.

@@ -13,10 +13,17 @@ impl Flush for Lane {
         let Link::Up(write) = &state.link else {
             return;
         };
+        let of_oldest = match state.queue.front() {
+            Some(oldest) => state.outbox.handed_over() < oldest.len as usize,
+            None => false,
+        };
         let result = state.outbox.write_with(|pieces| match pieces {
             [one] => write.try_write(one),
             several => write.try_write_vectored(several),
         });
+        if of_oldest && result.as_ref().is_ok_and(|written| *written > 0) {
+            state.handed = self.context.clock.micros();
+        }
         if let Err(e) = result {
             self.ending
                 .borrow_mut()

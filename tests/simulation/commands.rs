@@ -26,7 +26,10 @@ impl Cluster {
 
     fn dispatch(&mut self, at: usize, peer: &mut Peer, name: &[u8], words: Words) -> Vec<u8> {
         match name {
-            b"PING" => b"+PONG\r\n".to_vec(),
+            b"PING" => match words.get(1) {
+                None => b"+PONG\r\n".to_vec(),
+                Some(word) => bulk(word),
+            },
             b"HELLO" => peer.hello(&words[1]),
             b"CLIENT" if words[1].eq_ignore_ascii_case(b"ID") => integer(peer.number as i64),
             b"CLIENT" => OK.to_vec(),

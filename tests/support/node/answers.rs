@@ -11,7 +11,8 @@ pub(super) fn standing(shared: &Shared, state: &State, call: &Call, proto: u8) -
     let reply = match (name.as_str(), sub.as_slice()) {
         ("HELLO", _) => hello(call.connection, proto),
         ("AUTH" | "CLIENT" | "READONLY" | "READWRITE" | "ASKING", _) => b"+OK\r\n".to_vec(),
-        ("PING", _) => b"+PONG\r\n".to_vec(),
+        ("PING", b"") => b"+PONG\r\n".to_vec(),
+        ("PING", _) => bulk(&String::from_utf8_lossy(&call.args[1])),
         ("COMMAND", _) => {
             b"-NOPERM this user has no permissions to run the 'command' command\r\n".to_vec()
         }

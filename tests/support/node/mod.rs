@@ -15,6 +15,7 @@ pub use stage::{Stage, assert_reply};
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -41,6 +42,9 @@ pub enum Action {
     /// Closes the connection with a reset.
     Reset,
 }
+
+/// So many sips may be sent before they are taken.
+const SIPS_MAX: usize = 16;
 
 /// A gate that a test opens, once.
 #[derive(Clone, Debug, Default)]
@@ -164,6 +168,8 @@ struct State {
     /// What nodes say to MULTI, EXEC and DISCARD whose user may use none of them.
     no_multi: HashMap<usize, Vec<u8>>,
     calls: Vec<Call>,
+    /// The next long argument is read so many bytes at a time, after each of these.
+    sips: Option<(usize, Receiver<()>)>,
     connections: Vec<(usize, TcpStream)>,
     refusals: Vec<Call>,
     failures: Vec<String>,
@@ -242,6 +248,13 @@ impl FakeCluster {
     /// Sets a test's own way to answer for a node.
     pub fn on(&self, node: usize, handler: impl Fn(&Call) -> Option<Vec<Action>> + Send + 'static) {
         self.shared.state().handlers[node] = Some(Box::new(handler));
+    }
+
+    /// The first argument longer than that is read so many bytes at a time, one time for each that is sent.
+    pub fn read_in_sips(&self, len: usize) -> SyncSender<()> {
+        let (sip, sips) = sync_channel(SIPS_MAX);
+        self.shared.state().sips = Some((len, sips));
+        sip
     }
 
     /// From now on a node refuses, with these words, the transaction that a lane tries out first.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use slotway::cluster::Slot;
 
-use super::{Action, Call, Mark, Shared, State, answers, describe};
+use super::{Action, Call, Mark, PLAY_TIMEOUT, Shared, State, answers, describe};
 
 /// Reads connections until the cluster is stopped; each gets a thread, all are joined here.
 pub(super) fn accept(shared: &Arc<Shared>, node: usize, listener: &TcpListener) {
@@ -42,7 +42,7 @@ fn serve(shared: &Shared, node: usize, connection: usize, stream: &TcpStream) {
     let (mut asking, mut multi) = (false, false);
     let mut proof = 0;
     loop {
-        let args = match read_command(&mut reader) {
+        let args = match read_command(shared, &mut reader) {
             Ok(Some(args)) => args,
             Ok(None) => return,
             Err(text) => {
@@ -184,7 +184,10 @@ fn refuse(shared: &Shared, state: &mut State, call: &Call) -> Option<Vec<u8>> {
 }
 
 /// One command; `None` at the end of the connection; an error for anything but canonical RESP.
-fn read_command(reader: &mut impl BufRead) -> Result<Option<Vec<Vec<u8>>>, String> {
+fn read_command(
+    shared: &Shared,
+    reader: &mut impl BufRead,
+) -> Result<Option<Vec<Vec<u8>>>, String> {
     let Some(count) = read_length(reader, b'*')? else {
         return Ok(None);
     };
@@ -194,8 +197,16 @@ fn read_command(reader: &mut impl BufRead) -> Result<Option<Vec<Vec<u8>>>, Strin
             return Ok(None);
         };
         let mut arg = vec![0; len + 2];
-        if reader.read_exact(&mut arg).is_err() {
-            return Ok(None);
+        let (sip, sips) = match shared.state().sips.take_if(|(sip, _)| len > *sip) {
+            Some((sip, sips)) => (sip, Some(sips)),
+            None => (arg.len(), None),
+        };
+        for piece in arg.chunks_mut(sip) {
+            // Nobody sends any more: the rest at once.
+            let _ = sips.as_ref().map(|sips| sips.recv_timeout(PLAY_TIMEOUT));
+            if reader.read_exact(piece).is_err() {
+                return Ok(None);
+            }
         }
         if !arg.ends_with(b"\r\n") {
             return Err("an argument without CRLF".into());
