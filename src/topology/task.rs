@@ -180,6 +180,7 @@ impl Task {
         for addr in asked {
             let peer = self.peers.entry(addr.clone()).or_default();
             peer.busy = true;
+            peer.asked_at = Some(now);
             let link = peer.link.take();
             let settings = Arc::clone(&self.settings);
             let map = Arc::clone(&self.address_map);
@@ -192,10 +193,12 @@ impl Task {
     fn answered(&mut self, answer: Answer, now: Instant) {
         let random = self.random();
         let Answer { addr, link, view } = answer;
+        self.wait_for_late(&view, now);
         let nodes = self.belief.nodes();
         let is_named = nodes.is_empty() || nodes.iter().any(|n| n.addr == addr);
         let peer = self.peers.entry(addr.clone()).or_default();
         peer.busy = false;
+        peer.asked_at = None;
         if let Some(link) = &link {
             peer.profile = Some(link.profile.clone());
         }

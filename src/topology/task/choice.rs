@@ -1,8 +1,11 @@
-//! Whom a refresh asks.
+//! Whom a refresh asks, and whose late answers count.
 
 use super::Task;
-use crate::cluster::{Health, NodeAddr, SlotMap};
+use super::flight::Flight;
+use crate::cluster::{Health, NodeAddr, SlotMap, View};
+use crate::observe::Trigger;
 use crate::topology::Mood;
+use crate::topology::ask::AskError;
 use rustc_hash::FxHashSet;
 use std::time::Instant;
 
@@ -52,6 +55,23 @@ impl Task {
         wanted.retain(|addr| ready(addr) && seen.insert(addr.clone()));
         wanted.truncate(ASKED_MAX);
         wanted
+    }
+
+    /// Who answers only after its refresh was over is not heard: it is asked again. But while nobody is known, clients wait
+    /// for any answer, and whoever needs long needs as long the next time.
+    pub(super) fn wait_for_late(&mut self, view: &Result<View, AskError>, now: Instant) {
+        if view.is_err() || !self.belief.nodes().is_empty() {
+            return;
+        }
+        let flight = self.flight.get_or_insert_with(|| {
+            self.rounds.send_modify(|r| r.started += 1);
+            Flight::new(Trigger::Start, Vec::new(), now)
+        });
+        let asked = self
+            .peers
+            .iter()
+            .filter_map(|(a, p)| Some((a, p.asked_at?)));
+        asked.for_each(|(addr, at)| flight.wait_for(addr, at));
     }
 
     /// Whether those who are known are not enough. They may be the rest of a cluster that has moved: what they do not serve

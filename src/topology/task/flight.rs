@@ -33,6 +33,15 @@ impl Flight {
         }
     }
 
+    /// Waits for `addr`, too, which was asked at `at`: an earlier refresh has given it up.
+    pub(super) fn wait_for(&mut self, addr: &NodeAddr, at: Instant) {
+        if !self.asked.contains(addr) {
+            self.began = self.began.min(at);
+            self.asked.push(addr.clone());
+            self.pending.insert(addr.clone());
+        }
+    }
+
     /// One of the nodes asked has answered, or will not.
     pub(super) fn take(&mut self, addr: NodeAddr, view: Result<View, AskError>, now: Instant) {
         if !self.pending.remove(&addr) {

@@ -19,6 +19,8 @@ pub(super) struct Peer {
     pub(super) error: Option<String>,
     /// A question is under way.
     pub(super) busy: bool,
+    /// When it was asked for its view, until it has said it.
+    pub(super) asked_at: Option<Instant>,
 }
 
 impl Peer {

@@ -1,4 +1,4 @@
-//! Nodes that are seeds by another name: what is heard of them, and how often they are asked.
+//! Nodes that are seeds by another name: what is heard of them, and how often they are asked; and answers that come late.
 
 use super::*;
 use crate::cluster::{
@@ -144,4 +144,39 @@ async fn a_name_that_leads_to_a_node_that_is_known_is_dialled_as_seldom_as_a_dea
     // At first more often; then every second time.
     assert!(dialled > ROUNDS / 3, "{dialled}");
     assert!(dialled < ROUNDS / 3 * 2, "{dialled}");
+}
+
+/// Nodes that need longer than a refresh waits for them: the next one cannot ask them again, for they are busy. The first
+/// that answers is heard, and another for a moment.
+#[tokio::test]
+async fn while_nobody_is_known_an_answer_is_heard_however_late() {
+    let mut task = task();
+    let begin = Instant::now();
+    let asked = [twin(), addr(2)];
+    for addr in &asked {
+        let peer = task.peers.entry(addr.clone()).or_default();
+        (peer.busy, peer.asked_at) = (true, Some(begin));
+    }
+    task.flight = Some(Flight::new(Trigger::Start, asked.to_vec(), begin));
+    let late = begin + Duration::from_secs(2);
+    task.finish_when_due(late);
+    assert!(task.flight.is_none() && task.belief.nodes().is_empty());
+    let answers = [view(twin(), 1), view(addr(2), 2)];
+    for (at, view) in answers.into_iter().enumerate() {
+        assert_eq!(task.flight.is_some(), at > 0);
+        let answer = Answer {
+            addr: view.source.clone(),
+            link: None,
+            view: Ok(view),
+        };
+        task.answered(answer, late);
+        task.finish_when_due(late);
+    }
+    assert!(task.flight.is_none());
+    assert_eq!(task.status.sources.len(), 2);
+    let rounds = *task.rounds.borrow();
+    assert_eq!(
+        (rounds.started, rounds.finished, rounds.answered),
+        (1, 2, 2)
+    );
 }
