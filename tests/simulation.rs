@@ -83,6 +83,10 @@ const KEPT: &[u64] = &[
     1_900_067_520,
     // UNWATCH was refused because memory was short, and the next transaction was of two slots.
     1_795_441_631_032_934,
+    // Nodes that needed longer to answer than the first refresh waits were not heard, though nobody else was known.
+    1_795_445_532_072_585,
+    // No fault of the proxy: all of the last client's commands at once took more memory than there was.
+    1_795_445_532_060_301,
 ];
 
 /// The first seed of the short form, how many there are, and how long they may take.

@@ -30,3 +30,10 @@ pub fn left_over(scrape: &str, proxy: Proxy) -> Option<&str> {
         is_held && value != "0"
     })
 }
+
+/// What clients and nodes take, in bytes.
+pub fn memory(scrape: &str) -> usize {
+    let samples = scrape.lines().filter(|line| line.starts_with(MEMORY));
+    let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+    values.sum()
+}

@@ -1,6 +1,7 @@
 //! Makes a plan happen: carries bytes between the proxy and the model's clients and nodes, as late and in such pieces as
 //! chance has it, and lets happen what goes wrong.
 
+mod calm;
 mod clients;
 mod faults;
 mod nodes;
