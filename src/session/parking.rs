@@ -174,6 +174,7 @@ impl Wait {
         let latest = self.latest();
         // It may take a while until the node has taken all of it; then the command itself is all there is.
         self.keeps(requests.len());
+        self.unblock.sent();
         lease.send(&requests, replies).await?;
         drop(requests);
         self.keeps(0);

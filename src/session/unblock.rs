@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-/// A command that has no reply after so long has to wait.
+/// A command that has no reply so long after it went to its node, or is at none for so long, has to wait.
 const WAITS_AFTER: Duration = Duration::from_secs(1);
 
 /// Between a blocked client's task and whoever releases it. One per command.
 pub(super) struct Signal {
-    began: Instant,
+    /// When the command began, or went to its node.
+    since: Cell<Instant>,
     how: Cell<Option<Unblock>>,
     raised: Notify,
     released: Cell<bool>,
@@ -60,7 +61,7 @@ impl Signal {
     /// For a command that begins now.
     pub(super) fn new() -> Rc<Self> {
         Rc::new(Self {
-            began: Instant::now(),
+            since: Cell::new(Instant::now()),
             how: Cell::default(),
             raised: Notify::new(),
             released: Cell::default(),
@@ -75,9 +76,8 @@ impl Signal {
     /// The client sends no more. Ready if the command goes with it, as it does on a server: as soon as it is known that it has
     /// to wait.
     pub(super) fn poll_hang_up(self: &Rc<Self>, cx: &Context<'_>) -> Poll<()> {
-        let due = self.began + WAITS_AFTER;
         let is_first = self.hung_up.replace(Some(cx.waker().clone())).is_none();
-        if Instant::now() >= due {
+        if Instant::now() >= self.due() {
             self.waits.set(true);
         }
         if self.goes_along() {
@@ -87,11 +87,23 @@ impl Signal {
             self.told_of_hang_up.notify_one();
             let me = self.clone();
             tokio::task::spawn_local(async move {
-                sleep_until(due).await;
+                while Instant::now() < me.due() {
+                    sleep_until(me.due()).await;
+                }
                 me.waits();
             });
         }
         Poll::Pending
+    }
+
+    /// From then on it is known that the command has to wait.
+    fn due(&self) -> Instant {
+        self.since.get() + WAITS_AFTER
+    }
+
+    /// The command goes to a node: if that is slow, its answer is on its way for a while.
+    pub(super) fn sent(&self) {
+        self.since.set(Instant::now());
     }
 
     /// Once the client sends no more.
