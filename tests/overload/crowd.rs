@@ -11,14 +11,17 @@ use rand::{Rng, SeedableRng};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Clients while the peak is looked for.
-const RAMP: &[u64] = &[2, 4, 8];
+/// Clients while the peak is looked for, and then three times as many.
+const RAMP: [u64; 4] = [2, 4, 8, 24];
+
+/// Each number of clients has so many turns, one after the other: what else the machine does meets all of them.
+const TURNS: u64 = 5;
 
 /// Rounds of requests that are written at once.
 const DEPTH: u64 = 32;
 
 /// How long a step takes.
-const STEP: Duration = Duration::from_millis(1_000);
+const STEP: Duration = Duration::from_millis(400);
 
 #[test]
 fn waiting_for_room_loses_nothing_redis() {
@@ -43,12 +46,14 @@ fn round(kind: &ServerKind) {
     let mut args = vec!["--workers", "1"];
     set.iter().for_each(|one| args.extend(["--set", one]));
     let proxy = Proxy::start(&cluster, &args);
-    let mut peak = 0.0f64;
-    for clients in RAMP {
-        peak = peak.max(step(proxy.addr(), *clients, seed));
+    let mut rates = RAMP.map(|_| Vec::new());
+    for turn in 0..TURNS {
+        for (rates, clients) in rates.iter_mut().zip(RAMP) {
+            rates.push(step(proxy.addr(), clients, seed + turn));
+        }
     }
-    let most = RAMP.last().expect("a step");
-    let over = step(proxy.addr(), 3 * most, seed + 1);
+    let [few, some, most, over] = rates.map(median);
+    let peak = few.max(some).max(most);
     let metrics = proxy.metrics();
     let refused = metrics.sum("slotway_upstream_errors_total", &[("reason", "queue")]);
     assert_eq!(refused, 0.0, "there was time enough");
@@ -56,6 +61,11 @@ fn round(kind: &ServerKind) {
     scenario.figure("throughput at 3×", format!("{:.0} %", 100.0 * over / peak));
     assert!(!is_long() || over >= 0.9 * peak, "{over:.0} of {peak:.0}");
     scenario.passed();
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 /// Commands per second of so many clients.
