@@ -87,6 +87,10 @@ const KEPT: &[u64] = &[
     1_795_445_532_072_585,
     // A pop for a client that had closed its sending side was given up while its answer was on its way from a slow node.
     1_795_449_756_012_830,
+    // No faults of the proxy: a client was closed for its memory while it waited; and another subscribed at a slow node, which
+    // took three seconds to say so.
+    1_795_450_579_087_406,
+    1_795_450_579_050_268,
     // No fault of the proxy: all of the last client's commands at once took more memory than there was.
     1_795_445_532_060_301,
 ];

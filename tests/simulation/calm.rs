@@ -35,6 +35,7 @@ impl World<'_> {
             next: 0,
             pending: VecDeque::new(),
             gone: false,
+            shed: false,
             unanswered: Vec::new(),
         });
         let tags: Vec<usize> = (0..self.plan.tags.len()).collect();
@@ -69,13 +70,20 @@ impl World<'_> {
         }
     }
 
-    /// Nothing is in flight: what is held is what clients that listen take.
+    /// Nothing is in flight: what is held is what clients that listen take. Whoever was closed was so for its memory.
     fn check_memory(&mut self) {
         let scrape = self.proxy.metrics().scrape().unwrap_or_default();
         let held = gauges::memory(&scrape);
         let there = self.clients.iter().filter(|client| !client.gone).count();
         if held > there * QUIET_BYTES + LANES_BYTES {
             self.fail(format!("{held} bytes are held although all is calm"));
+        }
+        let shed = self.clients.iter().filter(|client| client.shed).count();
+        let counted = gauges::shed(&scrape);
+        if shed > counted {
+            self.fail(format!(
+                "{shed} clients were closed by the proxy, {counted} of them for their memory"
+            ));
         }
     }
 

@@ -21,6 +21,7 @@ impl World<'_> {
             next: 0,
             pending: VecDeque::new(),
             gone: false,
+            shed: false,
             unanswered: Vec::new(),
         });
         self.schedule_batch(number);
@@ -161,14 +162,20 @@ impl World<'_> {
         let gives_up = given_up.is_some();
         let popped = given_up.filter(|n| self.oracle.is_executed(*n) && self.plan.is_gentle());
         one.unanswered.drain(..usize::from(gives_up));
-        if let Some(number) = popped.filter(|_| matches!(self.ending, Ending::No)) {
+        let popped = popped.filter(|_| matches!(self.ending, Ending::No));
+        let may_be_shed = self.plan.room == Room::Memory && plan.is_some();
+        if let Some(number) = popped.filter(|_| !may_be_shed) {
             let what = self.oracle.describe(number);
             return self.fail(format!("{what} was executed, and given up"));
         }
+        let ends = gives_up || (finished && one.unanswered.is_empty());
         let expected = match self.ending {
+            Ending::No if ends && popped.is_none() => true,
             // For its memory; but nobody when all is calm.
-            Ending::No if self.plan.room == Room::Memory && plan.is_some() => true,
-            Ending::No => gives_up || (finished && one.unanswered.is_empty()),
+            Ending::No => {
+                one.shed = may_be_shed;
+                may_be_shed
+            }
             Ending::Asked(_) => true,
         };
         if !expected {

@@ -14,6 +14,9 @@ const HELD: &[&str] = &[
 /// Read by those who go on only: a worker that ends does not look at its memory once more.
 const MEMORY: &str = "slotway_memory_bytes";
 
+/// Clients that were refused or closed, by reason.
+const REJECTED: &str = "slotway_client_connections_rejected_total";
+
 /// Whether the proxy goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Proxy {
@@ -33,7 +36,17 @@ pub fn left_over(scrape: &str, proxy: Proxy) -> Option<&str> {
 
 /// What clients and nodes take, in bytes.
 pub fn memory(scrape: &str) -> usize {
-    let samples = scrape.lines().filter(|line| line.starts_with(MEMORY));
+    sum(scrape, |line| line.starts_with(MEMORY))
+}
+
+/// How many clients were closed for their memory.
+pub fn shed(scrape: &str) -> usize {
+    let is_shed = |line: &str| line.starts_with(REJECTED) && line.contains("reason=\"memory\"");
+    sum(scrape, is_shed)
+}
+
+fn sum(scrape: &str, is_meant: impl Fn(&str) -> bool) -> usize {
+    let samples = scrape.lines().filter(|line| is_meant(line));
     let values = samples.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
     values.sum()
 }

@@ -40,7 +40,14 @@ impl History {
         for (segment, (first, _)) in cluster.segments.iter().enumerate() {
             let owner = Slot::new(*first).and_then(|slot| map.owner(slot));
             let Some(owner) = owner.map(|node| &map.node(node).addr) else {
-                continue;
+                // Every answer of the model names an owner of every slot.
+                if map.nodes().is_empty() {
+                    continue;
+                }
+                return Err(format!(
+                    "slot {first} has no owner (version {})",
+                    self.version
+                ));
             };
             let Ok(owner) = format!("{}:{}", owner.host(), owner.port()).parse() else {
                 continue;

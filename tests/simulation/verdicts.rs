@@ -8,6 +8,15 @@ use crate::wire::{self, OK, Proto};
 /// `timeouts.command`, in milliseconds.
 const COMMAND_TIMEOUT_MS: u64 = 5_000;
 
+/// `timeouts.unavailable`, in milliseconds: the `cluster-node-timeout` of the nodes, and two seconds.
+const UNAVAILABLE_MS: u64 = 3_000;
+
+/// Said to who subscribes at a slow node: a dial, a handshake and an answer may take longer than that.
+const UNANSWERED: &str = "not subscribed, its node has not answered";
+
+/// How errors begin where memory is short.
+const SHORT: [&str; 2] = ["-OOM slotway", "-EXECABORT"];
+
 impl Oracle {
     /// A client got the last reply to a command.
     pub fn answered(&mut self, number: usize, reply: &[u8]) -> Verdict {
@@ -184,9 +193,11 @@ impl Oracle {
             ));
         }
         // Only who was sent on may be told so: a request that no reply comes to was lost.
+        let waited = self.now - asked.at;
+        let subscribes = matches!(asked.op, Op::Subscribe(_) | Op::Unsubscribe(_));
         let late = self.slow
-            && text.contains("was on the move for longer than")
-            && self.now >= asked.at + COMMAND_TIMEOUT_MS;
+            && ((waited >= COMMAND_TIMEOUT_MS && text.contains("was on the move for longer than"))
+                || (waited >= UNAVAILABLE_MS && subscribes && text.contains(UNANSWERED)));
         let gives_up = text.contains("have sent it on more than");
         if gives_up && asked.segments == 1 && asked.tells_hops() && asked.hops <= self.hops_max {
             return Err(format!(
@@ -198,7 +209,9 @@ impl Oracle {
         }
         let astray = gives_up && self.hops_max < HOPS_USUAL;
         let overtaken = self.came_back && text.contains("and a later command of this connection");
-        if self.strict && !halfway && !late && !astray && !overtaken {
+        // What was refused is in front of EXEC, or not kept.
+        let short = self.padding > 0 && SHORT.iter().any(|word| text.starts_with(word));
+        if self.strict && !halfway && !late && !astray && !overtaken && !short {
             return Err(format!(
                 "command {number} ({:?}) got an error under mere moves: {}",
                 asked.op,
@@ -284,18 +297,27 @@ pub(super) fn integer(reply: &[u8]) -> Option<i64> {
 /// What a client may be told where only slots move: not even that no reply came, for then the proxy has lost the request.
 #[test]
 fn a_request_that_was_lost_is_no_mere_move() {
-    let judge = |slow: bool, reply: &str| {
+    let judge_at = |now: u64, op: Op, slow: bool, reply: &str| {
         let mut oracle = Oracle {
             strict: true,
             slow,
             ..Oracle::default()
         };
-        let (number, ..) = oracle.ask(0, Op::Set(0), &["{t0}".to_owned()]);
-        oracle.now = COMMAND_TIMEOUT_MS;
+        let (number, ..) = oracle.ask(0, op, &["{t0}".to_owned()]);
+        oracle.now = now;
         oracle.answered(number, reply.as_bytes()).is_ok()
     };
+    let judge = |slow, reply: &str| judge_at(COMMAND_TIMEOUT_MS, Op::Set(0), slow, reply);
     let lost = "-ERR slotway: no reply in time (timeouts.command, or others); outcome unknown\r\n";
     let moving = "-CLUSTERDOWN slotway: not executed, its slot was on the move for longer than timeouts.command\r\n";
     assert!(!judge(true, lost) && !judge(false, lost));
     assert!(judge(true, moving) && !judge(false, moving));
+    let channel = Channel {
+        reach: Reach::Shard,
+        tag: 0,
+    };
+    let unanswered = format!("-CLUSTERDOWN slotway: {UNANSWERED}; try again later\r\n");
+    let judge = |now, slow| judge_at(now, Op::Subscribe(channel), slow, &unanswered);
+    assert!(judge(UNAVAILABLE_MS, true));
+    assert!(!judge(UNAVAILABLE_MS - 1, true) && !judge(UNAVAILABLE_MS, false));
 }

@@ -76,6 +76,8 @@ struct Client {
     /// Commands, and how many replies they still have.
     pending: VecDeque<(usize, usize)>,
     gone: bool,
+    /// The proxy has closed it, and it can only have been for its memory.
+    shed: bool,
     /// Commands that the proxy had not answered when it closed the connection.
     unanswered: Vec<usize>,
 }
@@ -147,7 +149,7 @@ impl<'a> World<'a> {
             problem: None,
             plan,
         };
-        world.oracle.strict = plan.is_gentle() && plan.room != Room::Memory;
+        world.oracle.strict = plan.is_gentle();
         world.oracle.padding = if plan.room == Room::Memory {
             PADDING
         } else {
