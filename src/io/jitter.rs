@@ -1,4 +1,5 @@
-//! Small random variations, so that many proxies do not all do the same at the same moment.
+//! Chance: small variations, so that many proxies do not all do the same at the same moment, and numbers that nobody can
+//! guess.
 
 use std::cell::Cell;
 
@@ -18,8 +19,20 @@ fn seed() -> u64 {
 
 #[cfg(not(feature = "simulation"))]
 fn seed() -> u64 {
+    unguessable() | 1
+}
+
+/// A number that nobody can guess; in a simulation, one that no other call has got.
+#[cfg(feature = "simulation")]
+pub fn unguessable() -> u64 {
+    super::simulated::next_word()
+}
+
+/// A number that nobody can guess.
+#[cfg(not(feature = "simulation"))]
+pub fn unguessable() -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0) | 1
+    RandomState::new().hash_one(())
 }
 
 impl Jitter {

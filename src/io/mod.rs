@@ -21,7 +21,7 @@ pub use budget::Budget;
 pub use clock::{Clock, Micros, now};
 pub use flusher::{Flush, Flusher};
 pub use input::{Input, SCRATCH_BYTES, Scratch};
-pub use jitter::Jitter;
+pub use jitter::{Jitter, unguessable};
 pub use memory::{LARGE_REQUEST, Ledger};
 pub use network::{NodeStream, lookup_host};
 pub use output::Output;

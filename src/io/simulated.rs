@@ -31,6 +31,7 @@ thread_local! {
     static NETWORK: RefCell<Option<Arc<dyn Network>>> = const { RefCell::new(None) };
     static NUMBER: Cell<u64> = const { Cell::new(0) };
     static SEED: Cell<u64> = const { Cell::new(0) };
+    static WORD: Cell<u64> = const { Cell::new(0) };
 }
 
 /// From now on this thread's connections are made by `network`, and its jitter comes from `seed`.
@@ -38,6 +39,7 @@ pub fn enter(network: Arc<dyn Network>, seed: u64) {
     NETWORK.with_borrow_mut(|current| *current = Some(network));
     NUMBER.set(0);
     SEED.set(seed);
+    WORD.set(0);
 }
 
 /// The end of that.
@@ -49,6 +51,12 @@ pub fn leave() {
 pub(super) fn next_seed() -> u64 {
     SEED.set(SEED.get().wrapping_add(0x9E37_79B9_7F4A_7C15));
     SEED.get() | 1
+}
+
+/// A number that no other call of this simulation has got.
+pub(super) fn next_word() -> u64 {
+    WORD.set(WORD.get() + 1);
+    WORD.get()
 }
 
 /// How far a connection is.

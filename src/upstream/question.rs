@@ -2,8 +2,7 @@
 //! in the place of its answer is the answer to another request: a reply was lost, or is one too many.
 
 use super::FaultKind;
-use crate::io::Micros;
-use std::hash::{BuildHasher, RandomState};
+use crate::io::{Micros, unguessable};
 use std::io::Write;
 
 /// PING as others ask it.
@@ -38,7 +37,7 @@ impl Question {
     /// A new one: the bytes of the request. The one before must have been answered.
     pub(super) fn ask(&mut self, now: Micros) -> [u8; QUESTION_LEN] {
         // Nobody may guess it: a client whose reply it is would be taken for a fault of the node's.
-        let word = RandomState::new().hash_one(());
+        let word = unguessable();
         let mut question = [0; QUESTION_LEN];
         let (head, answer) = question.split_at_mut(HEAD.len());
         head.copy_from_slice(HEAD);
