@@ -20,6 +20,7 @@ pub fn reply(bytes: &[u8], depth_max: usize) -> Option<Whole> {
         depth: 0,
     };
     match kind {
+        _ if line.contains(&b'\r') || line.contains(&b'\n') => None,
         b'+' | b'-' | b'(' => Some(scalar),
         b':' => {
             let digits = line
