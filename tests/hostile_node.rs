@@ -151,7 +151,7 @@ fn a_reply_on_an_idle_connection_is_nobodys() {
 
 #[test]
 fn pushes_and_bytes_that_are_no_reply_end_the_connection() {
-    let broken: [&[u8]; 10] = [
+    let broken: [&[u8]; 13] = [
         b">2\r\n$10\r\ninvalidate\r\n*0\r\n",
         b"GET a\r\n",
         b"\r\n",
@@ -163,6 +163,10 @@ fn pushes_and_bytes_that_are_no_reply_end_the_connection() {
         b"+OK\t\n+OK\r\n",
         b"*1\r\n:1\r:1\r\n",
         b"-ERR what\n",
+        // Nobody has said HELLO 3 to it.
+        b"|1\r\n+a\r\n+b\r\n$1\r\nx\r\n",
+        b"*1\r\n%0\r\n",
+        b"_\r\n",
     ];
     let scene = Scene::start();
     for (i, bytes) in broken.into_iter().enumerate() {

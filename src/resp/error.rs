@@ -100,6 +100,9 @@ pub enum ReplyError {
     /// No RESP type begins with this byte.
     #[error("no reply begins with the byte {0:#04x}")]
     UnknownType(u8),
+    /// A type of RESP3 on a connection that speaks RESP2.
+    #[error("a reply of type '{}', which RESP2 does not have", char::from(*.0))]
+    OnlyResp3(u8),
     /// A length that is not a strict number, is negative where there is no null, or is not followed by CRLF.
     #[error("invalid length in a reply of type '{}'", char::from(*.0))]
     InvalidLength(u8),

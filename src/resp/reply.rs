@@ -5,6 +5,7 @@
 
 use memchr::memchr2;
 
+use super::Proto;
 use super::error::ReplyError;
 use super::number::{fast_length, strict_integer, work};
 use super::skip::Inside;
@@ -31,6 +32,8 @@ pub struct ReplyScanner {
     /// Bytes that the bulk string being waited for lacks.
     pub(super) wanted: usize,
     depth_max: usize,
+    /// What was agreed on with the node: types of the other version are no replies.
+    proto: Proto,
     /// Of the reply that is being skipped.
     pub(super) inside: Inside,
 }
@@ -79,8 +82,15 @@ impl ReplyScanner {
             scanned: 0,
             wanted: 0,
             depth_max,
+            proto: Proto::Resp3,
             inside: Inside::Nothing,
         }
+    }
+
+    /// The same for a connection that speaks this version of the protocol; without it that is RESP3, in which all of RESP2 is.
+    pub fn speaking(mut self, proto: Proto) -> Self {
+        self.proto = proto;
+        self
     }
 
     /// Looks for the end of the reply that begins at `buf[0]`. `Some(n)`: it is `buf[..n]`, and the next call
@@ -90,7 +100,7 @@ impl ReplyScanner {
     pub fn scan(&mut self, buf: &[u8]) -> Result<Option<usize>, ReplyError> {
         loop {
             let tail = buf.get(self.pos..).unwrap_or_default();
-            match element(tail, self.scanned)? {
+            match element(tail, self.scanned, self.proto)? {
                 Element::Scalar(taken) => {
                     self.pos += taken;
                     self.left -= 1;
@@ -163,7 +173,7 @@ impl ReplyScanner {
 
 /// The element at the beginning of `tail`.
 #[inline]
-fn element(tail: &[u8], scanned: usize) -> Result<Element, ReplyError> {
+fn element(tail: &[u8], scanned: usize, proto: Proto) -> Result<Element, ReplyError> {
     let Some(&kind) = tail.first() else {
         return Ok(Element::Incomplete {
             scanned: 0,
@@ -171,16 +181,29 @@ fn element(tail: &[u8], scanned: usize) -> Result<Element, ReplyError> {
         });
     };
     match kind {
-        b'$' | b'!' | b'=' => bulk(kind, tail),
-        b'+' | b'-' | b':' | b',' | b'(' | b'#' | b'_' => line(kind, tail, scanned),
-        b'*' | b'%' | b'~' | b'>' | b'|' => aggregate(kind, tail),
+        b'$' => bulk(kind, tail),
+        b'+' | b'-' | b':' => line(kind, tail, scanned),
+        b'*' => aggregate(kind, tail),
+        b'!' | b'=' | b',' | b'(' | b'#' | b'_' | b'%' | b'~' | b'>' | b'|' => match proto {
+            Proto::Resp2 => Err(ReplyError::OnlyResp3(kind)),
+            Proto::Resp3 => element_of_resp3(kind, tail, scanned),
+        },
         b';' | b'.' => Err(ReplyError::Streamed),
         other => Err(ReplyError::UnknownType(other)),
     }
 }
 
+/// The same, of a type that RESP2 does not have.
+fn element_of_resp3(kind: u8, tail: &[u8], scanned: usize) -> Result<Element, ReplyError> {
+    match kind {
+        b'!' | b'=' => bulk(kind, tail),
+        b',' | b'(' | b'#' | b'_' => line(kind, tail, scanned),
+        _ => aggregate(kind, tail),
+    }
+}
+
 /// `$len`, bytes, CRLF, and the two other types that look like it.
-#[inline]
+#[inline(always)]
 fn bulk(kind: u8, tail: &[u8]) -> Result<Element, ReplyError> {
     let (len, taken) = match length(kind, tail)? {
         Length::Incomplete => {
@@ -290,7 +313,7 @@ fn slow_length(kind: u8, tail: &[u8]) -> Result<Length, ReplyError> {
 /// A scalar that ends with its line, in which there is no other CR or LF: servers put blanks for those in what scripts and
 /// modules say, so one that comes is half a line end whose other half was lost, and the next reply would be taken for
 /// its rest.
-#[inline]
+#[inline(always)]
 fn line(kind: u8, tail: &[u8], scanned: usize) -> Result<Element, ReplyError> {
     // The reply to most writes.
     if let [b'+', b'O', b'K', b'\r', b'\n', ..] = tail {

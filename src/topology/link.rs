@@ -5,7 +5,7 @@ use super::Credentials;
 use super::profile::{Profile, profile};
 use crate::cluster::NodeAddr;
 use crate::io::{NodeStream, lookup_host};
-use crate::resp::{ReplyScanner, encode};
+use crate::resp::{Proto, ReplyScanner, encode};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
 use std::time::Duration;
@@ -96,7 +96,7 @@ impl Link {
 
     /// Reads one whole reply.
     async fn reply(&mut self) -> Result<Bytes, LinkError> {
-        let mut scanner = ReplyScanner::new();
+        let mut scanner = ReplyScanner::new().speaking(Proto::Resp2);
         loop {
             match scanner.scan(&self.buffer) {
                 Ok(Some(len)) => return Ok(self.buffer.split_to(len).freeze()),

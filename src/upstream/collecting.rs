@@ -6,7 +6,7 @@
 
 use super::FaultKind;
 use crate::io::{Bill, Input, Ledger, Purse, SCRATCH_BYTES};
-use crate::resp::{ReplyScanner, Skipped};
+use crate::resp::{Proto, ReplyScanner, Skipped};
 use std::rc::Rc;
 
 /// It is no OOM error: that would say that nothing was executed.
@@ -39,9 +39,9 @@ enum Course {
 
 impl Collecting {
     /// At the beginning of a reply, nested no deeper than that.
-    pub(super) fn new(depth: usize) -> Self {
+    pub(super) fn new(proto: Proto, depth: usize) -> Self {
         Self {
-            scanner: ReplyScanner::with_depth(depth),
+            scanner: ReplyScanner::with_depth(depth).speaking(proto),
             course: Course::Keeps,
             bill: None,
         }

@@ -160,7 +160,10 @@ async fn handshake(
         out.extend_from_slice(PROOF);
     }
     stream.write_all(&out).await?;
-    let mut answers = Answers::default();
+    let mut answers = Answers {
+        buffer: Vec::new(),
+        proto,
+    };
     for _ in 0..must_succeed {
         let reply = answers.next(stream).await?;
         if let Some(error) = error_text(&reply) {
@@ -211,14 +214,14 @@ fn error_text(reply: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(text).trim_end().to_owned())
 }
 
-#[derive(Default)]
 struct Answers {
     buffer: Vec<u8>,
+    proto: Proto,
 }
 
 impl Answers {
     async fn next(&mut self, stream: &mut NodeStream) -> Result<Vec<u8>, HandshakeError> {
-        let mut scanner = ReplyScanner::new();
+        let mut scanner = ReplyScanner::new().speaking(self.proto);
         loop {
             if let Some(len) = scanner
                 .scan(&self.buffer)

@@ -230,7 +230,12 @@ impl Lease {
 }
 
 impl Link {
-    pub(super) fn new(stream: NodeStream, depth: usize, transactions: Transactions) -> Self {
+    pub(super) fn new(
+        stream: NodeStream,
+        proto: Proto,
+        depth: usize,
+        transactions: Transactions,
+    ) -> Self {
         let (read, write) = split_node(stream);
         Self {
             read,
@@ -242,7 +247,7 @@ impl Link {
                 Transactions::Possible => None,
             },
             input: Input::default(),
-            collecting: Collecting::new(depth),
+            collecting: Collecting::new(proto, depth),
             number: None,
         }
     }

@@ -135,7 +135,7 @@ impl Leases {
             Ok((stream, transactions)) => {
                 gate.inspect(|gate| gate.open());
                 place.connected();
-                let link = Link::new(stream, settings.reply_depth, transactions);
+                let link = Link::new(stream, proto, settings.reply_depth, transactions);
                 Ok((link, place))
             }
             Err(kind) => {

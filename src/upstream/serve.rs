@@ -72,7 +72,7 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
     let mut reader = Reader {
         read,
         input: Input::default(),
-        collecting: Collecting::new(lane.context.settings.reply_depth),
+        collecting: Collecting::new(lane.proto, lane.context.settings.reply_depth),
     };
     poll_fn(|cx| {
         lane.set_waker(cx.waker());

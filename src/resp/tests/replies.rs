@@ -2,7 +2,7 @@
 
 use super::super::number::take_work;
 use super::super::{
-    REPLY_DEPTH_MAX, ReplyError, ReplyScanner, bulk, elements, encode, integer, is_null,
+    Proto, REPLY_DEPTH_MAX, ReplyError, ReplyScanner, bulk, elements, encode, integer, is_null,
 };
 use super::every;
 use super::fuzzed::replies::{Held, held};
@@ -85,6 +85,36 @@ fn half_a_line_end_is_none() {
     for kind in ['$', '*', '%', '!'] {
         refuses(&format!("{kind}1\n"), ReplyError::InvalidLength(kind as u8));
     }
+}
+
+#[test]
+fn resp2_has_none_of_the_types_of_resp3() {
+    for reply in [
+        "|1\r\n+a\r\n+b\r\n:1\r\n",
+        "%0\r\n",
+        "~0\r\n",
+        ">1\r\n+a\r\n",
+        "_\r\n",
+        "#t\r\n",
+        ",1\r\n",
+        "(1\r\n",
+        "=5\r\ntxt:a\r\n",
+        "!3\r\nERR\r\n",
+    ] {
+        for reply in [reply.to_owned(), format!("*2\r\n*1\r\n:1\r\n{reply}")] {
+            let bytes = reply.as_bytes();
+            let [mut resp2, mut resp3] =
+                [Proto::Resp2, Proto::Resp3].map(|proto| ReplyScanner::new().speaking(proto));
+            assert_eq!(resp3.scan(bytes), Ok(Some(bytes.len())), "{reply:?}");
+            assert!(
+                matches!(resp2.scan(bytes), Err(ReplyError::OnlyResp3(_))),
+                "{reply:?}"
+            );
+        }
+    }
+    let plain = b"*6\r\n+a\r\n-b\r\n:1\r\n$-1\r\n*-1\r\n$1\r\n_\r\n";
+    let mut resp2 = ReplyScanner::new().speaking(Proto::Resp2);
+    assert_eq!(resp2.scan(plain), Ok(Some(plain.len())));
 }
 
 #[test]

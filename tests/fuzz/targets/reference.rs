@@ -8,6 +8,8 @@ pub struct Whole {
     pub len: usize,
     /// Most aggregates inside each other, attributes included.
     pub depth: usize,
+    /// Whether RESP2 has all of its types.
+    pub is_resp2: bool,
 }
 
 /// The reply at the beginning of `bytes`; `None` if there is no whole and valid one, at most `depth_max` deep.
@@ -15,9 +17,11 @@ pub fn reply(bytes: &[u8], depth_max: usize) -> Option<Whole> {
     let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
     let (kind, line) = (bytes[0], bytes.get(1..end)?);
     let after = end + 2;
+    let is_resp2 = b"+-:$*".contains(&kind);
     let scalar = Whole {
         len: after,
         depth: 0,
+        is_resp2,
     };
     match kind {
         _ if line.contains(&b'\r') || line.contains(&b'\n') => None,
@@ -46,16 +50,26 @@ pub fn reply(bytes: &[u8], depth_max: usize) -> Option<Whole> {
             verbatim.then_some(Whole {
                 len: total,
                 depth: 0,
+                is_resp2,
             })
         }
-        b'*' | b'~' | b'>' => aggregate(bytes, after, length(line)?, depth_max),
-        b'%' => aggregate(bytes, after, length(line)? * 2, depth_max),
+        b'*' | b'~' | b'>' => {
+            aggregate(bytes, after, length(line)?, depth_max).map(|whole| Whole {
+                is_resp2: whole.is_resp2 && is_resp2,
+                ..whole
+            })
+        }
+        b'%' => aggregate(bytes, after, length(line)? * 2, depth_max).map(|whole| Whole {
+            is_resp2: false,
+            ..whole
+        }),
         b'|' => {
             let attributes = aggregate(bytes, after, length(line)? * 2, depth_max)?;
             let about = reply(&bytes[attributes.len..], depth_max)?;
             Some(Whole {
                 len: attributes.len + about.len,
                 depth: attributes.depth.max(about.depth),
+                is_resp2: false,
             })
         }
         _ => None,
@@ -64,15 +78,17 @@ pub fn reply(bytes: &[u8], depth_max: usize) -> Option<Whole> {
 
 fn aggregate(bytes: &[u8], mut at: usize, elements: u64, depth_max: usize) -> Option<Whole> {
     let below = depth_max.checked_sub(1)?;
-    let mut depth = 0;
+    let (mut depth, mut is_resp2) = (0, true);
     for _ in 0..elements {
         let element = reply(bytes.get(at..)?, below)?;
         at += element.len;
         depth = depth.max(element.depth);
+        is_resp2 &= element.is_resp2;
     }
     Some(Whole {
         len: at,
         depth: depth + 1,
+        is_resp2,
     })
 }
 

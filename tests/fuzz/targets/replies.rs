@@ -2,7 +2,7 @@
 //! error ends them; depth is bounded; nothing declared is allocated; and both redis-protocol and a slow second reading
 //! find the same ends.
 
-use slotway::resp::{self, REPLY_DEPTH_MAX, ReplyError, ReplyScanner};
+use slotway::resp::{self, Proto, REPLY_DEPTH_MAX, ReplyError, ReplyScanner};
 
 use super::reference;
 
@@ -121,6 +121,14 @@ fn one(bytes: &[u8]) {
         ReplyScanner::with_depth(second.depth).scan(bytes),
         Ok(Some(bytes.len()))
     );
+    let in_resp2 = ReplyScanner::new().speaking(Proto::Resp2).scan(bytes);
+    match second.is_resp2 {
+        true => assert_eq!(in_resp2, Ok(Some(bytes.len())), "in RESP2"),
+        false => assert!(
+            matches!(in_resp2, Err(ReplyError::OnlyResp3(_))),
+            "in RESP2: {in_resp2:?}"
+        ),
+    }
     if let Some(less) = second.depth.checked_sub(1) {
         let shallow = ReplyScanner::with_depth(less).scan(bytes);
         assert_eq!(shallow, Err(ReplyError::TooDeep), "{} levels", second.depth);
