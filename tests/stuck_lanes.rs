@@ -129,6 +129,45 @@ fn a_connection_over_which_nothing_comes_is_left_though_the_node_answers() {
     cluster.finish();
 }
 
+/// A header promises more elements than there ever are: all replies behind it are taken for them, and they come without end.
+#[test]
+fn a_connection_whose_reply_does_not_end_is_left() {
+    let cluster = FakeCluster::start(1);
+    let began = AtomicBool::new(false);
+    cluster.on(0, move |call| {
+        let reply = value(&get(call)?);
+        let header: &[u8] = match began.swap(true, Ordering::Relaxed) {
+            true => b"",
+            false => b"*2000000000\r\n",
+        };
+        Some(vec![Action::Send([header, &reply].concat())])
+    });
+    let args = [
+        "--workers",
+        "1",
+        "--set",
+        "timeouts.command=300ms",
+        "--set",
+        "timeouts.slow_command=300ms",
+    ];
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut client = proxy.client();
+    let late = client.line("GET endless");
+    assert!(
+        late.starts_with(b"-ERR slotway: no reply in time"),
+        "{}",
+        show(&late)
+    );
+    proxy.wait_for("it is served", SHOWN_WITHIN, || {
+        match client.line("GET other") {
+            reply if reply == value("other") => Ok(()),
+            reply => Err(show(&reply)),
+        }
+    });
+    assert_eq!(errors(&proxy, "timeout"), 1.0);
+    cluster.finish();
+}
+
 /// A write that its node holds up, and the slot has another owner: what the client says next for it waits for the write to be
 /// out of the way, and no longer.
 #[test]

@@ -73,7 +73,7 @@ mod tests {
     const EFFECTS: [Effect; 3] = [Effect::Read, Effect::Write, Effect::Script];
 
     /// Every way in which a connection ends.
-    fn faults() -> [FaultKind; 11] {
+    fn faults() -> [FaultKind; 12] {
         let all = [
             FaultKind::Connect("refused".into()),
             FaultKind::Handshake("WRONGPASS".into()),
@@ -85,6 +85,7 @@ mod tests {
             FaultKind::Protocol("a push"),
             FaultKind::Silent,
             FaultKind::Stuck,
+            FaultKind::Endless,
             FaultKind::Retired,
         ];
         // One more is one more here.
@@ -100,6 +101,7 @@ mod tests {
                 | FaultKind::Protocol(_)
                 | FaultKind::Silent
                 | FaultKind::Stuck
+                | FaultKind::Endless
                 | FaultKind::Retired => {}
             }
         }

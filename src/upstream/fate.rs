@@ -41,6 +41,7 @@ impl Fate {
                 | FaultKind::Protocol(_)
                 | FaultKind::Silent
                 | FaultKind::Stuck
+                | FaultKind::Endless
                 | FaultKind::Retired,
                 HandedOver::All,
             ) => Self::MaybeExecuted,

@@ -173,6 +173,8 @@ pub enum FaultKind {
     Silent,
     /// No reply came, though the node answers over a second connection.
     Stuck,
+    /// A reply has begun, and did not end in time.
+    Endless,
     /// Nobody needs it any more: idle for long, node gone from the topology, shutdown.
     Retired,
 }
@@ -185,7 +187,7 @@ impl FaultKind {
             Self::ConnectLate(_) | Self::HandshakeLate => NodeError::ConnectTimeout,
             Self::Handshake(_) => NodeError::Handshake,
             Self::Protocol(_) | Self::TooDeep => NodeError::Protocol,
-            Self::Silent | Self::Stuck => NodeError::Timeout,
+            Self::Silent | Self::Stuck | Self::Endless => NodeError::Timeout,
             Self::Closed | Self::Io(_) | Self::Retired => NodeError::Lost,
         }
     }
@@ -231,6 +233,7 @@ impl fmt::Display for Fault {
                 f,
                 "{node} answers over other connections, and not over this one"
             ),
+            FaultKind::Endless => write!(f, "a reply of {node} did not end in time"),
             FaultKind::Retired => write!(f, "connection to {node} was retired"),
         }
     }

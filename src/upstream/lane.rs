@@ -82,6 +82,8 @@ pub(super) struct State {
     pub(super) failures: u32,
     /// When the last bytes came, or the connection was made.
     pub(super) heard: Micros,
+    /// When the first bytes of a reply came that is not all there.
+    pub(super) begun: Option<Micros>,
     /// When the last request was taken.
     pub(super) used: Micros,
     pub(super) probing: Option<Probe>,
@@ -138,6 +140,7 @@ impl Lane {
                 withheld: None,
                 failures: 0,
                 heard: now,
+                begun: None,
                 used: now,
                 probing: None,
                 probed: now,

@@ -65,6 +65,7 @@ impl Lane {
             state.withheld = None;
             state.probing = None;
             state.question.lost();
+            state.begun = None;
             state.room.lost();
             state.link = if fault.kind == FaultKind::Retired {
                 Link::Idle

@@ -95,6 +95,7 @@ async fn serve(lane: &Rc<Lane>, read: ReadHalf) -> FaultKind {
             if lane.unread.replace(false) {
                 // Its silence was none of the node's.
                 lane.heard();
+                lane.begun_anew();
             }
             match reader.poll(cx, lane) {
                 Poll::Pending => return Poll::Pending,
@@ -181,7 +182,7 @@ fn deliver(lane: &Lane, collecting: &mut Collecting, bytes: &[u8]) -> Result<usi
         replies += 1;
     }
     let scanner = &mut collecting.scanner;
-    let mut broken = Ok(());
+    let (mut broken, mut is_cut) = (Ok(()), false);
     while used < bytes.len() {
         match scanner.scan(&bytes[used..]) {
             Ok(Some(len)) => match lane.reply(&bytes[used..], len) {
@@ -193,6 +194,7 @@ fn deliver(lane: &Lane, collecting: &mut Collecting, bytes: &[u8]) -> Result<usi
             },
             Ok(None) => {
                 broken = check_due(lane);
+                is_cut = true;
                 break;
             }
             Err(error) => {
@@ -202,7 +204,12 @@ fn deliver(lane: &Lane, collecting: &mut Collecting, bytes: &[u8]) -> Result<usi
         }
         replies += 1;
     }
-    lane.state.borrow_mut().room.answered(replies);
+    let mut state = lane.state.borrow_mut();
+    state.room.answered(replies);
+    state.begun = match is_cut {
+        true => Some(state.begun.filter(|_| replies == 0).unwrap_or(state.heard)),
+        false => None,
+    };
     broken.map(|()| used)
 }
 

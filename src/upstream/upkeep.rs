@@ -13,7 +13,8 @@ use std::rc::Rc;
 const QUESTION_EVERY: u32 = 1_000_000;
 
 /// A connection over which nothing comes for so many times as long as a request may take is given up, though its node
-/// answers others; after one time if another serves its slots: requests of theirs wait until it is known what comes late.
+/// answers others, and so is one on which a single reply comes for so long, whose client has its error by then: where a
+/// header promises more than there is, all replies behind it are taken for its elements. After one time if another serves its slots: requests of theirs wait until it is known what comes late.
 const STUCK_AFTER: u32 = 2;
 
 /// What has become of a lane's node in the map.
@@ -84,6 +85,15 @@ impl Lane {
             }
             return;
         };
+        if state
+            .begun
+            .is_some_and(|begun| now.since(begun) > patience(state, oldest, settings))
+            && !self.unread.get()
+        {
+            self.ending.borrow_mut().get_or_insert(FaultKind::Endless);
+            self.wake();
+            return;
+        }
         let silent = silent(state, oldest, now);
         if silent > micros(settings.silent_report) {
             context.silent(self.node());
@@ -163,16 +173,14 @@ impl Lane {
         let (state, settings) = (self.state.borrow(), &self.context.settings);
         !self.unread.get()
             && state.queue.front().is_some_and(|oldest| {
-                let within = match oldest.class {
-                    Class::Normal => settings.command,
-                    Class::Slow => settings.slow_command,
-                };
-                let times = match state.standing {
-                    Standing::Replaced => 1,
-                    Standing::Kept | Standing::Primary => STUCK_AFTER,
-                };
-                silent(&state, oldest, now) > micros(within).saturating_mul(times)
+                silent(&state, oldest, now) > patience(&state, oldest, settings)
             })
+    }
+
+    /// The reply that has begun has the time of one that begins now: it was not read for a while.
+    pub(super) fn begun_anew(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.begun = state.begun.map(|_| state.heard);
     }
 
     /// The map has changed: whether it names the node, and as a primary.
@@ -238,6 +246,19 @@ fn silent(state: &State, oldest: &InFlight, now: Micros) -> u32 {
     now.since(oldest.at)
         .min(now.since(state.heard))
         .min(now.since(state.handed))
+}
+
+/// How long a connection is kept on which the reply to this does not come, or does not end.
+fn patience(state: &State, oldest: &InFlight, settings: &LaneSettings) -> u32 {
+    let within = match oldest.class {
+        Class::Normal => settings.command,
+        Class::Slow => settings.slow_command,
+    };
+    let times = match state.standing {
+        Standing::Replaced => 1,
+        Standing::Kept | Standing::Primary => STUCK_AFTER,
+    };
+    micros(within).saturating_mul(times)
 }
 
 /// Whether a request may still take longer than others.
