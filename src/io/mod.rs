@@ -16,6 +16,7 @@ mod resident;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 mod stream;
+mod until;
 
 pub use budget::Budget;
 pub use clock::{Clock, Micros, now};
@@ -27,6 +28,7 @@ pub use network::{NodeStream, lookup_host};
 pub use output::Output;
 pub use purse::{Bill, Purse};
 pub use stream::{ReadHalf, WriteHalf, split_tcp, split_unix, tune_tcp};
+pub use until::{in_time, until};
 
 /// Splits a connection to a node.
 #[cfg(feature = "simulation")]

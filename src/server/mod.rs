@@ -1,5 +1,6 @@
 //! The process: listeners, workers, the control thread with topology and admin, signals, and the end.
 
+mod away;
 mod listener;
 mod run;
 #[cfg(feature = "simulation")]

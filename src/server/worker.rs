@@ -1,5 +1,6 @@
 //! A worker: one OS thread with a runtime of its own and everything its clients and lanes need, shared with nobody.
 
+use super::away::Away;
 use crate::config::Config;
 use crate::io::{
     Budget, Clock, Flusher, Ledger, ReadHalf, Scratch, WriteHalf, split_tcp, split_unix, tune_tcp,
@@ -97,6 +98,7 @@ struct Worker {
     flusher: Rc<Flusher>,
     clock: Rc<Clock>,
     sessions: TaskTracker,
+    away: Away,
 }
 
 impl Worker {
@@ -148,6 +150,7 @@ impl Worker {
             leases,
             context,
             flusher,
+            away: Away::new(clock.now()),
             clock,
             sessions: TaskTracker::new(),
         }
@@ -211,6 +214,9 @@ impl Worker {
 
     fn upkeep(&self) {
         self.clock.tick();
+        if let Some(away) = self.away.excuse(self.clock.now()) {
+            return self.lanes.was_away(away);
+        }
         self.lanes.check();
         let map = self.setup.shared.map.load();
         self.lanes.prune(&map, &map.primaries());

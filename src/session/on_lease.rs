@@ -15,6 +15,7 @@ use super::watching::Hold;
 use super::{Session, errors};
 use crate::cluster::{NodeAddr, Slot};
 use crate::command::Command;
+use crate::io::in_time;
 use crate::modes::Block;
 use crate::observe::{ErrorSource, Limit};
 use crate::resp::{Proto, Request};
@@ -243,11 +244,11 @@ impl OnLease {
     pub(super) async fn exec(self, mut held: Held, block: &Block) -> Option<Bytes> {
         let context = &self.session.context;
         self.sent.set(context.clock.now());
-        let reply = match timeout(self.within, held.exec(block)).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(Lost::NotSent(fault))) => return self.not_executed(&Loss::NotSent(fault)),
-            Ok(Err(Lost::Unknown(fault))) => return self.not_executed(&Loss::Unknown(fault)),
-            Err(_) => {
+        let reply = match in_time(self.within, held.exec(block)).await {
+            Some(Ok(reply)) => reply,
+            Some(Err(Lost::NotSent(fault))) => return self.not_executed(&Loss::NotSent(fault)),
+            Some(Err(Lost::Unknown(fault))) => return self.not_executed(&Loss::Unknown(fault)),
+            None => {
                 self.count_late();
                 self.session.strays_on(self.slot, *held.lease);
                 return self.not_executed(&Loss::Late);
@@ -366,11 +367,11 @@ impl Held {
     }
 
     async fn exchange(&mut self, request: &[u8], within: Duration) -> Result<Bytes, Loss> {
-        match timeout(within, self.ask(request)).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(Lost::NotSent(fault))) => Err(Loss::NotSent(fault)),
-            Ok(Err(Lost::Unknown(fault))) => Err(Loss::Unknown(fault)),
-            Err(_) => Err(Loss::Late),
+        match in_time(within, self.ask(request)).await {
+            Some(Ok(reply)) => Ok(reply),
+            Some(Err(Lost::NotSent(fault))) => Err(Loss::NotSent(fault)),
+            Some(Err(Lost::Unknown(fault))) => Err(Loss::Unknown(fault)),
+            None => Err(Loss::Late),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::TopologySettings;
 use super::link::{Link, LinkError, error_text};
 use crate::cluster::{AddressMap, Answers, NodeAddr, ParseError, SlotsAnswer, View, parse_view};
+use crate::io::in_time;
 use std::time::Duration;
 
 /// Longest time a node may take to answer once it is connected.
@@ -72,9 +73,9 @@ pub(super) async fn ask(
             };
         }
     };
-    let view = match tokio::time::timeout(ANSWER_WITHIN, question(&mut link, &addr, map)).await {
-        Ok(view) => view,
-        Err(_) => Err(LinkError::Silent(ANSWER_WITHIN).into()),
+    let view = match in_time(ANSWER_WITHIN, question(&mut link, &addr, map)).await {
+        Some(view) => view,
+        None => Err(LinkError::Silent(ANSWER_WITHIN).into()),
     };
     let reusable = !matches!(view, Err(AskError::Link(_))) && link.is_clean();
     Answer {
@@ -88,9 +89,9 @@ pub(super) async fn ask(
 async fn open(addr: &NodeAddr, settings: &TopologySettings) -> Result<Link, LinkError> {
     let connect = settings.connect_timeout;
     let opening = Link::open(addr, settings.credentials.as_ref(), connect);
-    match tokio::time::timeout(connect + ANSWER_WITHIN, opening).await {
-        Ok(link) => link,
-        Err(_) => Err(LinkError::Silent(ANSWER_WITHIN)),
+    match in_time(connect + ANSWER_WITHIN, opening).await {
+        Some(link) => link,
+        None => Err(LinkError::Silent(ANSWER_WITHIN)),
     }
 }
 

@@ -4,7 +4,7 @@
 use super::Credentials;
 use super::profile::{Profile, profile};
 use crate::cluster::NodeAddr;
-use crate::io::{NodeStream, lookup_host};
+use crate::io::{NodeStream, in_time, lookup_host};
 use crate::resp::{Proto, ReplyScanner, encode};
 use bytes::{Buf, Bytes, BytesMut};
 use std::io;
@@ -59,9 +59,9 @@ impl Link {
         credentials: Option<&Credentials>,
         connect: Duration,
     ) -> Result<Self, LinkError> {
-        let stream = match tokio::time::timeout(connect, dial(addr)).await {
-            Ok(stream) => stream?,
-            Err(_) => return Err(LinkError::ConnectTimeout(connect)),
+        let stream = match in_time(connect, dial(addr)).await {
+            Some(stream) => stream?,
+            None => return Err(LinkError::ConnectTimeout(connect)),
         };
         let mut link = Self {
             stream,

@@ -5,11 +5,11 @@
 use super::FaultKind;
 use super::prove::{PROOF, PROOF_REPLIES, Proof, Transactions, conclude};
 use crate::cluster::NodeAddr;
-use crate::io::{NodeStream, tune_node};
+use crate::io::{NodeStream, tune_node, until};
 use crate::resp::{Proto, ReplyScanner, encode};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
 /// The most a handshake may answer, in bytes; HELLO of a server with many modules is a few KB.
 const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
@@ -130,19 +130,20 @@ async fn open(
     within: Within,
     unacked: Duration,
 ) -> Result<(NodeStream, Transactions), FaultKind> {
-    let until = Instant::now() + within.ready;
+    let begin = Instant::now();
     let connecting = NodeStream::connect((node.host(), node.port()));
-    let mut stream = timeout(within.connect, connecting)
+    let mut stream = until(begin + within.connect, connecting)
         .await
-        .map_err(|_| FaultKind::ConnectLate(within.connect))?
+        .ok_or(FaultKind::ConnectLate(within.connect))?
         .map_err(|e| FaultKind::Connect(e.to_string()))?;
     tune_node(&stream, unacked).map_err(|e| FaultKind::Io(e.to_string()))?;
-    match timeout_at(until, handshake(&mut stream, own, proto, credentials)).await {
-        Ok(Ok(transactions)) => Ok((stream, transactions)),
-        Ok(Err(HandshakeError::Io(e))) => Err(FaultKind::Io(e.to_string())),
-        Ok(Err(refused)) => Err(FaultKind::Handshake(refused.to_string())),
+    let shaking = handshake(&mut stream, own, proto, credentials);
+    match until(begin + within.ready, shaking).await {
+        Some(Ok(transactions)) => Ok((stream, transactions)),
+        Some(Err(HandshakeError::Io(e))) => Err(FaultKind::Io(e.to_string())),
+        Some(Err(refused)) => Err(FaultKind::Handshake(refused.to_string())),
         // Its host has accepted the connection.
-        Err(_) => Err(FaultKind::HandshakeLate),
+        None => Err(FaultKind::HandshakeLate),
     }
 }
 

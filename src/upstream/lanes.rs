@@ -267,6 +267,13 @@ impl Lanes {
         }
     }
 
+    /// For so long nobody has read what comes: that time is none of the nodes'.
+    pub fn was_away(&self, away: Duration) {
+        for lane in self.by_node.borrow().values() {
+            lane.was_away(away);
+        }
+    }
+
     /// After a new map: lanes learn whether their node is still among its primaries, and those to nodes that it does not
     /// name are closed once nothing is in flight on them.
     pub fn prune(&self, map: &SlotMap, primaries: &[NodeIndex]) {

@@ -11,14 +11,14 @@ use super::leases::Place;
 use super::prove::Transactions;
 use super::{Fault, FaultKind};
 use crate::cluster::NodeAddr;
-use crate::io::{Bill, Input, NodeStream, Purse, ReadHalf, WriteHalf, split_node};
+use crate::io::{Bill, Input, NodeStream, Purse, ReadHalf, WriteHalf, in_time, split_node, until};
 use crate::observe::Limit;
 use crate::resp::{Proto, Skipped};
 use bytes::Bytes;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 /// See the module. Made by [`super::Leases::take`].
 pub struct Lease {
@@ -92,10 +92,10 @@ impl Lease {
         self.expected += replies;
         self.place.sent(replies);
         let within = self.place.settings().command;
-        let kind = match timeout(within, self.link.write.write_all(requests)).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(e)) => FaultKind::Io(e.to_string()),
-            Err(_) => {
+        let kind = match in_time(within, self.link.write.write_all(requests)).await {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(e)) => FaultKind::Io(e.to_string()),
+            None => {
                 self.place.limit_hit(Limit::CommandTimeout);
                 FaultKind::Silent
             }
@@ -120,9 +120,9 @@ impl Lease {
         let Some(latest) = latest else {
             return self.reply().await;
         };
-        match timeout_at(latest, self.reply()).await {
-            Ok(reply) => reply,
-            Err(_) => {
+        match until(latest, self.reply()).await {
+            Some(reply) => reply,
+            None => {
                 self.place.limit_hit(Limit::CommandTimeout);
                 Err(Lost::Unknown(self.fault(FaultKind::Silent)))
             }

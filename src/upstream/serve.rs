@@ -6,13 +6,13 @@ use super::collecting::Collecting;
 use super::prove::Transactions;
 use super::question::PING;
 use super::{FaultKind, Lane, connect};
-use crate::io::{Input, ReadHalf, SCRATCH_BYTES, split_node};
+use crate::io::{Input, ReadHalf, SCRATCH_BYTES, split_node, until};
 use crate::resp::Skipped;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 /// After this many reads in a row a busy lane lets others run.
 const READS_PER_TURN: usize = 16;
@@ -234,7 +234,7 @@ fn check_due(lane: &Lane) -> Result<(), FaultKind> {
 /// (an error such as BUSY is a sign of life too).
 pub(super) async fn probe(lane: Rc<Lane>, connection: u32) {
     let settings = &lane.context.settings;
-    let until = Instant::now() + settings.probe;
+    let latest = Instant::now() + settings.probe;
     let asking = async {
         let mut stream = connect::dial(
             lane.node(),
@@ -249,11 +249,11 @@ pub(super) async fn probe(lane: Rc<Lane>, connection: u32) {
             stream.write_all(PING).await.map_err(io)?;
             stream.read_u8().await.map_err(io)
         };
-        match timeout_at(until, answer).await {
-            Ok(Ok(b'+' | b'-')) => Ok(()),
-            Ok(Ok(_)) => Err(FaultKind::Protocol("an odd reply to PING")),
-            Ok(Err(why)) => Err(why),
-            Err(_) => Err(FaultKind::Silent),
+        match until(latest, answer).await {
+            Some(Ok(b'+' | b'-')) => Ok(()),
+            Some(Ok(_)) => Err(FaultKind::Protocol("an odd reply to PING")),
+            Some(Err(why)) => Err(why),
+            None => Err(FaultKind::Silent),
         }
     };
     let outcome = asking.await;

@@ -175,6 +175,8 @@ impl Talk {
         let mut unsent = BytesMut::new();
         let mut heard = now();
         let mut probed: Option<Instant> = None;
+        // After a time that is up, too: slotway itself may have been stopped.
+        let mut looked = false;
         let mut bill = Bill::new(self.purse.clone());
         loop {
             if unsent.is_empty() {
@@ -200,13 +202,17 @@ impl Talk {
                 }
                 read = poll_fn(|cx| self.poll_hear(cx, &mut reader, &bill)), if !is_halted => match read {
                     Err(kind) => return kind,
-                    Ok(_) => (heard, probed) = (now(), None),
+                    Ok(_) => (heard, probed, looked) = (now(), None, false),
                 },
                 () = self.out.notify.notified() => {}
                 // What the node has said meanwhile is not read yet.
-                () = bill.resumed(), if is_halted => (heard, probed) = (now(), None),
+                () = bill.resumed(), if is_halted => (heard, probed, looked) = (now(), None, false),
                 () = tokio::time::sleep_until(due.into()), if !is_halted => match probed {
-                    Some(_) => return FaultKind::Silent,
+                    Some(_) if looked => return FaultKind::Silent,
+                    Some(_) => {
+                        tokio::task::yield_now().await;
+                        looked = true;
+                    }
                     None => self.out.probe.set(true),
                 },
             }

@@ -7,6 +7,7 @@ use super::{Class, FaultKind, Lane, LaneSettings, Requester, Ticket, serve};
 use crate::io::Micros;
 use crate::observe::Limit;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A connection over which replies come is asked a question of the lane's own so often, in microseconds: where a reply was
 /// lost or is one too many, all behind it are another request's, and so is that to the question, which shows it.
@@ -177,6 +178,12 @@ impl Lane {
             })
     }
 
+    /// Nobody has read for so long, after which the rest of a reply may still be on its way.
+    pub(super) fn was_away(&self, away: Duration) {
+        let state = &mut *self.state.borrow_mut();
+        state.begun = state.begun.map(|begun| begun.plus(micros(away)));
+    }
+
     /// The reply that has begun has the time of one that begins now: it was not read for a while.
     pub(super) fn begun_anew(&self) {
         let state = &mut *self.state.borrow_mut();
@@ -266,7 +273,7 @@ fn is_slow(request: &InFlight, settings: &LaneSettings, now: Micros) -> bool {
     request.class == Class::Slow && now.since(request.at) < micros(settings.slow_command)
 }
 
-fn micros(duration: std::time::Duration) -> u32 {
+fn micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 
