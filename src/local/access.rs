@@ -69,14 +69,21 @@ fn describe(client: &Client, env: &Env<'_>, out: &mut Vec<u8>) {
     encode::bulk(out, b"modules");
     encode::array(out, env.server.modules.len());
     for module in &env.server.modules {
-        // Where the file is and what it was started with is the nodes' own business.
-        encode::map(out, 4, proto);
+        // What the nodes do not say of theirs is not said here.
+        let fields = 2 + usize::from(module.path.is_some()) + usize::from(module.args.is_some());
+        encode::map(out, fields, proto);
         text(out, "name", &module.name);
         encode::bulk(out, b"ver");
         encode::integer(out, module.version);
-        text(out, "path", "");
-        encode::bulk(out, b"args");
-        encode::array(out, 0);
+        if let Some(path) = &module.path {
+            text(out, "path", path);
+        }
+        if let Some(args) = &module.args {
+            encode::bulk(out, b"args");
+            encode::array(out, args.len());
+            args.iter()
+                .for_each(|arg| encode::bulk(out, arg.as_bytes()));
+        }
     }
 }
 

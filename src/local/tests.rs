@@ -75,12 +75,18 @@ fn hello_describes_one_standalone_server() {
     assert_eq!(proxy.says(Local::Hello, "HELLO"), resp3);
     assert_eq!(proxy.says(Local::Hello, "HELLO 2 AUTH default any"), resp2);
 
-    let module = Module {
+    let module = |path: Option<&str>, args: Option<&[&str]>| Module {
         name: "lua".into(),
         version: 1,
+        path: path.map(str::to_owned),
+        args: args.map(|args| args.iter().copied().map(str::to_owned).collect()),
     };
-    proxy.server.modules.push(module);
-    let listed = "*1|*8|$4|name|$3|lua|$3|ver|:1|$4|path|$0||$4|args|*0|";
+    // As the nodes say it: older ones say less.
+    proxy.server.modules.push(module(None, None));
+    let listed = "*1|*4|$4|name|$3|lua|$3|ver|:1|";
+    assert!(proxy.says(Local::Hello, "HELLO 2").ends_with(listed));
+    proxy.server.modules = vec![module(Some("/m.so"), Some(&["A", "5"]))];
+    let listed = "*1|*8|$4|name|$3|lua|$3|ver|:1|$4|path|$5|/m.so|$4|args|*2|$1|A|$1|5|";
     assert!(proxy.says(Local::Hello, "HELLO 2").ends_with(listed));
     let listed = listed.replace("*8|", "%4|");
     assert!(proxy.says(Local::Hello, "HELLO 3").ends_with(&listed));

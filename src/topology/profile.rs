@@ -33,6 +33,10 @@ pub struct Module {
     pub name: String,
     /// Its version, as the module numbers it.
     pub version: i64,
+    /// Where it is, if the node says so: servers before 7.0 do not.
+    pub path: Option<String>,
+    /// What it was started with, if the node says so.
+    pub args: Option<Vec<String>>,
 }
 
 /// What the cluster's servers are, as far as clients care.
@@ -126,16 +130,26 @@ fn modules(reply: &[u8]) -> Vec<Module> {
     let mut found = Vec::new();
     for module in elements(reply).unwrap_or_default() {
         let module = &reply[module];
-        let (mut name, mut version) = (String::new(), 0);
+        let (mut name, mut version, mut path, mut args) = (String::new(), 0, None, None);
         for pair in elements(module).unwrap_or_default().chunks_exact(2) {
             let value = &module[pair[1].clone()];
             match bulk(&module[pair[0].clone()]) {
                 Some(b"name") => name = text(value),
                 Some(b"ver") => version = integer(value).unwrap_or(0),
+                Some(b"path") => path = Some(text(value)),
+                Some(b"args") => {
+                    let words = elements(value).unwrap_or_default().into_iter();
+                    args = Some(words.map(|word| text(&value[word])).collect());
+                }
                 _ => {}
             }
         }
-        found.push(Module { name, version });
+        found.push(Module {
+            name,
+            version,
+            path,
+            args,
+        });
     }
     found.sort();
     found
@@ -178,6 +192,8 @@ mod tests {
             ("valkey", "9.1.2")
         );
         assert_eq!(valkey.modules[0].name, "lua");
+        assert_eq!(valkey.modules[0].path.as_deref(), Some("lua"));
+        assert_eq!(valkey.modules[0].args, Some(vec![]));
 
         let both = ServerInfo::of([&valkey, &redis].into_iter());
         assert_eq!(

@@ -22,7 +22,7 @@ pub enum Mode {
     CursorPairs,
     /// Integers that are times left or times of day.
     Clock,
-    /// HELLO: the connection's id is the proxy's, and where a module's file is remains the nodes' business.
+    /// HELLO: the connection's id is the proxy's.
     Hello,
 }
 
@@ -94,27 +94,13 @@ fn normal(mode: Mode, reply: &[u8]) -> Vec<Vec<u8>> {
                 .iter()
                 .enumerate()
                 .filter(|(at, _)| Some(*at) != id);
-            return without.map(|(_, e)| without_path(e)).collect();
+            return without.map(|(_, e)| e.to_vec()).collect();
         }
         _ => vec![reply.to_vec()],
     };
     pieces.sort_unstable();
     pieces.push(head.to_vec());
     pieces
-}
-
-/// The modules of HELLO as if the server did not say where the one that is built in comes from.
-fn without_path(element: &[u8]) -> Vec<u8> {
-    const PATH: &[u8] = b"$4\r\npath\r\n$3\r\nlua\r\n";
-    match element.windows(PATH.len()).position(|w| w == PATH) {
-        Some(at) => [
-            &element[..at],
-            b"$4\r\npath\r\n$0\r\n\r\n",
-            &element[at + PATH.len()..],
-        ]
-        .concat(),
-        None => element.to_vec(),
-    }
 }
 
 fn same_but_for_the_time(a: &[u8], b: &[u8]) -> bool {

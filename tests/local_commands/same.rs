@@ -92,10 +92,7 @@ fn pairs(reply: &[u8]) -> Vec<Vec<u8>> {
 fn hello(reply: &[u8]) -> Vec<String> {
     let mut all: Vec<String> = elements(reply)
         .iter()
-        .map(|e| {
-            String::from_utf8_lossy(e)
-                .replace("$4\r\npath\r\n$3\r\nlua\r\n", "$4\r\npath\r\n$0\r\n\r\n")
-        })
+        .map(|e| String::from_utf8_lossy(e).into_owned())
         .collect();
     if let Some(at) = all.iter().position(|e| e == "$2\r\nid\r\n") {
         all[at + 1] = ":1\r\n".into();

@@ -216,18 +216,11 @@ fn fault_of(mut rest: &[u8]) -> Fault {
     Fault::Other
 }
 
-/// Where the server says that a module is built in.
-const PATH: &[u8] = b"$4\r\npath\r\n$3\r\nlua\r\n";
-const NO_PATH: &[u8; 16] = b"$4\r\npath\r\n$0\r\n\r\n";
-
-/// A reply without the number of the connection, without where the file of a built-in module is, and without the names in the
-/// answers to UNSUBSCRIBE from all, which come in the order of a hash table.
+/// A reply without the number of the connection, and without the names in the answers to UNSUBSCRIBE from all, which come
+/// in the order of a hash table.
 pub fn normal(reply: &[u8]) -> Vec<u8> {
     let mut reply = reply.to_vec();
     replace_line(&mut reply, b"$2\r\nid\r\n:", b"0");
-    while let Some(at) = find(&reply, PATH) {
-        reply.splice(at..at + PATH.len(), *NO_PATH);
-    }
     for kind in ["unsubscribe", "punsubscribe", "sunsubscribe"] {
         let head = format!("${}\r\n{kind}\r\n$1\r\n", kind.len());
         replace_line(&mut reply, head.as_bytes(), b"?");
