@@ -55,8 +55,7 @@ pub(super) fn next_seed() -> u64 {
 
 /// A number that no other call of this simulation has got.
 pub(super) fn next_word() -> u64 {
-    WORD.set(WORD.get() + 1);
-    WORD.get()
+    WORD.replace(WORD.get() + 1) + 1
 }
 
 /// How far a connection is.
