@@ -4,6 +4,7 @@
 use super::listener::{Listener, Reception};
 use super::worker::{MAILBOX_MAX, WorkerHandle, WorkerSetup, work};
 use crate::admin::{self, AdminState};
+use crate::cluster::NodeAddr;
 use crate::command::CommandTable;
 use crate::config::Config;
 use crate::io::Budget;
@@ -14,13 +15,18 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// File descriptors that are not clients: lanes, control connections, listeners, logs.
 const SPARE_FILES: u64 = 256;
+
+/// How often it is looked for nodes that nobody names any more.
+const LOOK_FOR_GONE_EVERY: Duration = Duration::from_secs(2);
 
 /// Why the proxy could not start.
 #[derive(Debug, thiserror::Error)]
@@ -222,16 +228,27 @@ async fn drain(reception: Arc<Reception>, threads: Vec<JoinHandle<io::Result<()>
     }
 }
 
-/// Takes nodes that left the cluster out of the metrics. Ends with the process.
+/// Takes nodes that left the cluster out of the metrics: one that has failed serves nobody, but stays until the others
+/// forget it. Ends with the process.
 async fn forget_nodes(metrics: Metrics, topology: Topology) {
-    let changed = topology.subscribe();
-    let mut known = topology.map().clone();
+    let (changed, status) = (topology.subscribe(), topology.status());
+    let mut known: Vec<NodeAddr> = Vec::new();
     loop {
-        changed.notified().await;
-        let map = topology.map().clone();
-        let gone = known.nodes().iter().filter(|n| map.find(&n.addr).is_none());
-        gone.for_each(|node| metrics.forget(&node.addr));
-        known = map;
+        // That the last one names a failed node no more is no news for clients.
+        let _ = timeout(LOOK_FOR_GONE_EVERY, changed.notified()).await;
+        let (map, status) = (topology.map(), status.load());
+        let is_named = |addr: &NodeAddr| {
+            let text = addr.to_string();
+            map.find(addr).is_some() || status.nodes.iter().any(|node| node.addr == text)
+        };
+        let (still, gone): (Vec<_>, Vec<_>) = known.into_iter().partition(is_named);
+        gone.iter().for_each(|addr| metrics.forget(addr));
+        known = still;
+        for node in map.nodes() {
+            if !known.contains(&node.addr) {
+                known.push(node.addr.clone());
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::rig::findings::Wrong;
 use crate::rig::load::{Durability, Load};
 use crate::rig::pulse::Pulse;
 use crate::rig::stage::{CLUSTER_MAX, Stage, ms, slot_of, tags_in};
-use crate::support::{RawClient, encode, is_long, redis, rounds, valkey};
+use crate::support::{RawClient, SHOWN_WITHIN, encode, is_long, redis, rounds, valkey};
 use slotway::demo::Client;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
@@ -61,6 +61,19 @@ fn a_primary_is_killed(stage: &mut Stage) {
         let direct = direct.join().expect("the direct observer");
         let proxied = proxied.join().expect("the observer at the proxy");
         load.progressed(AFTER);
+        let down = format!(
+            "slotway_upstream_up{{node=\"{}\"}} 0\n",
+            stage.cluster.addr(killed)
+        );
+        stage
+            .proxy
+            .wait_for("its failure is in the metrics", SHOWN_WITHIN, || {
+                let page = stage.proxy.get("/metrics").ok_or("no answer")?.1;
+                match page.contains(&down) {
+                    true => Ok(()),
+                    false => Err("it is not".into()),
+                }
+            });
         stage.cluster.restart(killed).unwrap();
         stage.wait_healthy();
         load.progressed(AFTER);
