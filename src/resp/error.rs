@@ -109,9 +109,6 @@ pub enum ReplyError {
     /// A scalar (`:` `,` `(` `#` `_` `=`) whose text is not of its type.
     #[error("invalid content in a reply of type '{}'", char::from(*.0))]
     InvalidContent(u8),
-    /// A CR or an LF without the other within a line.
-    #[error("a reply's line with half a line end in it")]
-    BareLineEnd,
     /// The bytes of a bulk string are not followed by CRLF.
     #[error("a reply's bulk string is not followed by CRLF")]
     MissingCrlf,

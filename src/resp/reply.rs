@@ -3,7 +3,7 @@
 //! Iterative, with a bounded stack: depth costs a node's connection, never our stack. Nothing is allocated from
 //! a declared count, and no byte is looked at twice, apart from the one length line that is being waited behind.
 
-use memchr::memchr2;
+use memchr::memchr;
 
 use super::Proto;
 use super::error::ReplyError;
@@ -293,7 +293,7 @@ fn slow_length(kind: u8, tail: &[u8]) -> Result<Length, ReplyError> {
     if line.get(1) == Some(&b'?') {
         return Err(ReplyError::Streamed);
     }
-    let Some(end) = memchr2(b'\r', b'\n', line) else {
+    let Some(end) = memchr(b'\r', line) else {
         return if line.len() < LENGTH_LINE_MAX {
             Ok(Length::Incomplete)
         } else {
@@ -301,7 +301,6 @@ fn slow_length(kind: u8, tail: &[u8]) -> Result<Length, ReplyError> {
         };
     };
     match (tail.get(end + 1), strict_integer(&tail[1..end])) {
-        _ if tail[end] == b'\n' => Err(ReplyError::InvalidLength(kind)),
         (_, None) => Err(ReplyError::InvalidLength(kind)),
         (None, _) => Ok(Length::Incomplete),
         (Some(b'\n'), Some(-1)) => Ok(Length::Null { taken: end + 2 }),
@@ -310,54 +309,44 @@ fn slow_length(kind: u8, tail: &[u8]) -> Result<Length, ReplyError> {
     }
 }
 
-/// A scalar that ends with its line, in which there is no other CR or LF: servers put blanks for those in what scripts and
-/// modules say, so one that comes is half a line end whose other half was lost, and the next reply would be taken for
-/// its rest.
+/// A scalar that ends with its line. Simple strings and errors end at the first CRLF: servers pass on what modules say as it
+/// is, a lone CR or LF of their client's too, and every client reads it so. To take it for a fault would let one client end a
+/// connection that others share.
 #[inline(always)]
 fn line(kind: u8, tail: &[u8], scanned: usize) -> Result<Element, ReplyError> {
     // The reply to most writes.
     if let [b'+', b'O', b'K', b'\r', b'\n', ..] = tail {
         return Ok(Element::Scalar(5));
     }
-    let from = scanned.max(1);
-    let unseen = tail.get(from..).unwrap_or_default();
-    let scanned = match line_end(unseen)? {
-        LineEnd::At(at) => {
-            work(at + 1);
-            let end = from + at;
-            check_content(kind, &tail[1..end])?;
-            return Ok(Element::Scalar(end + 2));
-        }
-        LineEnd::After(seen) => {
+    let mut from = scanned.max(1);
+    loop {
+        let unseen = tail.get(from..).unwrap_or_default();
+        let Some(at) = memchr(b'\r', unseen) else {
             work(unseen.len());
-            from + seen
+            from = tail.len();
+            break;
+        };
+        work(at + 1);
+        match tail.get(from + at + 1) {
+            Some(b'\n') => {
+                let end = from + at;
+                check_content(kind, &tail[1..end])?;
+                return Ok(Element::Scalar(end + 2));
+            }
+            Some(_) => from += at + 1,
+            None => {
+                from += at;
+                break;
+            }
         }
-    };
+    }
     if tail.len() as u64 > REPLY_LENGTH_MAX {
         return Err(ReplyError::TooLarge);
     }
-    Ok(Element::Incomplete { scanned, wanted: 0 })
-}
-
-/// Where a line ends.
-pub(super) enum LineEnd {
-    /// Its CRLF begins there.
-    At(usize),
-    /// It has not come, and does not begin within the first bytes, so many.
-    After(usize),
-}
-
-/// The end of a line of which these bytes have not been looked at.
-#[inline]
-pub(super) fn line_end(unseen: &[u8]) -> Result<LineEnd, ReplyError> {
-    let Some(at) = memchr2(b'\r', b'\n', unseen) else {
-        return Ok(LineEnd::After(unseen.len()));
-    };
-    match unseen[at..] {
-        [b'\r', b'\n', ..] => Ok(LineEnd::At(at)),
-        [b'\r'] => Ok(LineEnd::After(at)),
-        _ => Err(ReplyError::BareLineEnd),
-    }
+    Ok(Element::Incomplete {
+        scanned: from,
+        wanted: 0,
+    })
 }
 
 /// Whether `text` can be a scalar of type `kind`.
@@ -397,6 +386,7 @@ mod tests {
         for reply in [
             "+OK\r\n",
             "+\r\n",
+            "+a\rb\nc\r\n",
             "-ERR no\r\n",
             ":0\r\n",
             ":-12\r\n",

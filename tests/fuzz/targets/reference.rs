@@ -24,7 +24,6 @@ pub fn reply(bytes: &[u8], depth_max: usize) -> Option<Whole> {
         is_resp2,
     };
     match kind {
-        _ if line.contains(&b'\r') || line.contains(&b'\n') => None,
         b'+' | b'-' | b'(' => Some(scalar),
         b':' => {
             let digits = line
