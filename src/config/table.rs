@@ -279,7 +279,7 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("timeouts.drain", time(MILLISECOND, HOUR), "10s", "", PROCESS,
         "on SIGTERM: how long requests in flight may take to finish"),
     option("timeouts.idle", Kind::Duration { min_ms: SECOND, max_ms: 1000 * HOUR, word: Some("off") }, "off", "", CLIENT,
-        "a client that sends nothing for this long is closed"),
+        "a client that neither sends nor gets anything for this long is closed, unless it waits for a reply, is subscribed or monitors"),
 
     option("auth.mode", Kind::Choice(&["auto", "none"]), "auto", "", RELOAD,
         "auto: clients authenticate if auth.password_file is set; none, written out: they do not, even in front of a cluster with a password"),

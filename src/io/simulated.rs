@@ -338,8 +338,7 @@ pub async fn lookup_host(to: (&str, u16)) -> io::Result<impl Iterator<Item = Soc
 
 /// Whether a connection is still there and silent.
 pub fn is_quiet(stream: &NodeStream) -> bool {
-    let wire = stream.0.wire();
-    wire.phase == Phase::Open && wire.incoming.is_empty() && !wire.ended
+    stream.0.is_quiet()
 }
 
 /// As for TCP; nothing to do here.

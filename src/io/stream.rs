@@ -68,9 +68,7 @@ impl ReadHalf {
             #[cfg(feature = "simulation")]
             Self::Simulated(half) => return super::simulated::is_quiet(half),
         };
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = socket.peek(&mut byte);
-        matches!(peeked, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+        is_quiet(&socket)
     }
 
     /// Reads into the spare room of `into`; 0 is the end of the stream.
@@ -136,6 +134,17 @@ impl WriteHalf {
         }
     }
 
+    /// Whether it is still connected and nothing is to be read, asked of the kernel.
+    pub fn is_quiet(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(half) => socket2::SockRef::from(half.as_ref()),
+            Self::Unix(half) => socket2::SockRef::from(half.as_ref()),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(half) => return half.is_quiet(),
+        };
+        is_quiet(&socket)
+    }
+
     /// No more will be written: the other side sees the end, whoever still holds this half.
     pub fn shut_down(&self) {
         let socket = match self {
@@ -174,6 +183,12 @@ impl WriteHalf {
             Self::Simulated(half) => half.poll_writable(cx),
         }
     }
+}
+
+fn is_quiet(socket: &socket2::Socket) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    let peeked = socket.peek(&mut byte);
+    matches!(peeked, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Splits a TCP connection.

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// What the session knows of its client besides what the client has said.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Activity<'a> {
-    /// For how long nothing has come from it.
+    /// For how long nothing has come from it or gone to it.
     pub idle: Duration,
     /// Its last command, `client|list` for subcommands.
     pub command: &'a str,

@@ -93,8 +93,8 @@ pub struct Session {
     expects: Cell<crate::upstream::Size>,
     /// When `retry` is due.
     retry_due: Cell<Option<std::time::Instant>>,
-    /// When bytes last came from the client.
-    last_read: Cell<std::time::Instant>,
+    /// When bytes last came from the client or went to it.
+    last_active: Cell<std::time::Instant>,
     /// Bytes that came from the client, and that were written to it.
     traffic: Cell<(u64, u64)>,
     /// Memory of what was read and is no whole command yet, in bytes.
@@ -213,7 +213,7 @@ impl Session {
             redirecting: Cell::new(false),
             expects: Cell::new(crate::upstream::Size::Small),
             retry_due: Cell::new(None),
-            last_read: Cell::new(now),
+            last_active: Cell::new(now),
             traffic: Cell::default(),
             input_held: Cell::new(0),
             charged: Cell::new(0),
@@ -268,13 +268,7 @@ impl Session {
             if state.way.is_unsettled() {
                 self.settle(state);
             }
-            let silent = self
-                .context
-                .clock
-                .now()
-                .duration_since(self.last_read.get());
-            let listens = state.monitor.is_some() || state.subscriptions.is_some();
-            if idle.is_some_and(|idle| silent > idle) && !listens {
+            if idle.is_some_and(|idle| self.is_idle(state, idle)) {
                 tracing::debug!(
                     client = state.client.id(),
                     "closing an idle client (timeouts.idle)"
@@ -288,6 +282,17 @@ impl Session {
         }
     }
 
+    /// Whether a client that waits for nothing has been silent for longer than that. Whose bytes lie in the socket is
+    /// not: slotway itself may have been stopped, or too busy to read them.
+    fn is_idle(&self, state: &State, idle: std::time::Duration) -> bool {
+        let now = self.context.clock.now();
+        let listens = state.monitor.is_some() || state.subscriptions.is_some();
+        now.duration_since(self.last_active.get()) > idle
+            && !listens
+            && !self.waits_for_map(state)
+            && self.write.is_quiet()
+    }
+
     /// The client's number, as CLIENT ID says it.
     pub fn id(&self) -> u64 {
         self.state.borrow().client.id()
@@ -295,6 +300,9 @@ impl Session {
 
     fn write_out(&self, state: &mut State) -> io::Result<()> {
         let written = state.output.write_to(&self.write)?;
+        if written > 0 {
+            self.last_active.set(self.context.clock.now());
+        }
         self.context.metrics.sent(written);
         let (received, sent) = self.traffic.get();
         self.traffic.set((received, sent + written as u64));

@@ -101,7 +101,7 @@ impl Session {
         let (received, sent) = self.traffic.get();
         let now = self.context.clock.now();
         Activity {
-            idle: now.saturating_duration_since(self.last_read.get()),
+            idle: now.saturating_duration_since(self.last_active.get()),
             command,
             commands: state.replies.next_seq(),
             received,

@@ -135,7 +135,7 @@ impl Session {
             .input
             .poll_read(cx, &mut reader.read, scratch, wanted, most, |bytes| {
                 self.context.clock.tick();
-                self.last_read.set(self.context.clock.now());
+                self.last_active.set(self.context.clock.now());
                 self.decode(bytes, decoder)
             });
         self.charge_read(reader.input.held() + reader.decoder.heap_bytes());
@@ -287,6 +287,7 @@ impl Session {
                 Poll::Pending => break,
                 Poll::Ready(ready) => {
                     ready?;
+                    self.context.clock.tick();
                     self.write_out(state)?;
                 }
             }

@@ -34,8 +34,19 @@ impl OwnedWriteHalf {
         self.0.poll_writable(cx)
     }
 
+    pub(in crate::io) fn is_quiet(&self) -> bool {
+        self.0.is_quiet()
+    }
+
     pub(in crate::io) fn shut_down(&self) {
         self.0.wire().retire(ProxyEnd::ShutDown);
+    }
+}
+
+impl Hold {
+    pub(super) fn is_quiet(&self) -> bool {
+        let wire = self.wire();
+        wire.phase == Phase::Open && wire.incoming.is_empty() && !wire.ended
     }
 }
 
