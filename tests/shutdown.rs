@@ -18,6 +18,10 @@ struct Scene {
 
 impl Scene {
     fn start() -> Self {
+        Self::start_with(1)
+    }
+
+    fn start_with(workers: usize) -> Self {
         let cluster = FakeCluster::start(1);
         let gate = Gate::default();
         let held = gate.clone();
@@ -25,29 +29,46 @@ impl Scene {
             let reply = Action::Send(b"$1\r\nx\r\n".to_vec());
             (call.name() == "GET").then(|| vec![Action::Wait(held.clone()), reply])
         });
+        let workers = workers.to_string();
         let args = [
             "--workers",
-            "1",
+            &workers,
             "--set",
             "timeouts.drain=10m",
             "--set",
             "timeouts.command=60s",
         ];
         let proxy = Proxy::start_with(&cluster.addrs(), &args);
-        let mut client = proxy.client();
-        client.send(&encode(&["GET", "a"]));
-        proxy.wait_for("the node has the GET", SHOWN_WITHIN, || {
-            match cluster.count(0, "GET") {
-                1 => Ok(()),
-                n => Err(format!("{n} GET")),
-            }
-        });
-        Self {
+        let client = proxy.client();
+        let mut scene = Self {
             gate,
             proxy,
             client,
             cluster,
-        }
+        };
+        scene.client.send(&encode(&["GET", "a"]));
+        scene.wait_gets(1);
+        scene
+    }
+
+    fn wait_gets(&self, wanted: usize) {
+        let what = format!("the node has {wanted} GET");
+        self.proxy
+            .wait_for(&what, SHOWN_WITHIN, || match self.cluster.count(0, "GET") {
+                n if n == wanted => Ok(()),
+                n => Err(format!("{n} GET")),
+            });
+    }
+
+    fn wait_gauges(&self, wanted: [(&str, f64); 2]) {
+        self.proxy.wait_for("gauges", SHOWN_WITHIN, || {
+            let metrics = self.proxy.metrics();
+            let found = wanted.map(|(name, _)| (name, metrics.sum(name, &[])));
+            match found == wanted {
+                true => Ok(()),
+                false => Err(format!("{found:?} instead of {wanted:?}")),
+            }
+        });
     }
 
     fn signal(&self, signal: Signal) {
@@ -93,4 +114,25 @@ fn a_second_signal_ends_it_at_once() {
         scene.gate.open();
         scene.cluster.finish();
     }
+}
+
+/// One worker has ended, the other waits for a reply for its client: what the first had open and in flight is not counted
+/// until the process ends.
+#[test]
+fn a_worker_that_has_ended_is_counted_no_more() {
+    let mut scene = Scene::start_with(2);
+    let mut other = scene.proxy.client();
+    other.send(&encode(&["GET", "b"]));
+    scene.wait_gets(2);
+    let (open, in_flight) = ("slotway_upstream_connections", "slotway_upstream_in_flight");
+    scene.wait_gauges([(open, 2.0), (in_flight, 2.0)]);
+    other.reset();
+    scene.wait_gauges([("slotway_client_connections", 1.0), (in_flight, 2.0)]);
+    scene.signal(Signal::TERM);
+    scene.wait_gauges([(open, 1.0), (in_flight, 1.0)]);
+    scene.gate.open();
+    assert_eq!(scene.client.reply(), b"$1\r\nx\r\n");
+    scene.client.expect_close();
+    assert!(scene.proxy.wait_exit().success());
+    scene.cluster.finish();
 }

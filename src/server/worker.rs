@@ -346,7 +346,8 @@ impl Worker {
                 tracing::warn!(left, "timeouts.drain is over: closing the clients that are left");
             }
         }
-        self.lanes.close();
+        self.lanes.end();
+        self.leases.end();
         self.lanes.context().memory.leave();
     }
 }

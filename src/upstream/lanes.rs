@@ -306,11 +306,10 @@ impl Lanes {
         self.by_node.borrow().values().for_each(|lane| lane.wake());
     }
 
-    /// Closes all of them, at the end of the worker.
-    pub fn close(&self) {
-        for lane in self.by_node.borrow().values() {
-            lane.close(FaultKind::Retired);
-        }
+    /// Ends all of them, with the worker.
+    pub fn end(&self) {
+        let lanes: Vec<_> = self.by_node.borrow().values().cloned().collect();
+        lanes.iter().for_each(|lane| lane.end());
     }
 }
 

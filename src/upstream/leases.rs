@@ -210,6 +210,14 @@ impl Leases {
         self.idle_count.set(left);
     }
 
+    /// Closes all that are idle, at the end of the worker. Those in use end with their clients.
+    pub fn end(&self) {
+        for last in self.idle.take().into_values().flatten() {
+            last.metrics.disconnected();
+        }
+        self.idle_count.set(0);
+    }
+
     /// How many are in use.
     pub fn in_use(&self) -> usize {
         self.in_use.get()

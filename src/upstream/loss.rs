@@ -90,6 +90,24 @@ impl Lane {
         self.offer_room();
     }
 
+    /// Its worker ends, maybe long before the process does: nothing is connected and in flight any more. Whose requests
+    /// they were has left, and is told nothing.
+    pub(super) fn end(&self) {
+        let left = {
+            let state = &mut *self.state.borrow_mut();
+            self.count_loss(&FaultKind::Retired, &state.queue);
+            if let Link::Up(_) | Link::Blocked(_) = std::mem::replace(&mut state.link, Link::Idle) {
+                self.metrics.disconnected();
+            }
+            state.outbox.clear();
+            (std::mem::take(&mut state.queue), state.withheld.take())
+        };
+        drop(left);
+        // Where its runtime goes on, in a simulation, its task still has to end.
+        self.ending.borrow_mut().get_or_insert(FaultKind::Retired);
+        self.wake();
+    }
+
     /// What went over it before may be nowhere any more.
     pub(super) fn count_as_loss(&self, losses: &mut u32) {
         *losses = losses.wrapping_add(1);

@@ -38,6 +38,9 @@ impl Drop for Life {
         } else if std::thread::panicking() {
             let why = FaultKind::Protocol("a reply that slotway failed at");
             self.lane.lost(why);
+        } else {
+            // Its runtime has ended.
+            self.lane.end();
         }
     }
 }

@@ -14,6 +14,9 @@ const HELD: &[&str] = &[
 /// Read by those who go on only: a worker that ends does not look at its memory once more.
 const MEMORY: &str = "slotway_memory_bytes";
 
+/// Nothing only once all workers have ended: before, connections wait for the next client.
+const CONNECTIONS: &str = "slotway_upstream_connections";
+
 /// Clients that were refused or closed, by reason.
 const REJECTED: &str = "slotway_client_connections_rejected_total";
 
@@ -29,7 +32,11 @@ pub fn left_over(scrape: &str, proxy: Proxy) -> Option<&str> {
     scrape.lines().find(|line| {
         let name = line.split(['{', ' ']).next().unwrap_or_default();
         let value = line.rsplit(' ').next().unwrap_or_default();
-        let is_held = HELD.contains(&name) || (name == MEMORY && proxy == Proxy::Runs);
+        let is_held = match proxy {
+            _ if HELD.contains(&name) => true,
+            Proxy::Runs => name == MEMORY,
+            Proxy::HasEnded => name == CONNECTIONS,
+        };
         is_held && value != "0"
     })
 }
