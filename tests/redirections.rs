@@ -67,6 +67,48 @@ fn an_address_that_topology_has_not_named_is_not_dialled() {
     cluster.finish();
 }
 
+/// A node says `?` or no port where it does not know itself where another is: its client could do nothing with that.
+#[test]
+fn a_redirection_that_leads_nowhere_is_told_in_words_that_its_client_understands() {
+    let cluster = FakeCluster::start(1);
+    let args = ["--workers", "1", "--set", "timeouts.unavailable=1s"];
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let slot = Slot::of(b"a").number();
+    let ask = format!("-ASK {slot} ?:7000\r\n").into_bytes();
+    cluster.on(0, move |call| {
+        ["SET", "BLPOP"]
+            .contains(&call.name().as_str())
+            .then(|| vec![Action::Send(ask.clone())])
+    });
+    for command in ["SET a 1", "BLPOP a 0"] {
+        let told = format!(
+            "-CLUSTERDOWN slotway: not executed, its slot was on the move for longer than timeouts.unavailable (last ASK \
+             {slot} ?:7000); try again later\r\n"
+        );
+        proxy.client().expect(command, told.as_bytes());
+    }
+    cluster.finish();
+}
+
+/// A node whose name the old owner does not know takes a slot over: others know it.
+#[test]
+fn a_redirection_that_leads_nowhere_is_followed_when_another_node_knows_where() {
+    for nowhere in ["?:7000", "?:0", ":0"] {
+        let cluster = FakeCluster::start(2);
+        let proxy = start(&cluster, NO_COMMAND_TIMEOUT);
+        let slot = Slot::of(b"a").number();
+        let owner = cluster.owner(slot);
+        let moved = format!("-MOVED {slot} {nowhere}\r\n").into_bytes();
+        cluster.on(owner, move |call| {
+            (call.name() == "SET").then(|| vec![Action::Send(moved.clone())])
+        });
+        cluster.script(1 - owner, [Step::expect("SET a 1").send(b"+OK\r\n")]);
+        cluster.give_slot(slot, 1 - owner);
+        proxy.client().expect("SET a 1", b"+OK\r\n");
+        cluster.finish();
+    }
+}
+
 #[test]
 fn a_redirection_for_another_slot_is_an_error() {
     let cluster = FakeCluster::start(2);

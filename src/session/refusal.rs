@@ -29,6 +29,11 @@ impl Session {
             node: from.clone(),
             why,
         };
+        if refusal.leads_nowhere() {
+            // Others know more, or that node soon will.
+            self.context.report(Report::Refresh(Trigger::Moved));
+            return Some(Why::Unavailable);
+        }
         Some(match refusal {
             Refusal::Moved(slot, target) => {
                 let to = self.reached(&target, from);

@@ -41,6 +41,18 @@ impl Target {
     }
 }
 
+impl Refusal {
+    /// Whether it is a redirection by a node that does not know itself where the other one is.
+    pub fn leads_nowhere(&self) -> bool {
+        match self {
+            Self::Moved(_, to) | Self::Ask(_, to) => {
+                to.port == 0 || to.host.as_deref() == Some("?")
+            }
+            _ => false,
+        }
+    }
+}
+
 /// What an error reply (`-…\r\n`) refuses, if it is a refusal. Strict: a redirection with anything odd about it
 /// is not one, and is passed on as it is.
 pub fn classify(reply: &[u8]) -> Option<Refusal> {
@@ -58,16 +70,16 @@ pub fn classify(reply: &[u8]) -> Option<Refusal> {
     }
 }
 
-/// ` <slot> <host>:<port>`
+/// ` <slot> <host>:<port>`. A node that does not know where another is says `?` for the host, or port 0: no map has such an
+/// address, so it is as one that is not known yet.
 fn redirection(rest: &[u8]) -> Option<(Slot, Target)> {
     let rest = std::str::from_utf8(rest).ok()?.strip_prefix(' ')?;
     let (slot, addr) = rest.split_once(' ')?;
     let slot = Slot::new(slot.parse().ok()?)?;
     let (host, port) = addr.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|&p: &u16| p != 0)?;
+    let port = port.parse().ok()?;
     let host = match host {
         "" => None,
-        "?" => return None,
         host => Some(
             host.trim_start_matches('[')
                 .trim_end_matches(']')
@@ -103,10 +115,13 @@ mod tests {
             classify(b"-MOVED 3999 :6381\r\n"),
             Some(Refusal::Moved(slot, to(None, 6381)))
         );
+        assert_eq!(
+            classify(b"-ASK 3999 ?:0\r\n"),
+            Some(Refusal::Ask(slot, to(Some("?"), 0)))
+        );
         for odd in [
             &b"-MOVED 16384 h:1\r\n"[..],
             b"-MOVED 1 h\r\n",
-            b"-MOVED 1 ?:1\r\n",
             b"-MOVED x h:1\r\n",
             b"-MOVED 1 h:99999\r\n",
             b"-MOVEDX 1 h:1\r\n",
