@@ -3,7 +3,8 @@
 //!
 //! Per slot the owner with the highest config epoch wins, and what is already believed takes part with the
 //! epoch it was believed under. Around that:
-//! - an answer that names no node that is known is another cluster's, and not heard unless ours has not served for a while;
+//! - an answer that names no node that is known is another cluster's, and not heard unless ours has not served for a while:
+//!   then that takes its place, as a whole, until ours is back;
 //! - a node that calls the cluster failed is not heard while another does not;
 //! - what a node says about its own slots refutes what others say about them under no higher epoch;
 //! - a failed node never wins over another claimant, nor does one that most of those asked do not name: it was forgotten,
@@ -20,7 +21,7 @@ mod weighed;
 use super::view::{ClusterState, Health, Role, View};
 use super::{Node, NodeAddr, NodeIndex, Shard, Slot, SlotMap, SlotMapBuilder};
 use claims::{cuts, trusted};
-use kin::Ours;
+use kin::Kin;
 use runs::Runs;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -41,7 +42,7 @@ const RESOLUTION: Duration = Duration::from_micros(1);
 pub struct Belief {
     known: Vec<KnownNode>,
     owners: Runs<Option<Owner>>,
-    ours: Ours,
+    kin: Kin,
 }
 
 /// A node that was named, working or not.
@@ -118,6 +119,8 @@ pub struct Round {
     pub failing: bool,
     /// Whether the owner of a slot is failed or suspected.
     pub owner_down: bool,
+    /// Whether those that were heard are of another cluster than the one that was known.
+    pub others: bool,
 }
 
 impl Default for Belief {
@@ -132,8 +135,13 @@ impl Belief {
         Self {
             known: Vec::new(),
             owners: Runs::new(None),
-            ours: Ours::New,
+            kin: Kin::new(),
         }
+    }
+
+    /// The nodes of the cluster whose place another one has taken: it is to be looked for.
+    pub fn former(&self) -> &[KnownNode] {
+        self.kin.former()
     }
 
     /// Every node known, in no order.
@@ -144,8 +152,12 @@ impl Belief {
     /// Takes in the answers of a round that began at `began` and in which `asked` nodes were asked. One that has answered
     /// under two names counts as two there, as its answers do.
     pub fn believe(&mut self, views: &[View], asked: usize, began: Instant, now: Instant) -> Round {
-        let ours = self.ours.among(&self.known, views, now);
-        let trusted = trusted(&ours);
+        let heard = self.kin.among(&self.known, views, now);
+        if heard.others {
+            self.known.clear();
+            self.owners = Runs::new(None);
+        }
+        let trusted = trusted(&heard.views);
         let unheard = views.len() - trusted.len();
         let voices = self.voices(trusted.iter().copied());
         let asked = asked - (trusted.len() - voices.len());
@@ -170,6 +182,7 @@ impl Belief {
             unheard,
             failing: voices.is_empty() || voices.iter().any(|v| v.state == ClusterState::Fail),
             owner_down: self.owned().any(|(_, owner)| is_down(owner)),
+            others: heard.others,
         }
     }
 

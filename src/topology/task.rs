@@ -270,6 +270,12 @@ impl Task {
     fn weigh(&mut self, flight: &Flight, now: Instant) -> Mood {
         let asked = flight.nodes(|addr| self.peers.get(addr)?.id.clone());
         let round = self.belief.believe(&flight.views, asked, flight.began, now);
+        if round.others {
+            tracing::warn!(
+                "another cluster is taken up than the one that was known: that did not serve, or is back; give each its own \
+                 password where addresses are used again"
+            );
+        }
         let answered: FxHashSet<&NodeAddr> = flight.views.iter().map(|v| &v.source).collect();
         let nodes = self.belief.nodes();
         self.suspects.retain(|addr, since| {

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 impl Task {
     /// Whom to ask: who told us something first, then owners of slots, then others, each time others of them; one
-    /// suspect, to see whether it is back; seeds while nobody else has answered, or nobody who says that the cluster serves.
+    /// suspect, to see whether it is back, and one of a cluster whose place another has taken; seeds while nobody else has answered, or nobody who says that the cluster serves.
     pub(super) fn choose(&mut self, now: Instant) -> Vec<NodeAddr> {
         self.turn = self.turn.wrapping_add(1);
         let map = self.shared.map.load();
@@ -28,6 +28,12 @@ impl Task {
             };
             wanted.extend(turned(&self.settings.seeds, self.turn).take(few).cloned());
         }
+        // The cluster whose place another one has taken may be back.
+        let mut former: Vec<NodeAddr> = (self.belief.former().iter())
+            .map(|n| n.addr.clone())
+            .collect();
+        former.sort();
+        wanted.extend(turned(&former, self.turn).take(1).cloned());
         let suspects: Vec<NodeAddr> = self.suspects.keys().cloned().collect();
         wanted.extend(turned(&suspects, self.turn).take(1).cloned());
         let owners: Vec<NodeAddr> = map
@@ -78,6 +84,7 @@ impl Task {
     /// is found where the seeds lead to, as for a client that begins anew.
     fn is_lost(&self, map: &SlotMap) -> bool {
         map.nodes().is_empty()
+            || !self.belief.former().is_empty()
             || self.status.last_error.is_some()
             || matches!(self.status.mood, Mood::Down | Mood::Failover)
     }

@@ -176,11 +176,42 @@ fn another_cluster_that_a_seed_leads_to_is_not_heard_while_ours_served_lately() 
     case.round(&[&whole[..], std::slice::from_ref(&theirs)].concat());
     assert_eq!(owners(&case), [1, 2, 3]);
 
-    // All of ours that is left does not serve any more: it was replaced.
+    // Most of ours works, and does not serve only for want of the rest: it is not given up.
     case.round(&[one.clone(), theirs.clone()]);
     case.now += FORGET_AFTER;
-    case.round(&[one, theirs]);
+    case.round(&[one, theirs.clone()]);
+    assert_eq!(owners(&case)[..2], [1, 2]);
+
+    // All of ours that is left does not serve any more: it was replaced.
+    let mut rest = ours.clone();
+    [1, 2].map(|gone| rest[gone] = failed(rest[gone].clone()));
+    let rest = says(1, &rest, ClusterState::Fail);
+    assert!(case.round(&[rest.clone(), theirs.clone()]).others);
     assert_eq!(owners(&case), [11, 12, 13]);
+    // It has no part in the other one, whatever it says.
+    case.round(&[rest, theirs.clone()]);
+    assert_eq!(owners(&case), [11, 12, 13]);
+    assert_eq!(case.belief.former().len(), 3);
+    // Ours again, though not whole yet.
+    assert!(case.round(&[two, theirs.clone()]).others);
+    assert_eq!(owners(&case)[..2], [1, 2]);
+    let whole = [1, 2, 3].map(|port| view(port, &ours));
+    case.round(&[&whole[..], &[theirs]].concat());
+    assert_eq!(owners(&case), [1, 2, 3]);
+    assert!(case.belief.former().is_empty());
+}
+
+/// Two others at addresses that were ours, and nobody of ours.
+#[test]
+fn of_two_other_clusters_one_is_taken_up() {
+    let mut case = Case::new();
+    case.round(&[view(1, &[primary(1, 1, &[(0, 16383)])])]);
+    let half = |port, slots| view(port, &[primary(port, 9, &[slots])]);
+    let two = [half(11, (0, 9000)), half(12, (8000, 16383))];
+    case.round(&two);
+    case.now += kin::ABSENT_MAX;
+    assert!(case.round(&two).others);
+    assert_eq!(case.belief.map(1).nodes().len(), 1);
 }
 
 /// A seed that is new or was reset, say, and answers first.
