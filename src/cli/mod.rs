@@ -39,6 +39,8 @@ pub(crate) enum Command {
 }
 
 #[derive(Args, Debug)]
+#[command(mut_arg("listen", |arg| arg.help(format!("{}; repeatable", demo_help("listen.addresses", DEMO_LISTEN)))))]
+#[command(mut_arg("admin", |arg| arg.help(demo_help("admin.listen", format!("{DEMO_ADMIN_OFFSET} ports above --listen")))))]
 pub(crate) struct DemoArguments {
     /// Primaries of the cluster
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(3..=100))]
@@ -70,6 +72,12 @@ const DEMO_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::L
 /// The admin endpoint's port is so far above the listener's, as 9379 is above 6379: then two demos on two ports do
 /// not meet there either.
 const DEMO_ADMIN_OFFSET: u16 = 3000;
+
+/// What `demo --help` says about a flag whose default is another one there.
+fn demo_help(name: &str, default: impl std::fmt::Display) -> String {
+    let doc = config::find(name).map_or("", |option| option.doc);
+    format!("{doc} [default: {default}]")
+}
 
 /// Where the demo's admin endpoint is unless told otherwise; on any free port if there is none in the usual place.
 fn demo_admin(listeners: &[ListenAddr]) -> SocketAddr {

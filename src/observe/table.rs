@@ -91,7 +91,7 @@ metrics! {
     TopologyEpoch Gauge "slotway_topology_epoch" []
         "Highest config epoch in the slot map.";
     SlotsCovered Gauge "slotway_slots_covered" []
-        "Hash slots that have an owner, of 16384.";
+        "Hash slots that have an owner in the slot map, reachable or not, of 16384.";
     Nodes Gauge "slotway_nodes" ["role"]
         "Nodes in the slot map.";
     LimitHits Counter "slotway_limit_hits_total" ["limit"]
@@ -109,7 +109,7 @@ metrics! {
     WatchesLost Counter "slotway_watches_lost_total" []
         "Transactions that were answered with nil because their watch was lost, with its connection or because its slot moved.";
     Leases Gauge "slotway_leases" []
-        "Connections to nodes that one client has to itself.";
+        "Connections to nodes that one client has to itself (upstream.leases); not those of subscribed clients.";
     Memory Gauge "slotway_memory_bytes" []
         "Memory that limits.memory bounds: what is kept for clients and on its way to nodes.";
     ScriptMemory Gauge "slotway_script_memory_bytes" []

@@ -159,8 +159,8 @@ pub(super) fn no_answer(node: &NodeAddr) -> Bytes {
 /// What a client gets who needs a connection of its own.
 pub(super) fn no_lease() -> Bytes {
     error_reply(
-        "ERR slotway: too many connections of single clients to nodes (upstream.leases); raise it, or block, watch \
-         and subscribe with fewer clients",
+        "ERR slotway: too many connections of single clients to nodes (upstream.leases); raise it, or block and watch \
+         with fewer clients",
     )
 }
 

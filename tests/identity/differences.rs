@@ -124,6 +124,16 @@ pub const BEYOND: &[(&str, &str, &str)] = &[
         "transactions/permitted.rs",
     ),
     (
+        "`SORT …` and `SORT_RO …` with `BY` or `GET` and a pattern",
+        "the node's error `BY option of SORT denied in Cluster mode`, or `GET option …`",
+        "identity/others.rs",
+    ),
+    (
+        "a script that touches keys which it does not declare",
+        "where another node has them, the node's error `… attempted to access a non local key in a cluster node`",
+        "identity/others.rs",
+    ),
+    (
         "the order of one client's commands for different slots",
         "replies come in order, execution may not",
         "slot_order.rs",

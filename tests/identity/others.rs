@@ -30,7 +30,18 @@ const ANSWERS: &[(&str, &str)] = &[
         "CLUSTERSCAN 0",
         "-ERR This instance has cluster support disabled\r\n",
     ),
+    (
+        "SORT a BY w_*",
+        "-ERR BY option of SORT denied in Cluster mode",
+    ),
+    (
+        "SORT_RO a GET w_*",
+        "-ERR GET option of SORT denied in Cluster mode",
+    ),
 ];
+
+/// A script that touches a key of another shard, which it does not declare.
+const UNDECLARED: &str = "EVAL return(redis.call('GET','b')) 1 a";
 
 /// Commands whose keys are in several slots.
 const ACROSS_SLOTS: &[&str] = &[
@@ -107,5 +118,8 @@ fn what_is_refused_is_refused_in_slotways_words() {
                 show(&reply)
             );
         }
+        let reply = show(&client.line(UNDECLARED));
+        let denied = "ttempted to access a non local key in a cluster node";
+        assert!(reply.contains(denied), "{}: {reply}", kind.name);
     }
 }
