@@ -76,11 +76,11 @@ fn a_redirection_that_leads_nowhere_is_told_in_words_that_its_client_understands
     let slot = Slot::of(b"a").number();
     let ask = format!("-ASK {slot} ?:7000\r\n").into_bytes();
     cluster.on(0, move |call| {
-        ["SET", "BLPOP"]
+        ["SET", "BLPOP", "EVAL", "EXISTS"]
             .contains(&call.name().as_str())
             .then(|| vec![Action::Send(ask.clone())])
     });
-    for command in ["SET a 1", "BLPOP a 0"] {
+    for command in ["SET a 1", "BLPOP a 0", "EVAL return1 1 a"] {
         let told = format!(
             "-CLUSTERDOWN slotway: not executed, its slot was on the move for longer than timeouts.unavailable (last ASK \
              {slot} ?:7000); try again later\r\n"

@@ -129,18 +129,25 @@ fn a_connection_over_which_nothing_comes_is_left_though_the_node_answers() {
     cluster.finish();
 }
 
-/// A header promises more elements than there ever are: all replies behind it are taken for them, and they come without end.
+/// A header promises more than there ever is: all replies behind it are taken for that, and they come without end.
 #[test]
 fn a_connection_whose_reply_does_not_end_is_left() {
+    does_not_end(b"*2000000000\r\n".to_vec());
+    // Large enough to be kept in pieces.
+    let begun = [b"$400000000\r\n".to_vec(), vec![b'x'; 200_000]];
+    does_not_end(begun.concat());
+}
+
+fn does_not_end(begun: Vec<u8>) {
     let cluster = FakeCluster::start(1);
     let began = AtomicBool::new(false);
     cluster.on(0, move |call| {
         let reply = value(&get(call)?);
-        let header: &[u8] = match began.swap(true, Ordering::Relaxed) {
-            true => b"",
-            false => b"*2000000000\r\n",
+        let before = match began.swap(true, Ordering::Relaxed) {
+            true => &[][..],
+            false => &begun,
         };
-        Some(vec![Action::Send([header, &reply].concat())])
+        Some(vec![Action::Send([before, &reply].concat())])
     });
     let args = [
         "--workers",

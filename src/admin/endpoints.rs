@@ -59,7 +59,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         path: "/readyz",
-        about: "200 when clients can be served, else 503 and why",
+        about: "200 once the topology is known and unless draining, else 503 and why",
         answer: ready,
     },
     Endpoint {

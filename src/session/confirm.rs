@@ -11,6 +11,7 @@ use crate::cluster::{NodeAddr, SlotMap};
 use crate::command::Keys;
 use crate::resp::{Span, encode, parse_request};
 use crate::route::{Asking, Refused, Sent, Why};
+use crate::topology::{Report, Trigger};
 use crate::upstream::{Answer, Class, Refusal, Requester, Ticket, classify};
 use std::rc::{Rc, Weak};
 use std::time::Instant;
@@ -95,9 +96,17 @@ impl Requester for Confirmation {
         };
         let why = match answer {
             Answer::Reply { reply, from, .. } => match classify(reply) {
+                // Its node does not know where to send it.
+                Some(Refusal::Moved(slot, target))
+                    if self.script.slot() == Some(slot) && target.is_nowhere() =>
+                {
+                    session.context.report(Report::Refresh(Trigger::Moved));
+                    Why::Unavailable
+                }
                 Some(Refusal::Ask(slot, target)) if self.script.slot() == Some(slot) => {
                     let to = session.reached(&target, from);
                     match self.said_ask.as_ref() == Some(&to) {
+                        true if target.is_nowhere() => Why::Unavailable,
                         true => Why::Ask(to),
                         false => Why::Refuted,
                     }

@@ -2,7 +2,7 @@
 //! happen (`route::Fences`). What a refusal means is `refusal`'s, what happens next is `retry`'s.
 
 use super::adrift::Way;
-use super::errors::{Astray, astray, outcome_unknown, unreachable_node};
+use super::errors::{outcome_unknown, unreachable_node};
 use super::executing::cause;
 use super::refusal::{concerns, kind};
 use super::replies::{Duty, Stage};
@@ -89,13 +89,11 @@ impl Session {
         self.context.metrics.redirection(kind(&refusal));
         let info = self.inspect(ticket, &returned.bytes);
         let sent = self.context.clock.instant(returned.taken);
-        let nowhere = refusal.leads_nowhere();
         let Some(why) = self.why(reply, from, refusal, sent, &info) else {
             return false;
         };
         let reply = match (&why, ticket.slot()) {
             (Why::NotSent, Some(slot)) => super::errors::primary_unreachable(slot),
-            (Why::Unavailable, _) if nowhere => astray(Astray::Unavailable, reply),
             _ => Bytes::copy_from_slice(reply),
         };
         let request = returned.bytes.clone();

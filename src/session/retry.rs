@@ -307,8 +307,14 @@ impl Refused {
     /// Its redirection is followed no further: the client is told in words that it understands. (What a script has
     /// said is the script's, as long as no node has confirmed it.)
     fn goes_astray(&mut self, why: Astray) {
-        if matches!(self.why, Why::Moved(_) | Why::Ask(_)) {
-            self.reply = astray(why, &cause(&self.reply));
+        let last = cause(&self.reply);
+        match self.why {
+            Why::Moved(_) | Why::Ask(_) => self.reply = astray(why, &last),
+            Why::Unavailable if classify(&last).is_some_and(|r| r.leads_nowhere()) => {
+                let late = why == Astray::Late;
+                self.reply = astray(if late { Astray::Unavailable } else { why }, &last);
+            }
+            _ => {}
         }
     }
 

@@ -295,7 +295,7 @@ impl Task {
             Mood::Down
         } else if round.failing || round.owner_down {
             Mood::Failover
-        } else if open || alone {
+        } else if open || alone || !self.belief.former().is_empty() {
             Mood::Open
         } else {
             Mood::Settled
@@ -355,6 +355,7 @@ impl Task {
     fn prune(&mut self) {
         let known: FxHashSet<&NodeAddr> = self.belief.nodes().iter().map(|n| &n.addr).collect();
         let seeds = &self.settings.seeds;
+        let former = self.belief.former();
         let found = !known.is_empty();
         self.peers.retain(|addr, peer| {
             let named = known.contains(addr);
@@ -363,7 +364,7 @@ impl Task {
                 peer.link = None;
                 peer.profile = None;
             }
-            named || peer.busy || seeds.contains(addr)
+            named || peer.busy || seeds.contains(addr) || former.iter().any(|n| n.addr == *addr)
         });
         let open = self.peers.values_mut().filter(|p| p.link.is_some());
         open.skip(LINKS_MAX).for_each(|p| p.link = None);

@@ -18,8 +18,10 @@ const QUESTION_LEN: usize = HEAD.len() + ANSWER_LEN;
 /// The last one asked.
 pub(super) struct Question {
     asked: Micros,
-    /// Whether it has no answer yet.
+    /// Whether nothing has come in its place yet.
     open: bool,
+    /// Whether its answer may still come.
+    awaited: bool,
     /// From `$` on.
     answer: [u8; ANSWER_LEN],
 }
@@ -30,6 +32,7 @@ impl Question {
         Self {
             asked: now,
             open: false,
+            awaited: false,
             answer: [0; ANSWER_LEN],
         }
     }
@@ -47,6 +50,7 @@ impl Question {
         self.answer.copy_from_slice(answer);
         self.asked = now;
         self.open = true;
+        self.awaited = true;
         question
     }
 
@@ -55,24 +59,29 @@ impl Question {
         (!self.open).then(|| now.since(self.asked))
     }
 
-    /// In its place came that. An error, such as `-LOADING`, is an answer too.
+    /// In its place came that. An error, such as `-LOADING`, is an answer too, or another's: then its own still comes.
     pub(super) fn take(&mut self, reply: &[u8]) -> Result<(), FaultKind> {
         self.open = false;
-        match reply == self.answer || reply[0] == b'-' {
-            true => Ok(()),
-            false => Err(FaultKind::Protocol("a reply to another command")),
+        if reply == self.answer {
+            self.awaited = false;
+            return Ok(());
+        }
+        match reply[0] {
+            b'-' => Ok(()),
+            _ => Err(FaultKind::Protocol("a reply to another command")),
         }
     }
 
     /// Whether what came in another's place is the answer to the one that is open.
     #[inline(always)]
     pub(super) fn is_answered_by(&self, reply: &[u8]) -> bool {
-        self.open && reply == self.answer
+        self.awaited && reply == self.answer
     }
 
     /// The connection is lost, and whatever was asked over it.
     pub(super) fn lost(&mut self) {
         self.open = false;
+        self.awaited = false;
     }
 }
 
@@ -98,7 +107,9 @@ mod tests {
         let _ = question.ask(Micros::default());
         assert!(question.take(&answer).is_err(), "the one before had it");
         let _ = question.ask(Micros::default());
+        let own = question.answer;
         assert!(question.take(b"-LOADING\r\n").is_ok());
+        assert!(question.is_answered_by(&own), "that was another's");
         let _ = question.ask(Micros::default());
         assert!(question.take(b"+PONG\r\n").is_err());
     }

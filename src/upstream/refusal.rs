@@ -35,6 +35,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether it is no address.
+    pub fn is_nowhere(&self) -> bool {
+        self.port == 0 || self.host.as_deref() == Some("?")
+    }
+
     /// The address meant, if `from` said so.
     pub fn addr(&self, from: &NodeAddr) -> NodeAddr {
         NodeAddr::new(self.host.as_deref().unwrap_or(from.host()), self.port)
@@ -45,9 +50,7 @@ impl Refusal {
     /// Whether it is a redirection by a node that does not know itself where the other one is.
     pub fn leads_nowhere(&self) -> bool {
         match self {
-            Self::Moved(_, to) | Self::Ask(_, to) => {
-                to.port == 0 || to.host.as_deref() == Some("?")
-            }
+            Self::Moved(_, to) | Self::Ask(_, to) => to.is_nowhere(),
             _ => false,
         }
     }

@@ -176,6 +176,10 @@ impl Reader {
 /// Returns how many bytes were whole replies.
 fn deliver(lane: &Lane, collecting: &mut Collecting, bytes: &[u8]) -> Result<usize, FaultKind> {
     let (mut used, mut replies) = (0, 0);
+    if bytes.is_empty() {
+        // A part of a large one was kept: it goes on.
+        return Ok(0);
+    }
     if collecting.skips() {
         match collecting.skip(bytes)? {
             Skipped::Part(part) => return Ok(part),

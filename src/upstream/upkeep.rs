@@ -181,7 +181,12 @@ impl Lane {
     /// Nobody has read for so long, after which the rest of a reply may still be on its way.
     pub(super) fn was_away(&self, away: Duration) {
         let state = &mut *self.state.borrow_mut();
-        state.begun = state.begun.map(|begun| begun.plus(micros(away)));
+        let (now, away) = (self.context.clock.micros(), micros(away));
+        // One that began meanwhile has its whole time, and does not begin later than now.
+        state.begun = state.begun.map(|begun| match now.since(begun) {
+            since if since <= away => now,
+            _ => begun.plus(away),
+        });
     }
 
     /// The reply that has begun has the time of one that begins now: it was not read for a while.

@@ -17,6 +17,8 @@ const FORMER_KEPT: Duration = Duration::from_secs(600);
 /// Whether the cluster that is known serves, as its own nodes say, and which one was known before.
 pub(super) struct Kin {
     ours: Ours,
+    /// Since when nobody of ours has answered.
+    silent: Option<Instant>,
     /// Its nodes, and when another cluster took its place.
     former: Option<(Vec<KnownNode>, Instant)>,
 }
@@ -41,6 +43,7 @@ impl Kin {
     pub(super) fn new() -> Self {
         Self {
             ours: Ours::New,
+            silent: None,
             former: None,
         }
     }
@@ -58,6 +61,10 @@ impl Kin {
         now: Instant,
     ) -> Heard<'a> {
         let (ours, strangers) = split(views.iter().collect(), known);
+        self.silent = match ours.is_empty() {
+            true => self.silent.or(Some(now)),
+            false => None,
+        };
         self.ours = match self.ours {
             _ if serve(&ours) => Ours::Serves,
             Ours::New if serve(&strangers) => {
@@ -70,14 +77,15 @@ impl Kin {
         if let Some(back) = self.come_back(&strangers, now) {
             return back;
         }
-        let patience = match ours.is_empty() {
-            true => ABSENT_MAX,
-            false => FORGET_AFTER,
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let is_over = match (self.ours, self.silent) {
+            (Ours::New, _) => return Heard::of(views.iter().collect()),
+            (Ours::Serves, _) => false,
+            (Ours::Fails(_), Some(silent)) => since(silent) >= ABSENT_MAX,
+            (Ours::Fails(at), None) => since(at) >= FORGET_AFTER,
         };
-        match self.ours {
-            Ours::New => return Heard::of(views.iter().collect()),
-            Ours::Fails(since) if now.saturating_duration_since(since) >= patience => {}
-            Ours::Serves | Ours::Fails(_) => return Heard::of(ours),
+        if !is_over {
+            return Heard::of(ours);
         }
         // The rest of a cluster that was replaced holds little of it.
         let others = match ours.iter().any(|view| holds_majority(view)) {
@@ -87,7 +95,7 @@ impl Kin {
         let Some(others) = others else {
             return Heard::of(ours);
         };
-        self.ours = Ours::Serves;
+        (self.ours, self.silent) = (Ours::Serves, None);
         if self.former.is_none() {
             self.former = Some((known.to_vec(), now));
         }
@@ -100,19 +108,18 @@ impl Kin {
     /// The cluster that was known before is there again.
     fn come_back<'a>(&mut self, strangers: &[&'a View], now: Instant) -> Option<Heard<'a>> {
         let (former, since) = self.former.as_ref()?;
-        if now.saturating_duration_since(*since) >= FORMER_KEPT {
-            self.former = None;
-            return None;
-        }
         let (views, _) = split(strangers.to_vec(), former);
         if !serve(&views) && !views.iter().any(|view| holds_majority(view)) {
+            if now.saturating_duration_since(*since) >= FORMER_KEPT {
+                self.former = None;
+            }
             return None;
         }
         self.ours = match serve(&views) {
             true => Ours::Serves,
             false => Ours::Fails(now),
         };
-        self.former = None;
+        (self.former, self.silent) = (None, None);
         Some(Heard {
             views,
             others: true,

@@ -33,6 +33,7 @@ impl Task {
             .map(|n| n.addr.clone())
             .collect();
         former.sort();
+        former.retain(|addr| self.is_ready(addr, now));
         wanted.extend(turned(&former, self.turn).take(1).cloned());
         let suspects: Vec<NodeAddr> = self.suspects.keys().cloned().collect();
         wanted.extend(turned(&suspects, self.turn).take(1).cloned());
@@ -54,13 +55,14 @@ impl Task {
         wanted.extend(in_turn().filter(|&a| doubtful(a)).cloned());
 
         let mut seen = FxHashSet::default();
-        let ready = |addr: &NodeAddr| match self.peers.get(addr) {
-            Some(peer) => !peer.busy && peer.backoff.is_over(now),
-            None => true,
-        };
-        wanted.retain(|addr| ready(addr) && seen.insert(addr.clone()));
+        wanted.retain(|addr| self.is_ready(addr, now) && seen.insert(addr.clone()));
         wanted.truncate(ASKED_MAX);
         wanted
+    }
+
+    fn is_ready(&self, addr: &NodeAddr, now: Instant) -> bool {
+        let peer = self.peers.get(addr);
+        peer.is_none_or(|peer| !peer.busy && peer.backoff.is_over(now))
     }
 
     /// Who answers only after its refresh was over is not heard: it is asked again. But while nobody is known, clients wait
