@@ -27,6 +27,35 @@ fn errors(proxy: &Proxy, kind: &str) -> f64 {
         .sum("slotway_upstream_errors_total", &labels)
 }
 
+/// The first reply over a connection does not come in time; then that is left, and its node serves over the next.
+#[track_caller]
+fn is_left(cluster: &FakeCluster) {
+    let args = [
+        "--workers",
+        "1",
+        "--set",
+        "timeouts.command=300ms",
+        "--set",
+        "timeouts.slow_command=300ms",
+    ];
+    let proxy = Proxy::start_with(&cluster.addrs(), &args);
+    let mut client = proxy.client();
+    is_late(&client.line("GET first"));
+    proxy.wait_for("it is served", SHOWN_WITHIN, || {
+        match client.line("GET other") {
+            reply if reply == value("other") => Ok(()),
+            reply => Err(show(&reply)),
+        }
+    });
+    assert_eq!(errors(&proxy, "timeout"), 1.0);
+}
+
+#[track_caller]
+fn is_late(reply: &[u8]) {
+    let told = reply.starts_with(b"-ERR slotway: no reply in time");
+    assert!(told, "{}", show(reply));
+}
+
 /// All replies behind a lost one are another request's. That they are is seen while requests come without end.
 #[test]
 fn a_lost_reply_does_not_shift_those_behind_it_for_ever() {
@@ -96,35 +125,14 @@ fn a_connection_over_which_nothing_comes_is_left_though_the_node_answers() {
     let (shut, hangs) = (gate.clone(), AtomicBool::new(false));
     cluster.on(0, move |call| {
         let key = get(call)?;
-        let first = key == "hangs" && !hangs.swap(true, Ordering::Relaxed);
+        let first = key == "first" && !hangs.swap(true, Ordering::Relaxed);
         let mut actions = vec![Action::Send(value(&key))];
         if first {
             actions.insert(0, Action::Wait(shut.clone()));
         }
         Some(actions)
     });
-    let patience = [
-        "--set",
-        "timeouts.command=300ms",
-        "--set",
-        "timeouts.slow_command=300ms",
-    ];
-    let args = [&["--workers", "1"][..], &patience].concat();
-    let proxy = Proxy::start_with(&cluster.addrs(), &args);
-    let mut client = proxy.client();
-    let late = client.line("GET hangs");
-    assert!(
-        late.starts_with(b"-ERR slotway: no reply in time"),
-        "{}",
-        show(&late)
-    );
-    proxy.wait_for("it is served", SHOWN_WITHIN, || {
-        match client.line("GET other") {
-            reply if reply == value("other") => Ok(()),
-            reply => Err(show(&reply)),
-        }
-    });
-    assert_eq!(errors(&proxy, "timeout"), 1.0);
+    is_left(&cluster);
     gate.open();
     cluster.finish();
 }
@@ -149,29 +157,7 @@ fn does_not_end(begun: Vec<u8>) {
         };
         Some(vec![Action::Send([before, &reply].concat())])
     });
-    let args = [
-        "--workers",
-        "1",
-        "--set",
-        "timeouts.command=300ms",
-        "--set",
-        "timeouts.slow_command=300ms",
-    ];
-    let proxy = Proxy::start_with(&cluster.addrs(), &args);
-    let mut client = proxy.client();
-    let late = client.line("GET endless");
-    assert!(
-        late.starts_with(b"-ERR slotway: no reply in time"),
-        "{}",
-        show(&late)
-    );
-    proxy.wait_for("it is served", SHOWN_WITHIN, || {
-        match client.line("GET other") {
-            reply if reply == value("other") => Ok(()),
-            reply => Err(show(&reply)),
-        }
-    });
-    assert_eq!(errors(&proxy, "timeout"), 1.0);
+    is_left(&cluster);
     cluster.finish();
 }
 
@@ -209,12 +195,7 @@ fn a_write_held_up_at_an_old_owner_does_not_hold_up_the_slot() {
         }
     });
     cluster.give_slot(slot, 1 - from);
-    let late = client.reply();
-    assert!(
-        late.starts_with(b"-ERR slotway: no reply in time"),
-        "{}",
-        show(&late)
-    );
+    is_late(&client.reply());
     client.expect("GET k", &value("k"));
     assert_eq!(errors(&proxy, "timeout"), 1.0, "it was held up to the end");
     gate.open();
@@ -243,12 +224,7 @@ fn a_request_that_takes_long_to_send_is_sent() {
     let proxy = Proxy::start_with(&cluster.addrs(), &args);
     let mut client = proxy.client();
     client.send(&encode(&["SET", "k", &"v".repeat(LEN)]));
-    let late = client.reply();
-    assert!(
-        late.starts_with(b"-ERR slotway: no reply in time"),
-        "{}",
-        show(&late)
-    );
+    is_late(&client.reply());
     proxy.wait_for("the node has it all", SHOWN_WITHIN, || {
         match cluster.count(0, "SET") {
             1 => Ok(()),

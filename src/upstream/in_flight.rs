@@ -180,6 +180,9 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// What a reply is that is none to its request.
+    pub(super) const OF_ANOTHER: Self = Self::Protocol("a reply to another command");
+
     /// As it is counted.
     pub(super) fn counted(&self) -> NodeError {
         match self {
@@ -298,7 +301,7 @@ impl Own {
         };
         match fits {
             true => Ok(()),
-            false => Err(FaultKind::Protocol("a reply to another command")),
+            false => Err(FaultKind::OF_ANOTHER),
         }
     }
 }

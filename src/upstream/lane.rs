@@ -353,7 +353,7 @@ impl Lane {
             }
             if entry.own != Own::Ping && state.question.is_answered_by(reply) {
                 state.queue.push_front(entry);
-                return Err(FaultKind::Protocol("a reply to another command"));
+                return Err(FaultKind::OF_ANOTHER);
             }
             state.failures = 0;
             if entry.size == Size::Large {

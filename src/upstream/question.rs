@@ -68,7 +68,7 @@ impl Question {
         }
         match reply[0] {
             b'-' => Ok(()),
-            _ => Err(FaultKind::Protocol("a reply to another command")),
+            _ => Err(FaultKind::OF_ANOTHER),
         }
     }
 

@@ -15,7 +15,8 @@ const QUESTION_EVERY: u32 = 1_000_000;
 
 /// A connection over which nothing comes for so many times as long as a request may take is given up, though its node
 /// answers others, and so is one on which a single reply comes for so long, whose client has its error by then: where a
-/// header promises more than there is, all replies behind it are taken for its elements. After one time if another serves its slots: requests of theirs wait until it is known what comes late.
+/// header promises more than there is, all replies behind it are taken for its elements. After one time if another serves
+/// its slots: requests of theirs wait until it is known what comes late.
 const STUCK_AFTER: u32 = 2;
 
 /// What has become of a lane's node in the map.

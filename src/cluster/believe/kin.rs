@@ -65,12 +65,14 @@ impl Kin {
             true => self.silent.or(Some(now)),
             false => None,
         };
+        if self.ours == Ours::New && !serve(&ours) {
+            if serve(&strangers) {
+                self.ours = Ours::Serves;
+            }
+            return Heard::of(views.iter().collect());
+        }
         self.ours = match self.ours {
             _ if serve(&ours) => Ours::Serves,
-            Ours::New if serve(&strangers) => {
-                self.ours = Ours::Serves;
-                return Heard::of(views.iter().collect());
-            }
             Ours::Serves => Ours::Fails(now),
             other => other,
         };
@@ -79,8 +81,7 @@ impl Kin {
         }
         let since = |at: Instant| now.saturating_duration_since(at);
         let is_over = match (self.ours, self.silent) {
-            (Ours::New, _) => return Heard::of(views.iter().collect()),
-            (Ours::Serves, _) => false,
+            (Ours::New | Ours::Serves, _) => false,
             (Ours::Fails(_), Some(silent)) => since(silent) >= ABSENT_MAX,
             (Ours::Fails(at), None) => since(at) >= FORGET_AFTER,
         };

@@ -11,7 +11,8 @@ use std::time::Instant;
 
 impl Task {
     /// Whom to ask: who told us something first, then owners of slots, then others, each time others of them; one
-    /// suspect, to see whether it is back, and one of a cluster whose place another has taken; seeds while nobody else has answered, or nobody who says that the cluster serves.
+    /// suspect, to see whether it is back, and one of a cluster whose place another has taken; seeds while nobody else has
+    /// answered, or nobody who says that the cluster serves.
     pub(super) fn choose(&mut self, now: Instant) -> Vec<NodeAddr> {
         self.turn = self.turn.wrapping_add(1);
         let map = self.shared.map.load();
