@@ -113,7 +113,10 @@ impl Reception {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((socket, address)) => self.hand_over(socket, address, index),
+                Ok((socket, address)) => tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = self.hand_over(socket, address, index) => {}
+                },
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
@@ -124,7 +127,9 @@ impl Reception {
         }
     }
 
-    fn hand_over(&self, socket: Socket, address: Address, listener: usize) {
+    /// Waits for a worker that has more new clients than it can welcome: the next ones stay with the kernel meanwhile
+    /// (`listen.backlog`), and none is turned away for that.
+    async fn hand_over(&self, socket: Socket, address: Address, listener: usize) {
         let load = |w: &WorkerHandle| w.clients.load(Ordering::Relaxed);
         let clients: usize = self.workers.iter().map(load).sum();
         if clients >= self.clients_max {
@@ -142,7 +147,7 @@ impl Reception {
             listener,
             address,
         };
-        if worker.mailbox.try_send(ToWorker::Client(client)).is_err() {
+        if worker.mailbox.send(ToWorker::Client(client)).await.is_err() {
             worker.clients.fetch_sub(1, Ordering::Relaxed);
             self.metrics.client_rejected(Rejected::Clients);
         }
@@ -166,4 +171,88 @@ fn turn_away(socket: Socket) {
         #[cfg(feature = "simulation")]
         Socket::Simulated(..) => Ok(()),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::Metrics;
+    use std::io::Read as _;
+    use std::net::TcpStream;
+    use tokio::sync::mpsc::{self, Receiver};
+    use tokio::task::{JoinHandle, yield_now};
+
+    const CLIENTS: usize = 10;
+    /// Within this time a client that is waited for is handed over.
+    const WITHIN: Duration = Duration::from_secs(30);
+
+    /// A listener, and a worker that has room for one new client and does not look.
+    struct Scene {
+        reception: Arc<Reception>,
+        inbox: Receiver<ToWorker>,
+        task: JoinHandle<()>,
+        clients: Vec<TcpStream>,
+        address: String,
+    }
+
+    impl Scene {
+        async fn begin() -> Self {
+            let (mailbox, inbox) = mpsc::channel(1);
+            let worker = WorkerHandle {
+                mailbox,
+                clients: Arc::default(),
+            };
+            let reception = Arc::new(Reception {
+                workers: vec![worker],
+                ids: AtomicU64::new(1),
+                clients_max: CLIENTS,
+                metrics: Metrics::new(vec!["a".to_owned()]).unwrap().writer(),
+                stop: CancellationToken::new(),
+            });
+            let any = ListenAddr::Tcp("127.0.0.1:0".parse().unwrap());
+            let listener = Listener::bind(&any, &Config::default()).unwrap();
+            let address = listener.address();
+            let task = tokio::spawn(reception.clone().receive(listener, 0));
+            let connect = |_| TcpStream::connect(&address).unwrap();
+            let clients = (0..CLIENTS).map(connect).collect();
+            // One is in the mailbox, and the listener waits with the next.
+            while reception.ids.load(Ordering::Relaxed) < 3 {
+                yield_now().await;
+            }
+            Self {
+                reception,
+                inbox,
+                task,
+                clients,
+                address,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_turned_away_because_a_worker_is_busy() {
+        let mut scene = Scene::begin().await;
+        let mut served = Vec::new();
+        for id in 1..=CLIENTS as u64 {
+            let next = tokio::time::timeout(WITHIN, scene.inbox.recv()).await;
+            let Ok(Some(ToWorker::Client(client))) = next else {
+                panic!("client {id} was turned away")
+            };
+            assert_eq!(client.id, id);
+            served.push(client.socket);
+        }
+        // `limits.clients` holds as before.
+        let mut next = TcpStream::connect(&scene.address).unwrap();
+        let mut text = [0; 4];
+        let read = tokio::task::spawn_blocking(move || next.read_exact(&mut text).map(|()| text));
+        assert_eq!(&read.await.unwrap().unwrap(), b"-ERR");
+        assert_eq!(served.len(), scene.clients.len());
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_waits_for_a_worker_stops_when_told() {
+        let scene = Scene::begin().await;
+        scene.reception.stop.cancel();
+        scene.task.await.unwrap();
+    }
 }
