@@ -9,7 +9,7 @@ use support::node::{Call, FakeCluster};
 use support::{Proxy, SHOWN_WITHIN, encode, show};
 
 /// `timeouts.command`: enough to stop slotway before it is up.
-const COMMAND: Duration = Duration::from_secs(3);
+const COMMAND: Duration = Duration::from_secs(5);
 
 /// What is sent, which of it the node is silent at, and what it says in the end.
 const ASKED: [(&[&str], &str, &[u8]); 3] = [

@@ -398,7 +398,7 @@ fn what_is_left_of_a_command_that_took_too_long_is_not_sent() {
         "GET" => send(b"$1\r\n0\r\n"),
         _ => None,
     });
-    let set = ["timeouts.unavailable=60s", "timeouts.command=300ms"];
+    let set = ["timeouts.unavailable=60s", "timeouts.command=2s"];
     let mut args = vec!["--workers", "1"];
     set.iter().for_each(|one| args.extend(["--set", one]));
     let proxy = Proxy::start_with(&cluster.addrs(), &args);
@@ -453,7 +453,7 @@ fn what_follows_a_late_step_of_a_blocking_command_does_not_overtake_it() {
         "GET" => send(b"$1\r\n0\r\n"),
         _ => None,
     });
-    let args = ["--workers", "1", "--set", "timeouts.command=300ms"];
+    let args = ["--workers", "1", "--set", "timeouts.command=2s"];
     let proxy = Proxy::start_with(&cluster.addrs(), &args);
     let mut client = proxy.client();
     client.send(&encode(&["BLPOP", "{a}1", "{b}1", "0"]));

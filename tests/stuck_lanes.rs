@@ -180,7 +180,7 @@ fn a_write_held_up_at_an_old_owner_does_not_hold_up_the_slot() {
     });
     let options = [
         "--set",
-        "timeouts.command=300ms",
+        "timeouts.command=1s",
         "--set",
         "cluster.refresh_interval=100ms",
     ];
@@ -220,7 +220,7 @@ fn a_request_that_takes_long_to_send_is_sent() {
         }
         _ => None,
     });
-    let args = ["--workers", "1", "--set", "timeouts.command=600ms"];
+    let args = ["--workers", "1", "--set", "timeouts.command=1500ms"];
     let proxy = Proxy::start_with(&cluster.addrs(), &args);
     let mut client = proxy.client();
     client.send(&encode(&["SET", "k", &"v".repeat(LEN)]));

@@ -38,8 +38,8 @@ impl Stage {
                 _ => None,
             });
         }
-        let mut args = vec!["--workers", "1", "--set", "timeouts.command=300ms"];
-        args.extend(["--set", "timeouts.slow_command=300ms", "--set", patience]);
+        let mut args = vec!["--workers", "1", "--set", "timeouts.command=2s"];
+        args.extend(["--set", "timeouts.slow_command=2s", "--set", patience]);
         let proxy = Proxy::start_with(&cluster.addrs(), &args);
         let client = proxy.client();
         Self {

@@ -37,7 +37,7 @@ fn a_node_that_does_not_shake_hands() {
 
 #[test]
 fn a_node_that_does_not_answer() {
-    let options = ["timeouts.command=200ms", "timeouts.slow_command=400ms"];
+    let options = ["timeouts.command=2s", "timeouts.slow_command=3s"];
     for (option, request) in [
         ("timeouts.command", encode(&["GET", "a"])),
         (
@@ -89,7 +89,7 @@ fn a_drain_that_takes_too_long_is_ended() {
 
 #[test]
 fn an_idle_client_is_closed() {
-    let (cluster, proxy, _gate) = start(&["timeouts.idle=1s"]);
+    let (cluster, proxy, _gate) = start(&["timeouts.idle=2s"]);
     let mut client = proxy.client();
     others_are_served(&proxy);
     client.expect_close();

@@ -8,6 +8,9 @@ use crate::support::{Proxy, encode, show};
 /// Two sharded channels of one slot.
 const CHANNELS: [&str; 2] = ["{c}1", "{c}2"];
 
+/// What a client of RESP2 hears of its first channel.
+const SUBSCRIBED: &[u8] = b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n";
+
 /// As a node pushes it.
 fn push(words: &[&str]) -> Vec<u8> {
     let mut bytes = encode(words);
@@ -51,10 +54,10 @@ fn a_node_that_subscribes_too_late_is_not_heard() {
         let said = [subscribed(channel), push(&["message", "news", "1"])];
         vec![Action::Wait(held.clone()), Action::Send(said.concat())]
     });
-    let patience = ["--set", "timeouts.unavailable=200ms"];
+    let patience = ["--set", "timeouts.unavailable=2s"];
     let proxy = Proxy::start_with(&cluster.addrs(), &patience);
     let mut client = proxy.client();
-    client.line("SUBSCRIBE news");
+    client.expect("SUBSCRIBE news", SUBSCRIBED);
     let got = client.line(&format!("SSUBSCRIBE {}", CHANNELS[0]));
     assert!(
         got.starts_with(b"-CLUSTERDOWN slotway: not subscribed"),
@@ -80,7 +83,7 @@ fn what_came_before_the_command_was_refused_is_not_heard() {
     });
     let proxy = Proxy::start_with(&cluster.addrs(), &[]);
     let mut client = proxy.client();
-    client.line("SUBSCRIBE news");
+    client.expect("SUBSCRIBE news", SUBSCRIBED);
     let got = client.line(&format!("SSUBSCRIBE {} {}", CHANNELS[0], CHANNELS[1]));
     assert!(got.starts_with(b"-NOPERM "), "{}", show(&got));
     assert_eq!(show(&client.reply()), show(&message("news", "1")));

@@ -7,9 +7,9 @@ use slotway::cluster::Slot;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-const SHORT: &str = "timeouts.command=300ms";
+const SHORT: &str = "timeouts.command=1s";
 /// Longer than that.
-const LONG: Duration = Duration::from_millis(700);
+const LONG: Duration = Duration::from_millis(1500);
 
 fn start(cluster: &FakeCluster) -> Proxy {
     let mut args = vec!["--workers", "1", "--set", SHORT];
@@ -88,7 +88,7 @@ fn how_long_an_unavailable_node_is_waited_for_counts_from_when_it_is() {
             return says(reply);
         }
         refused.push(call.name());
-        let ready = first.asked() + 4 * LONG;
+        let ready = first.asked() + 2 * LONG;
         Some(vec![Action::Until(ready), Action::Send(refusal.to_vec())])
     });
     let mut args = vec!["--workers", "1"];

@@ -112,7 +112,7 @@ fn once_exec_was_handed_over_nobody_knows() {
 #[test]
 fn an_exec_that_is_not_answered_in_time_is_unknown_too() {
     for watches in [true, false] {
-        let stage = set_stage(&["--set", "timeouts.command=300ms"]);
+        let stage = set_stage(&["--set", "timeouts.command=2s"]);
         let mut client = match watches {
             true => watching(&stage),
             false => stage.proxy.client(),
@@ -141,7 +141,7 @@ fn an_exec_that_is_not_answered_in_time_is_unknown_too() {
 #[test]
 fn what_was_late_on_its_own_connection_is_not_overtaken() {
     for way in ["command", "exec", "block", "exec after ASK"] {
-        let options = ["timeouts.command=300ms", "timeouts.unavailable=60s"];
+        let options = ["timeouts.command=2s", "timeouts.unavailable=60s"];
         let stage = set_stage(&options.map(|option| ["--set", option]).concat());
         let ask = stage.redirection("ASK");
         let (mut client, node) = match way {
