@@ -28,7 +28,8 @@ fn start(args: &[&str]) -> (FakeCluster, Proxy) {
         };
         Some(vec![Action::Send(reply)])
     });
-    let args = [&["--workers", "1"], args].concat();
+    let usual = ["--workers", "1", "--set", "timeouts.command=60s"];
+    let args = [&usual, args].concat();
     let proxy = Proxy::start_with(&cluster.addrs(), &args);
     (cluster, proxy)
 }

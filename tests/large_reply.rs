@@ -22,6 +22,8 @@ fn one_large_reply_does_not_close_its_client() {
             "limits.client_output_soft=1MB",
             "--set",
             "timeouts.idle=2s",
+            "--set",
+            "timeouts.command=60s",
         ],
     );
     let mut client = proxy.client();

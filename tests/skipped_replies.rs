@@ -110,7 +110,8 @@ fn too_large_in_parts<const NODES: usize>(parts: [usize; NODES]) {
             _ => None,
         });
     }
-    let args = ["--workers", "1", "--set", "limits.memory=64MB"];
+    let mut args = vec!["--workers", "1", "--set", "limits.memory=64MB"];
+    args.extend(["--set", "timeouts.command=60s"]);
     let proxy = Proxy::start_with(&cluster.addrs(), &args);
     let mut client = proxy.client();
     let keys = one_key_of_each(&cluster, NODES);

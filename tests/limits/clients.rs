@@ -60,6 +60,7 @@ fn a_client_that_does_not_read_is_closed() {
     let (cluster, proxy, _gate) = start(&[
         "limits.client_output_hard=8MB",
         "limits.client_output_soft=4MB",
+        "timeouts.command=60s",
     ]);
     let mut slow = slow_reader(&proxy);
     wait_hit(&proxy, "limits.client_output_hard");
@@ -74,6 +75,7 @@ fn a_client_that_does_not_read_for_a_while_is_closed() {
     let (cluster, proxy, _gate) = start(&[
         "limits.client_output_soft=4MB",
         "limits.client_output_soft_time=1s",
+        "timeouts.command=60s",
     ]);
     let mut slow = slow_reader(&proxy);
     wait_hit(&proxy, "limits.client_output_soft_time");

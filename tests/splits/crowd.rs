@@ -42,6 +42,8 @@ const LITTLE_ROOM: &[&str] = &[
     "limits.lane_in_flight=100",
     "--set",
     "upstream.connections=2",
+    "--set",
+    "timeouts.queue=60s",
 ];
 
 #[test]
