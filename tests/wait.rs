@@ -167,8 +167,11 @@ fn what_was_popped_is_waited_for(cluster: &Cluster, proxy: &Proxy) {
         let mut client = proxy.client();
         client.expect(&format!("SET {other}o 1"), b"+OK\r\n");
         client.line(&pop);
-        let expected: &[u8] = if waits { b":0\r\n" } else { b":1\r\n" };
-        let got = client.line("WAIT 1 300");
+        let (wait, expected) = match waits {
+            true => ("WAIT 1 300", b":0\r\n"),
+            false => ("WAIT 1 20000", b":1\r\n"),
+        };
+        let got = client.line(wait);
         assert_eq!(show(&got), show(expected), "{pop}");
         cluster.resume(replica).expect("it runs");
         client.expect("WAIT 1 0", b":1\r\n");

@@ -45,7 +45,7 @@ fn what_was_popped_for_nobody_is_put_back_where_it_was() {
         ("BZMPOP 0 2 q1 q2 MAX COUNT 2", "ZADD q1 1.25 x 2 y 3 z", "ZRANGE q1 0 -1 WITHSCORES"),
     ];
     on_each(|kind| {
-        let stage = Stage::set(kind, &[]);
+        let stage = Stage::set_steady(kind, &[]);
         let slot = slotway::cluster::Slot::of(b"q1").number();
         let owner = stage.cluster.owner_of(slot).unwrap();
         let mut other = stage.proxy.client();

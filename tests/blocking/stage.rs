@@ -1,6 +1,8 @@
 //! A cluster, a proxy in front of it, and what can be seen of blocked clients from outside.
 
-use crate::support::{Proxy, RawClient, SHOWN_WITHIN, ServerKind, boot_cluster};
+use crate::support::{
+    Proxy, RawClient, SHOWN_WITHIN, ServerKind, boot_cluster, boot_steady_cluster,
+};
 use slotway::demo::Cluster;
 
 pub struct Stage {
@@ -10,7 +12,15 @@ pub struct Stage {
 
 impl Stage {
     pub fn set(kind: &ServerKind, args: &[&str]) -> Self {
-        let cluster = boot_cluster(kind);
+        Self::of(boot_cluster(kind), args)
+    }
+
+    /// For nodes that are silent for a while: nobody takes their place.
+    pub fn set_steady(kind: &ServerKind, args: &[&str]) -> Self {
+        Self::of(boot_steady_cluster(kind), args)
+    }
+
+    fn of(cluster: Cluster, args: &[&str]) -> Self {
         let workers: &[&str] = match args.contains(&"--workers") {
             true => &[],
             false => &["--workers", "1"],

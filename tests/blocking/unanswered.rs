@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Short, so that it is up while a node is silent.
-const ARGS: [&str; 4] = ["--workers", "2", "--set", "timeouts.command=1s"];
+const ARGS: [&str; 4] = ["--workers", "2", "--set", "timeouts.command=2s"];
 
 fn id_of(client: &mut RawClient) -> String {
     let reply = String::from_utf8(client.line("CLIENT ID")).unwrap();
@@ -77,7 +77,7 @@ fn a_node_that_refuses_to_unblock_is_told_of() {
 #[test]
 fn who_unblocks_a_client_of_a_silent_node_is_answered() {
     on_each(|kind| {
-        let stage = Stage::set(kind, &ARGS);
+        let stage = Stage::set_steady(kind, &ARGS);
         let mut asker = stage.proxy.client();
         let (mut client, id) = parked(&stage);
         let node = owner(&stage);
@@ -105,7 +105,7 @@ fn who_unblocks_a_client_of_a_silent_node_is_answered() {
 #[test]
 fn who_unblocks_a_client_of_a_node_that_fell_silent_before_is_answered() {
     on_each(|kind| {
-        let stage = Stage::set(kind, &ARGS);
+        let stage = Stage::set_steady(kind, &ARGS);
         let mut asker = stage.proxy.client();
         let mut client = stage.proxy.client();
         let id = id_of(&mut client);
@@ -132,7 +132,7 @@ fn who_unblocks_a_client_of_a_node_that_fell_silent_before_is_answered() {
 #[test]
 fn a_command_whose_time_is_up_does_not_wait_for_a_silent_node() {
     on_each(|kind| {
-        let stage = Stage::set(kind, &ARGS);
+        let stage = Stage::set_steady(kind, &ARGS);
         let mut clients = [parked(&stage).0, parked(&stage).0];
         stage.proxy.client().expect("RPUSH {q}1 x y", b":2\r\n");
         for client in &mut clients {

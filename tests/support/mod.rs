@@ -47,6 +47,15 @@ pub fn boot_cluster(kind: &ServerKind) -> Cluster {
     Cluster::boot(&cluster_options(kind)).unwrap_or_else(|error| panic!("{}: {error}", kind.name))
 }
 
+/// The same, but nobody takes the place of a silent node: a test may pause one for as long as it needs to.
+pub fn boot_steady_cluster(kind: &ServerKind) -> Cluster {
+    let options = ClusterOptions {
+        node_timeout: Duration::from_secs(60),
+        ..cluster_options(kind)
+    };
+    Cluster::boot(&options).unwrap_or_else(|error| panic!("{}: {error}", kind.name))
+}
+
 /// The options of [`boot_cluster`], to be changed.
 pub fn cluster_options(kind: &ServerKind) -> ClusterOptions {
     let settings = [
