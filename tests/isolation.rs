@@ -24,6 +24,9 @@ const OTHER: usize = 2;
 /// Commands that have to be answered or executed meanwhile.
 const MANY: usize = 1_000;
 
+/// Of those that are read meanwhile, so many are sent at once.
+const DEPTH: usize = 100;
+
 /// How long that may take before the test fails.
 const WAIT_MAX: Duration = Duration::from_secs(25);
 
@@ -145,6 +148,26 @@ fn expect_or_lost(client: &mut RawClient, expected: &[u8]) {
     assert!(lost || reply == expected, "{}", show(&reply));
 }
 
+/// Sends the command [`MANY`] times, a pipeline after the other: the shard is not given up before they are through. The
+/// replies are those to the first, second, … one.
+#[track_caller]
+fn answered(client: &mut RawClient, command: &[&str], expected: impl Fn(usize) -> Vec<u8>) {
+    let pipeline = encode(command).repeat(DEPTH);
+    for first in (1..=MANY).step_by(DEPTH) {
+        client.send(&pipeline);
+        for n in first..first + DEPTH {
+            assert_eq!(show(&client.reply()), show(&expected(n)), "{command:?}");
+        }
+    }
+}
+
+/// The same with INCR of a new key.
+#[track_caller]
+fn counts(client: &mut RawClient, key: &str) {
+    let number = |n| format!(":{n}\r\n").into_bytes();
+    answered(client, &["INCR", key], number);
+}
+
 fn other_clients(stage: &mut Stage) {
     let proxy = stage.proxy(&[]);
     let (stuck, free) = (stage.key(STUCK, "a"), stage.key(FREE, "others"));
@@ -152,9 +175,7 @@ fn other_clients(stage: &mut Stage) {
     stage.stop();
     waits.send(&encode(&["SET", &stuck, "1"]));
     let mut client = proxy.client();
-    for n in 1..=MANY {
-        client.expect(&format!("INCR {free}"), format!(":{n}\r\n").as_bytes());
-    }
+    counts(&mut client, &free);
     stage.go_on(&proxy);
     expect_or_lost(&mut waits, b"+OK\r\n");
 }
@@ -204,10 +225,8 @@ fn fan_out(stage: &mut Stage) {
     stage.wait_executed(&proxy, FREE, "incr", before[0] + MANY / 10);
     // Another client's commands of several shards, the stopped one not among them.
     let mut client = proxy.client();
-    for _ in 0..MANY {
-        let values = client.command(&["MGET", &free, &other]);
-        assert_eq!(show(&values), show(b"*2\r\n$1\r\nf\r\n$1\r\no\r\n"));
-    }
+    let values = |_| b"*2\r\n$1\r\nf\r\n$1\r\no\r\n".to_vec();
+    answered(&mut client, &["MGET", &free, &other], values);
     stage.go_on(&proxy);
     for n in 1..=MANY / 10 {
         expect_or_lost(&mut waits, b"*3\r\n$1\r\ns\r\n$1\r\nf\r\n$1\r\no\r\n");
@@ -233,9 +252,7 @@ fn a_client_at_its_limit(stage: &mut Stage) {
     stage.wait_executed(&proxy, FREE, "incr", before + CLIENT_IN_FLIGHT - 1);
     let mut client = proxy.client();
     let own = stage.key(FREE, "limit-other");
-    for n in 1..=MANY {
-        client.expect(&format!("INCR {own}"), format!(":{n}\r\n").as_bytes());
-    }
+    counts(&mut client, &own);
     let executed = stage.executed(FREE, "incr") - before;
     assert_eq!(executed, CLIENT_IN_FLIGHT - 1 + MANY, "and no more of it");
     stage.go_on(&proxy);
@@ -266,9 +283,7 @@ fn a_full_lane(stage: &mut Stage) {
     // What is behind it in the pipeline goes where there is room.
     stage.wait_executed(&proxy, FREE, "incr", before + 1);
     let mut client = proxy.client();
-    for n in 1..=MANY {
-        client.expect(&format!("INCR {free}"), format!(":{n}\r\n").as_bytes());
-    }
+    counts(&mut client, &free);
     stage.go_on(&proxy);
     for _ in 0..LANE_IN_FLIGHT * 2 {
         expect_or_lost(&mut waits, b"+OK\r\n");
