@@ -59,12 +59,12 @@ fn a_node_has_no_room_for_the_proxy_on_valkey() {
 
 #[test]
 fn a_node_loads_its_data_under_load_on_redis() {
-    a_node_loads(&Stage::set(&redis()));
+    a_node_loads(&Stage::set_with(&redis(), PATIENT));
 }
 
 #[test]
 fn a_node_loads_its_data_under_load_on_valkey() {
-    a_node_loads(&Stage::set(&valkey()));
+    a_node_loads(&Stage::set_with(&valkey(), PATIENT));
 }
 
 fn nodes_hang_up(stage: &Stage) {

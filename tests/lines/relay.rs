@@ -83,11 +83,6 @@ impl Relay {
         *self.state.line.lock().expect("nobody panics with it") = line;
     }
 
-    /// Connections so far.
-    pub fn accepted(&self) -> u64 {
-        self.state.accepted.load(Ordering::Relaxed)
-    }
-
     /// Segments that had to come again so far.
     pub fn lost(&self) -> u64 {
         self.state.lost.load(Ordering::Relaxed)

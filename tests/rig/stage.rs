@@ -30,8 +30,8 @@ pub struct Stage {
 impl Stage {
     /// Boots all of it.
     pub fn set(kind: &ServerKind) -> Self {
-        let patience = format!("timeouts.command={}s", PATIENCE.as_secs());
-        Self::set_with(kind, &["--set", &patience])
+        let patient = patient();
+        Self::set_with(kind, &patient.each_ref().map(String::as_str))
     }
 
     /// The same with more arguments for the proxy.
@@ -150,6 +150,13 @@ pub struct Handover {
     pub to: usize,
     /// How many attempts the servers made.
     pub attempts: u32,
+}
+
+/// Arguments that have the proxy wait for [`PATIENCE`]: for a reply, and for a node that does not serve.
+pub fn patient() -> [String; 4] {
+    let [command, unavailable] = ["command", "unavailable"]
+        .map(|timeout| format!("timeouts.{timeout}={}s", PATIENCE.as_secs()));
+    ["--set".into(), command, "--set".into(), unavailable]
 }
 
 /// As a figure of the table.
