@@ -167,6 +167,18 @@ fn a_host_may_be_empty_null_or_not_known() {
     );
 }
 
+/// Waits until a node is believed to own a slot.
+#[track_caller]
+fn wait_moved(cast: &Cast, proxy: &Proxy, slot: u16, node: usize) {
+    let owner = cast.cluster.addr(node).to_string();
+    proxy.wait_for("the move is believed", SHOWN_WITHIN, || {
+        match proxy.owner_of(slot) {
+            Some(now) if now == owner => Ok(()),
+            now => Err(format!("{now:?}, not {owner}")),
+        }
+    });
+}
+
 #[test]
 fn without_cluster_shards_cluster_slots_is_asked() {
     let cast = Cast::of(3);
@@ -180,7 +192,7 @@ fn without_cluster_shards_cluster_slots_is_asked() {
     tale.nodes[1].slots.push((100, 100));
     tale.nodes[1].epoch = 9;
     cast.all_tell(&tale);
-    wait_refreshes(&proxy, 2.0);
+    wait_moved(&cast, &proxy, 100, 1);
     expect_served(&proxy, &[(99, 0), (100, 1), (101, 0)]);
     assert!(
         cast.cluster
@@ -208,6 +220,6 @@ fn a_slot_of_nobody_is_an_error_for_itself_alone() {
     expect_served(&proxy, &[(99, 0), (101, 0), (6_000, 1), (12_000, 2)]);
     tale.nodes[2].slots.push((100, 100));
     cast.all_tell(&tale);
-    wait_refreshes(&proxy, 2.0);
+    wait_moved(&cast, &proxy, 100, 2);
     assert_eq!(ask(&mut client, 100), "+2:nonce\r\n");
 }

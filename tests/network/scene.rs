@@ -92,6 +92,19 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// Waits until the proxy knows who serves the victim's slots now.
+    pub fn follows(&self, heir: usize) {
+        let heir = self.stage.cluster.addr(heir).to_string();
+        let slot = slot_of(&self.tags[0]);
+        let proxy = &self.stage.proxy;
+        proxy.wait_for("the map names the heir", REPLY_MAX, || {
+            match proxy.owner_of(slot) {
+                Some(owner) if owner == heir => Ok(()),
+                owner => Err(format!("{owner:?}, not {heir}")),
+            }
+        });
+    }
+
     /// Writes to the victim's slots through the proxy until that works.
     pub fn serves(&self, since: Instant) -> JoinHandle<Duration> {
         let key = format!("{}:proxied", self.tags[0]);

@@ -184,6 +184,18 @@ impl Proxy {
         Some((status, body))
     }
 
+    /// Where `/topology` says that a slot is.
+    #[track_caller]
+    pub fn owner_of(&self, slot: u16) -> Option<String> {
+        let (_, body) = self.get("/topology").expect("the admin endpoint answers");
+        let topology: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let range = topology["ranges"].as_array()?.iter().find(|range| {
+            let [first, last] = ["first", "last"].map(|end| range[end].as_u64());
+            first <= Some(slot.into()) && Some(slot.into()) <= last
+        })?;
+        range["owner"].as_str().map(str::to_owned)
+    }
+
     /// The samples of `/metrics`.
     #[track_caller]
     pub fn metrics(&self) -> Metrics {
