@@ -34,6 +34,8 @@ fn functions_on_valkey() {
 
 fn all(kind: &ServerKind) {
     let mut options = cluster_options(kind);
+    // A node that a script keeps busy is not replaced.
+    options.node_timeout = Duration::from_secs(60);
     options
         .settings
         .push(("busy-reply-threshold".into(), "20".into()));

@@ -46,7 +46,12 @@ impl Listener {
             }
             ListenAddr::Unix(path) => {
                 remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
+                let socket =
+                    socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&socket2::SockAddr::unix(path)?)?;
+                socket.listen(config.listen.backlog as i32)?;
+                let listener = UnixListener::from_std(socket.into())?;
                 let guard = UnixPath(path.clone());
                 let mode = std::fs::Permissions::from_mode(config.listen.unix_mode);
                 std::fs::set_permissions(path, mode)?;
@@ -127,17 +132,19 @@ impl Reception {
         }
     }
 
-    /// Waits for a worker that has more new clients than it can welcome: the next ones stay with the kernel meanwhile
-    /// (`listen.backlog`), and none is turned away for that.
+    /// If all workers have more new clients than they can welcome, waits: the next ones stay with the kernel meanwhile
+    /// (`listen.backlog`), and none is turned away for that. A worker that panicked is given none, and counts no more.
     async fn hand_over(&self, socket: Socket, address: Address, listener: usize) {
         let load = |w: &WorkerHandle| w.clients.load(Ordering::Relaxed);
-        let clients: usize = self.workers.iter().map(load).sum();
+        let workers = || self.workers.iter().filter(|w| !w.mailbox.is_closed());
+        let clients: usize = workers().map(load).sum();
         if clients >= self.clients_max {
             self.metrics.client_rejected(Rejected::Clients);
             self.metrics.limit_hit(Limit::Clients);
             return turn_away(socket);
         }
-        let Some(worker) = self.workers.iter().min_by_key(|w| load(w)) else {
+        let is_full = |w: &WorkerHandle| w.mailbox.capacity() == 0;
+        let Some(worker) = workers().min_by_key(|w| (is_full(w), load(w))) else {
             return;
         };
         worker.clients.fetch_add(1, Ordering::Relaxed);
@@ -181,29 +188,29 @@ mod tests {
     use std::net::TcpStream;
     use tokio::sync::mpsc::{self, Receiver};
     use tokio::task::{JoinHandle, yield_now};
+    use tokio::time::timeout;
 
     const CLIENTS: usize = 10;
-    /// Within this time a client that is waited for is handed over.
+    /// Within this time what is waited for happens.
     const WITHIN: Duration = Duration::from_secs(30);
 
-    /// A listener, and a worker that has room for one new client and does not look.
+    /// A listener, and workers that do not look, each with room for one new client.
     struct Scene {
         reception: Arc<Reception>,
-        inbox: Receiver<ToWorker>,
+        inboxes: Vec<Receiver<ToWorker>>,
         task: JoinHandle<()>,
-        clients: Vec<TcpStream>,
         address: String,
     }
 
     impl Scene {
-        async fn begin() -> Self {
-            let (mailbox, inbox) = mpsc::channel(1);
-            let worker = WorkerHandle {
+        fn begin(workers: usize) -> Self {
+            let (mailboxes, inboxes): (Vec<_>, _) = (0..workers).map(|_| mpsc::channel(1)).unzip();
+            let worker = |mailbox| WorkerHandle {
                 mailbox,
                 clients: Arc::default(),
             };
             let reception = Arc::new(Reception {
-                workers: vec![worker],
+                workers: mailboxes.into_iter().map(worker).collect(),
                 ids: AtomicU64::new(1),
                 clients_max: CLIENTS,
                 metrics: Metrics::new(vec!["a".to_owned()]).unwrap().writer(),
@@ -213,46 +220,92 @@ mod tests {
             let listener = Listener::bind(&any, &Config::default()).unwrap();
             let address = listener.address();
             let task = tokio::spawn(reception.clone().receive(listener, 0));
-            let connect = |_| TcpStream::connect(&address).unwrap();
-            let clients = (0..CLIENTS).map(connect).collect();
-            // One is in the mailbox, and the listener waits with the next.
-            while reception.ids.load(Ordering::Relaxed) < 3 {
-                yield_now().await;
-            }
             Self {
                 reception,
-                inbox,
+                inboxes,
                 task,
-                clients,
                 address,
             }
+        }
+
+        fn connect(&self) -> TcpStream {
+            let client = TcpStream::connect(&self.address).unwrap();
+            client.set_read_timeout(Some(WITHIN)).unwrap();
+            client
+        }
+
+        /// Until so many clients are handed over, or the listener waits with the last of them.
+        async fn until_accepted(&self, clients: u64) {
+            let ids = &self.reception.ids;
+            let all = async {
+                while ids.load(Ordering::Relaxed) <= clients {
+                    yield_now().await;
+                }
+            };
+            timeout(WITHIN, all).await.expect("they are accepted");
+        }
+
+        /// The next client of a worker, and its number.
+        async fn next(&mut self, worker: usize) -> (u64, Socket) {
+            let next = timeout(WITHIN, self.inboxes[worker].recv()).await;
+            let Ok(Some(ToWorker::Client(client))) = next else {
+                panic!("somebody was turned away")
+            };
+            (client.id, client.socket)
         }
     }
 
     #[tokio::test]
     async fn nobody_is_turned_away_because_a_worker_is_busy() {
-        let mut scene = Scene::begin().await;
+        let mut scene = Scene::begin(1);
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scene.connect()).collect();
+        // One is in the mailbox, and the listener waits with the next.
+        scene.until_accepted(2).await;
         let mut served = Vec::new();
         for id in 1..=CLIENTS as u64 {
-            let next = tokio::time::timeout(WITHIN, scene.inbox.recv()).await;
-            let Ok(Some(ToWorker::Client(client))) = next else {
-                panic!("client {id} was turned away")
-            };
-            assert_eq!(client.id, id);
-            served.push(client.socket);
+            let (next, socket) = scene.next(0).await;
+            assert_eq!(next, id);
+            served.push(socket);
         }
         // `limits.clients` holds as before.
-        let mut next = TcpStream::connect(&scene.address).unwrap();
-        let mut text = [0; 4];
-        let read = tokio::task::spawn_blocking(move || next.read_exact(&mut text).map(|()| text));
-        assert_eq!(&read.await.unwrap().unwrap(), b"-ERR");
-        assert_eq!(served.len(), scene.clients.len());
+        let mut more = scene.connect();
+        let read = move || {
+            let mut text = [0; 4];
+            more.read_exact(&mut text).map(|()| text)
+        };
+        let text = tokio::task::spawn_blocking(read).await.unwrap();
+        assert_eq!(&text.unwrap(), b"-ERR");
+        drop((served, clients));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_worker_while_another_one_has_room() {
+        let mut scene = Scene::begin(2);
+        // The first has fewer clients than the second, but does not look.
+        scene.reception.workers[1]
+            .clients
+            .store(5, Ordering::Relaxed);
+        let clients = [scene.connect(), scene.connect()];
+        scene.until_accepted(2).await;
+        assert_eq!(scene.next(1).await.0, 2);
+        assert_eq!(scene.next(0).await.0, 1);
+        // The first has panicked: its clients are nobody's.
+        scene.reception.workers[0]
+            .clients
+            .store(CLIENTS, Ordering::Relaxed);
+        scene.inboxes[0].close();
+        let more = scene.connect();
+        assert_eq!(scene.next(1).await.0, 3);
+        drop((clients, more));
     }
 
     #[tokio::test]
     async fn a_listener_that_waits_for_a_worker_stops_when_told() {
-        let scene = Scene::begin().await;
+        let scene = Scene::begin(1);
+        let clients = [scene.connect(), scene.connect()];
+        scene.until_accepted(2).await;
         scene.reception.stop.cancel();
-        scene.task.await.unwrap();
+        timeout(WITHIN, scene.task).await.expect("it ends").unwrap();
+        drop(clients);
     }
 }

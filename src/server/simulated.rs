@@ -53,6 +53,9 @@ impl Proxy {
     }
 
     /// A client connects: its end of the connection.
+    ///
+    /// # Panics
+    /// If a worker has ended, or has not welcomed a thousand clients before.
     pub fn connect(&mut self) -> Socket {
         let (socket, read, write) = Socket::client();
         self.next += 1;
@@ -68,8 +71,8 @@ impl Proxy {
             address: Address::Tcp { peer, local },
         };
         worker.clients.fetch_add(1, Ordering::Relaxed);
-        // A full mailbox drops the client, which sees its connection closed.
-        let _ = worker.mailbox.try_send(ToWorker::Client(client));
+        let handed_over = worker.mailbox.try_send(ToWorker::Client(client));
+        assert!(handed_over.is_ok(), "a worker has room for new clients");
         socket
     }
 

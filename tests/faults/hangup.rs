@@ -19,7 +19,7 @@ const BETWEEN: u64 = 40;
 /// Connections that a full node refuses before there is room again.
 const REFUSALS: f64 = 5.0;
 
-/// Longer than a client waits here: a command that goes on waiting when there is room again is seen.
+/// Longer than a client waits here: a command that goes on waiting when there is room again, or the data is loaded, is seen.
 const PATIENT: &[&str] = &[
     "--set",
     "timeouts.command=20s",

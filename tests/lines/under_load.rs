@@ -115,8 +115,8 @@ fn bad_line(
     back
 }
 
-/// Connections to nodes that were lost, given up, or could not be made. To ask whether a silent node lives takes one
-/// more, which is no failure.
+/// Connections to nodes that were lost, given up, or could not be made, and requests that found no room. To ask whether
+/// a silent node lives takes one connection more, which is no failure.
 fn failures(stage: &Stage) -> f64 {
     let metrics = stage.proxy.metrics();
     metrics.sum("slotway_upstream_errors_total", &[])

@@ -31,7 +31,7 @@ const BURSTS: usize = 16;
 /// The rest after them: leaves room for the servers on a small machine. No condition waits for it.
 const REST: Duration = Duration::from_millis(50);
 
-/// `timeouts.command` and `timeouts.unavailable` of the proxy, so long that a slow machine is not taken for a node that
+/// `timeouts.command` of the proxy, and `timeouts.unavailable` but for the network's scenes, so long that a slow machine is not taken for a node that
 /// does not answer or serve (and less than a client waits here). TRYAGAIN after it is no longer passed on for the
 /// order's sake.
 pub const PATIENCE: Duration = Duration::from_secs(20);

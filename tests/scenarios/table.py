@@ -27,7 +27,7 @@ TITLES = {
     14: "replies of nodes: surplus, cut short, injected; scripts that forge redirections",
     15: "blocked, watching, subscribed clients and transactions across a kill and failovers",
     16: "SIGTERM and SIGHUP under load",
-    17: "three times the load that can be served",
+    17: "more load than can be served",
 }
 
 
