@@ -95,6 +95,8 @@ const KEPT: &[u64] = &[
     1_795_445_532_060_301,
     // Memory was short when a worker ended: what was in flight on its lanes was counted for ever.
     1_795_453_023_006_961,
+    // The model's: a connection that was late twice was given up as one that is not, and what was on its way arrived.
+    1_795_467_769_088_162,
 ];
 
 /// The first seed of the short form, how many there are, and how long they may take.

@@ -280,7 +280,9 @@ impl World<'_> {
             _ => self.conns_of(which % self.cluster.nodes.len()),
         };
         for &conn in &conns {
-            self.conns[conn].late_until = self.now + lasts;
+            // One that is late already stays so as long as it is: nothing overtakes.
+            let late_until = &mut self.conns[conn].late_until;
+            *late_until = (*late_until).max(self.now + lasts);
         }
         !conns.is_empty()
     }
