@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use slotway::cluster::Slot;
-use slotway::demo::{Cluster, ClusterOptions};
+use slotway::demo::Cluster;
 use support::{
-    Proxy, RawClient, Scenario, ServerKind, StopOnDrop, cluster_options, encode, is_long, redis,
-    rounds, show, valkey,
+    Proxy, RawClient, Scenario, ServerKind, StopOnDrop, boot_steady_cluster, encode, is_long,
+    redis, rounds, show, valkey,
 };
 
 /// How long a load may take to have its whole effect.
@@ -29,7 +29,6 @@ const SENDERS: usize = 8;
 const ALONE: usize = 2000;
 /// Large values that a slow reader asks a node itself for.
 const DIRECT_READS: usize = 4;
-const NODE_TIMEOUT: Duration = Duration::from_secs(60);
 const MB: usize = 1 << 20;
 /// Large values in a huge one.
 const HUGE: usize = 4;
@@ -123,14 +122,10 @@ struct Stage {
 
 impl Stage {
     fn new(kind: &ServerKind) -> Self {
-        // Nodes that take all that is sent to them are no dead nodes.
-        let cluster = Cluster::boot(&ClusterOptions {
-            node_timeout: NODE_TIMEOUT,
-            ..cluster_options(kind)
-        });
         Self {
             kind: kind.name,
-            cluster: cluster.expect("a cluster"),
+            // Nodes that take all that is sent to them are no dead nodes.
+            cluster: boot_steady_cluster(kind),
         }
     }
 

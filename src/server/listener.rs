@@ -39,18 +39,14 @@ impl Listener {
                 let domain = socket2::Domain::for_address(*addr);
                 let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
                 socket.set_reuse_address(true)?;
-                socket.set_nonblocking(true)?;
-                socket.bind(&(*addr).into())?;
-                socket.listen(config.listen.backlog as i32)?;
+                listen(&socket, &(*addr).into(), config)?;
                 Ok(Self::Tcp(TcpListener::from_std(socket.into())?))
             }
             ListenAddr::Unix(path) => {
                 remove_stale(path)?;
                 let socket =
                     socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
-                socket.set_nonblocking(true)?;
-                socket.bind(&socket2::SockAddr::unix(path)?)?;
-                socket.listen(config.listen.backlog as i32)?;
+                listen(&socket, &socket2::SockAddr::unix(path)?, config)?;
                 let listener = UnixListener::from_std(socket.into())?;
                 let guard = UnixPath(path.clone());
                 let mode = std::fs::Permissions::from_mode(config.listen.unix_mode);
@@ -88,6 +84,12 @@ impl Listener {
     }
 }
 
+fn listen(socket: &socket2::Socket, at: &socket2::SockAddr, config: &Config) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.bind(at)?;
+    socket.listen(config.listen.backlog as i32)
+}
+
 /// A socket file that nobody listens on any more is in the way of a new start.
 fn remove_stale(path: &PathBuf) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
@@ -112,16 +114,16 @@ pub(super) struct Reception {
 impl Reception {
     /// Accepts until told to stop. Owned by the control thread.
     pub(super) async fn receive(self: Arc<Self>, listener: Listener, index: usize) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.accept_all(&listener, index) => {}
+        }
+    }
+
+    async fn accept_all(&self, listener: &Listener, index: usize) {
         loop {
-            let accepted = tokio::select! {
-                () = self.stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((socket, address)) => tokio::select! {
-                    () = self.stop.cancelled() => return,
-                    () = self.hand_over(socket, address, index) => {}
-                },
+            match listener.accept().await {
+                Ok((socket, address)) => self.hand_over(socket, address, index).await,
                 Err(error) if is_of_one_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept");
