@@ -97,6 +97,11 @@ const KEPT: &[u64] = &[
     1_795_453_023_006_961,
     // The model's: a connection that was late twice was given up as one that is not, and what was on its way arrived.
     1_795_467_769_088_162,
+    // A slot went and came back, known by MOVED only: an answer from before both confirmed the second, and those who had
+    // heard of the first undid it.
+    1_795_469_986_079_830,
+    // No fault of the proxy: a command was at a slow node while its slot was moved five times.
+    1_795_473_786_087_232,
 ];
 
 /// The first seed of the short form, how many there are, and how long they may take.

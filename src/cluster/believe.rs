@@ -10,7 +10,7 @@
 //! - a failed node never wins over another claimant, nor does one that most of those asked do not name: it was forgotten,
 //!   and may not know that;
 //! - a slot is not given up because one node does not list it: that takes a majority of those asked;
-//! - a slot patched by MOVED stays patched until a later answer confirms it or has a higher epoch;
+//! - a slot patched by MOVED stays patched until its new owner confirms that itself, later, or an answer has a higher epoch;
 //! - a node that nobody names is forgotten after [`FORGET_AFTER`].
 
 mod claims;
@@ -23,7 +23,7 @@ use super::{Node, NodeAddr, NodeIndex, Shard, Slot, SlotMap, SlotMapBuilder};
 use claims::{cuts, trusted};
 use kin::Kin;
 use runs::Runs;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ struct Owner {
 enum Told {
     /// By an answer.
     Answer,
-    /// By a MOVED, not confirmed by an answer yet: when, and by whom, the owner until then.
+    /// By a MOVED, not confirmed yet: when, and by whom, the owner until then.
     Moved { at: Instant, by: u16 },
 }
 
@@ -253,6 +253,15 @@ impl Belief {
             .owned()
             .filter(|(_, owner)| matches!(owner.told, Told::Moved { .. }));
         moved.map(|(run, _)| run.len()).sum()
+    }
+
+    /// The nodes that can confirm them.
+    pub fn patched(&self) -> impl Iterator<Item = &KnownNode> {
+        let nodes: BTreeSet<u16> = (self.owned())
+            .filter(|(_, owner)| matches!(owner.told, Told::Moved { .. }))
+            .map(|(_, owner)| owner.node)
+            .collect();
+        nodes.into_iter().map(|at| &self.known[usize::from(at)])
     }
 
     /// The map to publish: every node that works or owns a slot, in the order of their ids.

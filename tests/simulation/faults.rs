@@ -126,6 +126,7 @@ impl World<'_> {
             return false;
         }
         self.cluster.moving[segment] = Some(to);
+        self.oracle.moves += 1;
         for _ in 0..8 {
             let at = self.now + self.rng.within(0, lasts);
             self.at(at, Event::MoveKey(segment));

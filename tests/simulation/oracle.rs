@@ -31,6 +31,8 @@ pub struct Asked {
     hops: usize,
     /// When.
     at: u64,
+    /// How many moves of slots had begun by then.
+    moves: usize,
 }
 
 /// What became of a WATCH, for the EXEC behind it.
@@ -95,6 +97,8 @@ pub struct Oracle {
     pub came_back: bool,
     /// `limits.redirections`
     pub hops_max: usize,
+    /// How many moves of slots have begun.
+    pub moves: usize,
     /// The time, in milliseconds.
     pub now: u64,
 }
@@ -151,6 +155,7 @@ impl Oracle {
             replies,
             hops: 0,
             at: self.now,
+            moves: self.moves,
         });
         (number, out, replies)
     }

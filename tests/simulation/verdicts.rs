@@ -5,6 +5,9 @@ use crate::plan::{Channel, HOPS_USUAL, Op, Reach};
 use crate::request::PAD;
 use crate::wire::{self, OK, Proto};
 
+/// With ASK while it lasts, with MOVED when it is over.
+const HOPS_PER_MOVE: usize = 2;
+
 /// `timeouts.command`, in milliseconds.
 const COMMAND_TIMEOUT_MS: u64 = 5_000;
 
@@ -207,7 +210,10 @@ impl Oracle {
                 show(reply)
             ));
         }
-        let astray = gives_up && self.hops_max < HOPS_USUAL;
+        // A command that is at a slow node while its slot goes from node to node.
+        let moves = HOPS_PER_MOVE * (self.moves - asked.moves);
+        let outrun = self.slow && moves > self.hops_max;
+        let astray = gives_up && (self.hops_max < HOPS_USUAL || outrun);
         let overtaken = self.came_back && text.contains("and a later command of this connection");
         // What was refused is in front of EXEC, or not kept.
         let short = self.padding > 0 && SHORT.iter().any(|word| text.starts_with(word));

@@ -159,6 +159,9 @@ impl Weighed {
             return self.unclaimed(slot, standing, known);
         };
         if best.node.0 == standing.node {
+            if best.epoch <= standing.epoch && !self.confirms(slot, standing, best) {
+                return Some(standing);
+            }
             // Under a higher epoch it may have lost the slot and got it back.
             let same = best.epoch <= standing.epoch;
             return Some(Owner {
@@ -183,6 +186,17 @@ impl Weighed {
             }
         };
         Some(if wins { best.owner(self.now) } else { standing })
+    }
+
+    /// Whether the owner says itself that it has the slot, and said so later than the MOVED: others who name it may know
+    /// neither of the slot's going nor of its coming back. Where no answer has epochs nobody says who it is.
+    fn confirms(&self, slot: usize, standing: Owner, best: Claim) -> bool {
+        let Told::Moved { at, .. } = standing.told else {
+            return true;
+        };
+        let own = self.own[usize::from(standing.node)].map(|own| &self.claims[own]);
+        let is_own = own.is_some_and(|own| own.owners[slot] == standing.node);
+        (is_own || best.epoch == 0) && at < self.began
     }
 
     /// Nobody claims the slot, unless for an owner that denies it: the owner keeps it until enough of those asked list

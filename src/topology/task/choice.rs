@@ -10,9 +10,9 @@ use rustc_hash::FxHashSet;
 use std::time::Instant;
 
 impl Task {
-    /// Whom to ask: who told us something first, then owners of slots, then others, each time others of them; one
-    /// suspect, to see whether it is back, and one of a cluster whose place another has taken; seeds while nobody else has
-    /// answered, or nobody who says that the cluster serves.
+    /// Whom to ask: who told us something first, then one that only MOVED calls an owner, then owners of slots, then others,
+    /// each time others of them; one suspect, to see whether it is back, and one of a cluster whose place another has taken;
+    /// seeds while nobody else has answered, or nobody who says that the cluster serves.
     pub(super) fn choose(&mut self, now: Instant) -> Vec<NodeAddr> {
         self.turn = self.turn.wrapping_add(1);
         let map = self.shared.map.load();
@@ -21,6 +21,8 @@ impl Task {
         if let Some(informer) = self.informer.take().filter(|i| known(i)) {
             wanted.push(informer);
         }
+        let patched: Vec<NodeAddr> = self.belief.patched().map(|n| n.addr.clone()).collect();
+        wanted.extend(turned(&patched, self.turn).take(1).cloned());
         if self.is_lost(&map) && !self.settings.seeds.is_empty() {
             let few = if map.nodes().is_empty() {
                 ASKED_MAX

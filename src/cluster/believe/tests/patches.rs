@@ -79,6 +79,68 @@ fn an_older_answer_does_not_undo_a_patch_whatever_its_epochs() {
     assert_eq!((case.owner(0), case.belief.unconfirmed()), (Some(1), 0));
 }
 
+/// The slot went and came back, and only MOVED has told us: an answer from before both names the same owner.
+#[test]
+fn an_answer_from_before_both_moves_does_not_confirm_the_second() {
+    let before = [
+        primary(1, 1, &[(0, 16383)]),
+        primary(2, 2, &[]),
+        primary(3, 3, &[]),
+    ];
+    let between = [
+        primary(1, 1, &[(1, 16383)]),
+        primary(2, 5, &[(0, 0)]),
+        primary(3, 3, &[]),
+    ];
+    let after = [
+        primary(1, 6, &[(0, 16383)]),
+        primary(2, 5, &[]),
+        primary(3, 3, &[]),
+    ];
+    let mut case = Case::new();
+    case.round(&[view(1, &before), view(2, &before)]);
+    let began = case.now;
+    assert_eq!(case.moved(0, 1, 2), Patched::Applied);
+    assert_eq!(case.moved(0, 2, 1), Patched::Applied);
+    // What 1 itself said before.
+    case.belief.believe(&[view(1, &before)], 1, began, case.now);
+    assert_eq!((case.owner(0), case.belief.unconfirmed()), (Some(1), 1));
+    case.round(&[view(3, &before)]);
+    assert_eq!((case.owner(0), case.belief.unconfirmed()), (Some(1), 1));
+    let patched: Vec<u16> = case.belief.patched().map(|n| n.addr.port()).collect();
+    assert_eq!(patched, [1], "the one to ask");
+    // Those who have heard of the first only.
+    case.round(&[view(3, &between), view(4, &between)]);
+    assert_eq!((case.owner(0), case.belief.unconfirmed()), (Some(1), 1));
+    case.round(&[view(1, &after)]);
+    assert_eq!((case.owner(0), case.belief.unconfirmed()), (Some(1), 0));
+    case.round(&[view(3, &between), view(4, &between)]);
+    assert_eq!(case.owner(0), Some(1), "confirmed: the epoch holds it now");
+}
+
+/// Nobody says who it is there.
+#[test]
+fn where_answers_have_no_epochs_any_later_one_confirms() {
+    let answer = |owner: u16| {
+        let nodes = [1, 2].map(|n| match n == owner {
+            true => primary(n, 0, &[(0, 16383)]),
+            false => primary(n, 0, &[]),
+        });
+        View {
+            myself: None,
+            ..view(3, &nodes)
+        }
+    };
+    let mut case = Case::new();
+    case.round(&[answer(1)]);
+    let began = case.now;
+    assert_eq!(case.moved(0, 1, 2), Patched::Applied);
+    case.belief.believe(&[answer(2)], 1, began, case.now);
+    assert_eq!((case.owner(0), case.belief.unconfirmed()), (Some(2), 1));
+    case.round(&[answer(2)]);
+    assert_eq!((case.owner(0), case.belief.unconfirmed()), (Some(2), 0));
+}
+
 #[test]
 fn only_news_from_the_owner_about_a_named_node_is_a_patch() {
     let all = [
