@@ -1,32 +1,37 @@
 //! What each path answers. Pure: a method and a path in, a response out; `serve` does the sockets.
 
-use crate::observe::Metrics;
+use crate::cluster::{NodeAddr, Slot};
+use crate::observe::{HALF_LIFE, Metrics, SAMPLED};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt::Write;
+use std::time::Instant;
 
 /// Everything the endpoints show.
 pub struct AdminState {
     metrics: Metrics,
     ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     topology: Box<dyn Fn() -> Value + Send + Sync>,
+    owner: Box<dyn Fn(Slot) -> Option<NodeAddr> + Send + Sync>,
 }
 
 impl AdminState {
-    /// `ready` says why slotway is not ready, if it is not; `topology` is what `/topology` shows. Both are called
-    /// per request and must not block.
+    /// `ready` says why slotway is not ready, if it is not; `topology` is what `/topology` shows; `owner` knows which node
+    /// has a slot. All are called per request and must not block.
     pub fn new(
         metrics: Metrics,
         ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
         topology: impl Fn() -> Value + Send + Sync + 'static,
+        owner: impl Fn(Slot) -> Option<NodeAddr> + Send + Sync + 'static,
     ) -> Self {
         Self {
             metrics,
             ready: Box::new(ready),
             topology: Box::new(topology),
+            owner: Box::new(owner),
         }
     }
 }
@@ -67,6 +72,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
         about: "the slot map, its age and where it comes from, as JSON",
         answer: topology,
     },
+    Endpoint {
+        path: "/hotkeys",
+        about: "the keys that are asked for most now, estimated, as JSON",
+        answer: hot_keys,
+    },
 ];
 
 /// The response to a request.
@@ -101,6 +111,10 @@ impl Answer {
             content_type: "text/plain; charset=utf-8",
             body: body.into(),
         }
+    }
+
+    fn json(value: &Value) -> Self {
+        Self::text(format!("{value:#}\n")).of_type("application/json")
     }
 
     fn with(self, status: StatusCode) -> Self {
@@ -149,7 +163,35 @@ fn ready(state: &AdminState) -> Answer {
 }
 
 fn topology(state: &AdminState) -> Answer {
-    Answer::text(format!("{:#}\n", (state.topology)())).of_type("application/json")
+    Answer::json(&(state.topology)())
+}
+
+fn hot_keys(state: &AdminState) -> Answer {
+    let hottest = state.metrics.hottest(Instant::now());
+    let keys = hottest.keys.iter().map(|key| {
+        let owner = Slot::new(key.slot).and_then(&state.owner);
+        json!({
+            // As redis-cli prints it: a key is bytes.
+            "key": key.text.escape_ascii().to_string(),
+            "bytes": key.bytes,
+            "cut": key.bytes > key.text.len(),
+            "slot": key.slot,
+            "node": owner.map(|addr| addr.to_string()),
+            "per_second": rounded(key.per_second),
+            "share": rounded(key.per_second / hottest.per_second),
+        })
+    });
+    Answer::json(&json!({
+        "sampled_one_in": SAMPLED,
+        "half_life_seconds": HALF_LIFE.as_secs(),
+        "per_second": rounded(hottest.per_second),
+        "keys": keys.collect::<Vec<_>>(),
+    }))
+}
+
+/// More digits than that are chance.
+fn rounded(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
 }
 
 fn list() -> String {

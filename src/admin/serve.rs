@@ -171,7 +171,12 @@ mod tests {
 
     fn state(ready: Result<(), String>) -> AdminState {
         let metrics = Metrics::new(vec!["a".into()]).unwrap();
-        AdminState::new(metrics, move || ready.clone(), || json!({"epoch": 7}))
+        AdminState::new(
+            metrics,
+            move || ready.clone(),
+            || json!({"epoch": 7}),
+            |_| None,
+        )
     }
 
     /// The address of a server that lives as long as the test's runtime.
@@ -363,7 +368,11 @@ mod tests {
         let answers = AtomicUsize::new(0);
         let metrics = Metrics::new(Vec::new()).unwrap();
         let long = move || Err("x".repeat(LONG >> (16 * answers.fetch_add(1, Relaxed))));
-        let addr = start(AdminState::new(metrics, long, || json!({})), patient(1)).await;
+        let addr = start(
+            AdminState::new(metrics, long, || json!({}), |_| None),
+            patient(1),
+        )
+        .await;
         let mut first = send(addr, REQUEST).await;
         let mut begun = [0; 1024];
         first.read_exact(&mut begun).await.unwrap();

@@ -79,6 +79,7 @@ impl Config {
             observe: Observe {
                 hit_rate: of.bool("observe.hit_rate"),
                 latency: of.bool("observe.latency"),
+                hot_keys: of.integer("observe.hot_keys"),
             },
             admin: Admin {
                 listen: of.address("admin.listen"),

@@ -301,6 +301,8 @@ pub static OPTIONS: &[OptionSpec] = &[
         "count hits and misses of lookups from their replies"),
     option("observe.latency", Kind::Bool, "true", "", RELOAD,
         "measure how long each command takes"),
+    option("observe.hot_keys", count(0, 4096), "128", "keys", WORKER,
+        "how many of the keys that are asked for most are kept for /hotkeys; one command in 32 is looked at; 0: none"),
 
     option("admin.listen", Kind::Address { word: "off" }, "127.0.0.1:9379", "", PROCESS,
         "where /metrics, /readyz … are served, IP:PORT; it has no password: keep it private. off: nowhere"),

@@ -170,6 +170,7 @@ pub enum CrossSlotTransactions {
 pub struct Observe {
     pub hit_rate: bool,
     pub latency: bool,
+    pub hot_keys: usize,
 }
 
 /// Section `admin`.

@@ -2,6 +2,7 @@
 //! renders the scrape. Made once at start; `admin` scrapes it, `server` hands out the writers.
 
 use super::families::{Families, Source};
+use super::hot_keys::Hottest;
 use super::process::Process;
 use super::table::{METRICS, Metric};
 use super::worker::WorkerMetrics;
@@ -11,6 +12,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::{Registry, TextEncoder, proto};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 /// Everything that is measured in this process. Cheap to clone.
 #[derive(Clone)]
@@ -29,8 +31,16 @@ impl Metrics {
     /// Nothing counted yet. `listeners` are the values of the label `listener`, in the order of the indexes
     /// that writers use.
     pub fn new(listeners: Vec<String>) -> Result<Self, prometheus::Error> {
+        Self::with_hot_keys(listeners, 0)
+    }
+
+    /// As [`new`](Self::new); each writer keeps so many hot keys.
+    pub fn with_hot_keys(
+        listeners: Vec<String>,
+        hot_keys: usize,
+    ) -> Result<Self, prometheus::Error> {
         let shared = Arc::new(Shared {
-            workers: Workers::new(listeners),
+            workers: Workers::new(listeners, hot_keys),
             sources: RwLock::new(vec![Arc::new(Build), Arc::new(Process)]),
         });
         let registry = Registry::new();
@@ -49,6 +59,11 @@ impl Metrics {
     /// Where the names of commands come from; asked at each scrape. Without it every command is `other`.
     pub fn name_commands(&self, names: CommandNames) {
         self.shared.workers.name_commands(names);
+    }
+
+    /// The keys that are asked for most now.
+    pub fn hottest(&self, now: Instant) -> Hottest {
+        self.shared.workers.hottest(now)
     }
 
     /// Adds something that has samples of its own.

@@ -7,6 +7,7 @@ mod cell;
 mod exposition;
 mod families;
 mod histogram;
+mod hot_keys;
 mod labels;
 pub mod log;
 mod metrics;
@@ -23,6 +24,7 @@ mod workers;
 
 pub use families::{Families, Source};
 pub use histogram::{BOUNDS_MICROS, BUCKETS};
+pub use hot_keys::{HALF_LIFE, HotKey, Hottest, KEY_BYTES_MAX, SAMPLED};
 pub use labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
 pub use metrics::Metrics;
 pub use node::{NODES_MAX, NodeMetrics};

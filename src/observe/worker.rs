@@ -4,12 +4,14 @@
 
 use super::cell::Cell64;
 use super::histogram::Histogram;
+use super::hot_keys::HotKeys;
 use super::labels::{CrossSlot, ErrorSource, Limit, Redirection, Rejected, RetryReason};
 use super::node::{NodeMetrics, NodeTable};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
 use crate::cluster::NodeAddr;
 use crate::command::{COMMANDS_MAX, CommandId};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// The counters of one writer: a worker, or the thread that accepts connections.
 ///
@@ -49,6 +51,7 @@ pub struct WorkerMetrics {
     /// By listener, as `listen.addresses` orders them.
     pub(super) listeners: Box<[ListenerMetrics]>,
     nodes: NodeTable,
+    pub(super) hot_keys: HotKeys,
 }
 
 /// One command's counters.
@@ -70,7 +73,7 @@ pub(super) struct ListenerMetrics {
 }
 
 impl WorkerMetrics {
-    pub(super) fn new(listeners: usize, prefixes: Arc<Prefixes>) -> Arc<Self> {
+    pub(super) fn new(listeners: usize, prefixes: Arc<Prefixes>, hot_keys: usize) -> Arc<Self> {
         Arc::new(Self {
             commands: (0..COMMANDS_MAX).map(|_| OnceLock::new()).collect(),
             errors: std::array::from_fn(|_| std::array::from_fn(|_| Cell64::default())),
@@ -95,12 +98,13 @@ impl WorkerMetrics {
             rejected: Default::default(),
             listeners: (0..listeners).map(|_| ListenerMetrics::default()).collect(),
             nodes: NodeTable::default(),
+            hot_keys: HotKeys::new(hot_keys),
         })
     }
 
     /// A worker's counters that no scrape will ever see.
     pub fn detached() -> Arc<Self> {
-        Self::new(1, Arc::default())
+        Self::new(1, Arc::default(), 0)
     }
 
     /// A command was answered, `micros` after its last byte had arrived.
@@ -121,6 +125,18 @@ impl WorkerMetrics {
         let command = self.of(id);
         command.hits.add(hits);
         command.misses.add(misses);
+    }
+
+    /// Whether the keys of this command are to be looked at ([`saw_keys`](Self::saw_keys)): to be asked once for each.
+    #[inline]
+    pub fn looks_at_keys(&self) -> bool {
+        self.hot_keys.is_due()
+    }
+
+    /// These are its keys.
+    #[cold]
+    pub fn saw_keys(&self, keys: &[&[u8]], now: Instant) {
+        self.hot_keys.saw(keys, now);
     }
 
     /// A command's keys lay in several slots.

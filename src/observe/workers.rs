@@ -3,6 +3,7 @@
 
 use super::families::{Families, Source};
 use super::histogram::{HistogramSum, seconds};
+use super::hot_keys::{Hottest, hottest};
 use super::labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
 use super::node::{Health, NODES_MAX, NodeMetrics};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
@@ -12,6 +13,7 @@ use crate::cluster::NodeAddr;
 use crate::command::CommandId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Tells the name of every command there is: an id and what the label `cmd` says for it.
 pub type CommandNames = Box<dyn Fn() -> Vec<(CommandId, Arc<str>)> + Send + Sync>;
@@ -21,6 +23,8 @@ const OTHER: &str = "other";
 
 /// All writers and what their numbers are called.
 pub(super) struct Workers {
+    /// How many hot keys each writer keeps.
+    hot_keys: usize,
     listeners: Vec<String>,
     prefixes: Arc<Prefixes>,
     writers: Mutex<Vec<Arc<WorkerMetrics>>>,
@@ -35,8 +39,9 @@ struct Names {
 }
 
 impl Workers {
-    pub(super) fn new(listeners: Vec<String>) -> Self {
+    pub(super) fn new(listeners: Vec<String>, hot_keys: usize) -> Self {
         Self {
+            hot_keys,
             listeners,
             prefixes: Arc::default(),
             writers: Mutex::default(),
@@ -45,7 +50,11 @@ impl Workers {
     }
 
     pub(super) fn writer(&self) -> Arc<WorkerMetrics> {
-        let writer = WorkerMetrics::new(self.listeners.len(), Arc::clone(&self.prefixes));
+        let writer = WorkerMetrics::new(
+            self.listeners.len(),
+            Arc::clone(&self.prefixes),
+            self.hot_keys,
+        );
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         writers.push(Arc::clone(&writer));
         writer
@@ -62,6 +71,10 @@ impl Workers {
         for writer in self.all() {
             writer.nodes().forget(addr);
         }
+    }
+
+    pub(super) fn hottest(&self, now: Instant) -> Hottest {
+        hottest(self.all().iter().map(|w| &w.hot_keys), now)
     }
 
     fn all(&self) -> Vec<Arc<WorkerMetrics>> {

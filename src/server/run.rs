@@ -125,7 +125,8 @@ impl Server {
                 None => None,
             },
         };
-        let metrics = Metrics::new(addresses.listeners.clone())
+        let hot_keys = config.observe.hot_keys;
+        let metrics = Metrics::with_hot_keys(addresses.listeners.clone(), hot_keys)
             .map_err(|e| RunError::Metrics(e.to_string()))?;
         let topology_metrics = Arc::new(TopologyMetrics::new());
         metrics.add_source(topology_metrics.clone());
@@ -325,6 +326,7 @@ pub(super) fn set_up_workers(
 fn admin_state(metrics: Metrics, topology: Topology, stop: CancellationToken) -> AdminState {
     let status = topology.status();
     let map = topology.shared_map();
+    let owners = topology.shared_map();
     let known = topology.clone();
     AdminState::new(
         metrics,
@@ -346,6 +348,11 @@ fn admin_state(metrics: Metrics, topology: Topology, stop: CancellationToken) ->
             }
         },
         move || serde_json::to_value(&**topology.status().load()).unwrap_or_default(),
+        move |slot| {
+            let map = owners.load();
+            let owner = map.owner(slot)?;
+            Some(map.node(owner).addr.clone())
+        },
     )
 }
 

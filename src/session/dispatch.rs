@@ -112,6 +112,7 @@ impl Session {
             }
             self.look_at_size(state, &plan, request.bytes().len());
         }
+        self.look_at_keys(command, &request);
         match plan {
             Plan::Slot(slot) => {
                 about.lookup = self.observed(command.lookup);

@@ -1,11 +1,12 @@
-//! What the command table says of a request's bytes: for requests that were refused or lost, never on the way of a
-//! plain one.
+//! What the command table says of a request's bytes: for requests that were refused or lost, and for the few whose keys are
+//! looked at; never on the way of a plain one.
 
 use super::Session;
 use crate::command::{Command, Flags, Keys, Mode, Policy};
 use crate::resp::{Decoded, Request, RequestDecoder, Span, parse_request};
 use crate::route::{Access, Effect, Footprint};
 use crate::upstream::{Class, Ticket};
+use smallvec::SmallVec;
 
 impl Session {
     /// What the command table says of a request's bytes. A block's error replies are the server's own, whatever scripts
@@ -26,6 +27,25 @@ impl Session {
             readonly: command.is_some_and(Command::is_readonly),
             class: command.map_or(Class::Normal, super::dispatch::class),
         }
+    }
+
+    /// For `/hotkeys`: most commands are not looked at.
+    #[inline]
+    pub(super) fn look_at_keys(&self, command: &Command, request: &Request<'_>) {
+        if self.context.metrics.looks_at_keys() {
+            self.note_keys(command, request);
+        }
+    }
+
+    #[cold]
+    fn note_keys(&self, command: &Command, request: &Request<'_>) {
+        let mut places = Keys::new();
+        // One whose keys cannot be told has none.
+        let _ = command.keys(request, &mut places);
+        let keys = places.iter().map(|&at| request.arg(at as usize));
+        let keys: SmallVec<[&[u8]; 8]> = keys.collect();
+        let now = self.context.clock.now();
+        self.context.metrics.saw_keys(&keys, now);
     }
 
     /// Whether it publishes (SPUBLISH), or has a command that does; what cannot be told counts as yes.

@@ -178,6 +178,7 @@ impl Session {
             metrics.cross_slot(command.metric, CrossSlot::Refused);
             return Err(text);
         }
+        self.look_at_keys(command, request);
         let (slots, limits) = (self.slots(), self.queue_limits());
         let Some(queue) = &mut state.transaction else {
             return Ok(());
