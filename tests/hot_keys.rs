@@ -46,12 +46,6 @@ impl Zipf {
     }
 }
 
-fn hot_keys(proxy: &Proxy) -> Value {
-    let (status, body) = proxy.get("/hotkeys").expect("the admin endpoint answers");
-    assert_eq!(status, 200, "{body}");
-    serde_json::from_str(&body).expect("JSON")
-}
-
 fn names(told: &Value) -> Vec<&str> {
     let keys = told["keys"].as_array().expect("a list");
     keys.iter()
@@ -74,7 +68,7 @@ fn the_hottest_keys_of_a_zipf_load_are_told_with_their_shares_and_nodes() {
             client.send(&batch);
             client.replies(PIPELINE);
         }
-        let told = hot_keys(&proxy);
+        let told = proxy.json("/hotkeys");
         let found = names(&told);
         assert_eq!(found.len(), 128, "{}", kind.name);
         let top: Vec<String> = (0..10).map(name).collect();
@@ -121,7 +115,7 @@ fn members_of_an_mget_count_and_strange_keys_are_shown_as_text() {
         client.send(&batch.concat());
         client.replies(6);
     }
-    let told = hot_keys(&proxy);
+    let told = proxy.json("/hotkeys");
     let found = names(&told);
     for expected in [
         "a",
@@ -157,5 +151,5 @@ fn none_is_kept_where_that_is_wished() {
     for _ in 0..1_000 {
         client.expect("GET a", b"$-1\r\n");
     }
-    assert_eq!(names(&hot_keys(&proxy)), [] as [&str; 0]);
+    assert_eq!(names(&proxy.json("/hotkeys")), [] as [&str; 0]);
 }

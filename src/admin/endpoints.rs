@@ -1,21 +1,21 @@
 //! What each path answers. Pure: a method and a path in, a response out; `serve` does the sockets.
 
+use super::seen;
 use crate::cluster::{NodeAddr, Slot};
-use crate::observe::{HALF_LIFE, Metrics, SAMPLED};
+use crate::observe::Metrics;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write;
-use std::time::Instant;
 
 /// Everything the endpoints show.
 pub struct AdminState {
     metrics: Metrics,
     ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     topology: Box<dyn Fn() -> Value + Send + Sync>,
-    owner: Box<dyn Fn(Slot) -> Option<NodeAddr> + Send + Sync>,
+    owner: seen::Owner,
 }
 
 impl AdminState {
@@ -75,7 +75,17 @@ pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/hotkeys",
         about: "the keys that are asked for most now, estimated, as JSON",
-        answer: hot_keys,
+        answer: |state| Answer::json(&seen::hot_keys(&state.metrics, &state.owner)),
+    },
+    Endpoint {
+        path: "/bigkeys",
+        about: "the keys with the largest values that went through in the last hour, as JSON",
+        answer: |state| Answer::json(&seen::big_keys(&state.metrics, &state.owner)),
+    },
+    Endpoint {
+        path: "/slowlog",
+        about: "the last commands that took long, and where their time went, as JSON",
+        answer: |state| Answer::json(&seen::slow_log(&state.metrics)),
     },
 ];
 
@@ -164,34 +174,6 @@ fn ready(state: &AdminState) -> Answer {
 
 fn topology(state: &AdminState) -> Answer {
     Answer::json(&(state.topology)())
-}
-
-fn hot_keys(state: &AdminState) -> Answer {
-    let hottest = state.metrics.hottest(Instant::now());
-    let keys = hottest.keys.iter().map(|key| {
-        let owner = Slot::new(key.slot).and_then(&state.owner);
-        json!({
-            // As redis-cli prints it: a key is bytes.
-            "key": key.text.escape_ascii().to_string(),
-            "bytes": key.bytes,
-            "cut": key.bytes > key.text.len(),
-            "slot": key.slot,
-            "node": owner.map(|addr| addr.to_string()),
-            "per_second": rounded(key.per_second),
-            "share": rounded(key.per_second / hottest.per_second),
-        })
-    });
-    Answer::json(&json!({
-        "sampled_one_in": SAMPLED,
-        "half_life_seconds": HALF_LIFE.as_secs(),
-        "per_second": rounded(hottest.per_second),
-        "keys": keys.collect::<Vec<_>>(),
-    }))
-}
-
-/// More digits than that are chance.
-fn rounded(value: f64) -> f64 {
-    (value * 1e4).round() / 1e4
 }
 
 fn list() -> String {

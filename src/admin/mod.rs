@@ -3,6 +3,7 @@
 //! that `server` passes in; it changes nothing.
 
 mod endpoints;
+mod seen;
 mod serve;
 
 pub use endpoints::{AdminState, ENDPOINTS, Endpoint};

@@ -80,6 +80,8 @@ impl Config {
                 hit_rate: of.bool("observe.hit_rate"),
                 latency: of.bool("observe.latency"),
                 hot_keys: of.integer("observe.hot_keys"),
+                slow: of.duration_or_word("observe.slow"),
+                big_value: of.size_or_word("observe.big_value"),
             },
             admin: Admin {
                 listen: of.address("admin.listen"),
@@ -160,6 +162,13 @@ impl Reader<'_> {
         match self.0.of(name).value {
             Value::Word(_) => None,
             _ => Some(self.duration(name)),
+        }
+    }
+
+    fn size_or_word(&self, name: &str) -> Option<usize> {
+        match self.0.of(name).value {
+            Value::Word(_) => None,
+            _ => Some(self.size(name)),
         }
     }
 

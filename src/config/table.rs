@@ -304,6 +304,11 @@ pub static OPTIONS: &[OptionSpec] = &[
     option("observe.hot_keys", count(0, 4096), "128", "keys", WORKER,
         "how many of the keys that are asked for most are kept for /hotkeys; one command in 32 is looked at; 0: none"),
 
+    option("observe.slow", Kind::Duration { min_ms: MILLISECOND, max_ms: HOUR, word: Some("off") }, "10ms", "", WORKER,
+        "commands whose reply takes this long to come from the nodes are counted and listed in /slowlog"),
+    option("observe.big_value", Kind::Size { min: KB, max: MEMORY_BYTES_MAX, word: Some("off") }, "64KB", "", WORKER,
+        "replies and arguments of this size are counted, and their keys listed in /bigkeys"),
+
     option("admin.listen", Kind::Address { word: "off" }, "127.0.0.1:9379", "", PROCESS,
         "where /metrics, /readyz … are served, IP:PORT; it has no password: keep it private. off: nowhere"),
 

@@ -171,6 +171,25 @@ pub struct Observe {
     pub hit_rate: bool,
     pub latency: bool,
     pub hot_keys: usize,
+    pub slow: Option<Duration>,
+    pub big_value: Option<usize>,
+}
+
+impl Observe {
+    /// As little as can be.
+    pub const NOTHING: Self = Self {
+        hit_rate: false,
+        latency: false,
+        hot_keys: 0,
+        slow: None,
+        big_value: None,
+    };
+
+    /// `slow` in microseconds; off: what nothing takes.
+    pub fn slow_micros(&self) -> u32 {
+        let micros = |slow: Duration| u32::try_from(slow.as_micros()).unwrap_or(u32::MAX);
+        self.slow.map_or(u32::MAX, micros)
+    }
 }
 
 /// Section `admin`.

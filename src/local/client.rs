@@ -118,6 +118,19 @@ impl Client {
         &self.address
     }
 
+    /// Both ends of its connection, its own first, as `addr` and `laddr` show them.
+    pub fn ends(&self) -> (String, String) {
+        match &self.address {
+            Address::Tcp { peer, local } => (peer.to_string(), local.to_string()),
+            Address::Unix(path) => (format!("{path}:0"), format!("{path}:0")),
+        }
+    }
+
+    /// What it calls itself.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// Whether the reply of the command that begins now is delivered. To be called once for each command, the
     /// refused ones included, before it is answered.
     #[inline]

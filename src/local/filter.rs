@@ -146,10 +146,10 @@ impl Test {
         match self {
             Self::Ids(ids) => ids.contains(&client.id()),
             Self::Kind(kind) => portrait.kind() == *kind,
-            Self::Address(addr) => portrait.ends().0.as_bytes() == addr,
-            Self::LocalAddress(addr) => portrait.ends().1.as_bytes() == addr,
+            Self::Address(addr) => portrait.client.ends().0.as_bytes() == addr,
+            Self::LocalAddress(addr) => portrait.client.ends().1.as_bytes() == addr,
             Self::Ip(ip) => {
-                let end = portrait.ends().0;
+                let end = portrait.client.ends().0;
                 let own = end.rsplit_once(':').map_or("", |(ip, _)| ip);
                 own.trim_matches(['[', ']']).as_bytes() == ip
             }

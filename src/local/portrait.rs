@@ -75,14 +75,6 @@ impl<'a> Portrait<'a> {
         }
     }
 
-    /// Both ends of its connection, as `addr` and `laddr` show them.
-    pub(super) fn ends(&self) -> (String, String) {
-        match self.client.address() {
-            Address::Tcp { peer, local } => (peer.to_string(), local.to_string()),
-            Address::Unix(path) => (format!("{path}:0"), format!("{path}:0")),
-        }
-    }
-
     pub(super) fn flags(&self) -> String {
         let client = self.client;
         let activity = &self.activity;
@@ -107,7 +99,7 @@ impl<'a> Portrait<'a> {
     /// Appends the line, with its line end.
     pub fn line(&self, env: &Env<'_>, out: &mut String) {
         let (client, activity) = (self.client, &self.activity);
-        let (addr, laddr) = self.ends();
+        let (addr, laddr) = self.client.ends();
         let fields = Fields::of(env);
         let [channels, patterns, shards] = activity.subscribed;
         let _ = write!(

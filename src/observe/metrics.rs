@@ -1,18 +1,21 @@
 //! The handle on everything that is measured: makes a writer for each worker, takes further sources, and
 //! renders the scrape. Made once at start; `admin` scrapes it, `server` hands out the writers.
 
+use super::big_values::BigValue;
 use super::families::{Families, Source};
 use super::hot_keys::Hottest;
 use super::process::Process;
+use super::slow_log::SlowCommand;
 use super::table::{METRICS, Metric};
 use super::worker::WorkerMetrics;
 use super::workers::{CommandNames, Workers};
 use crate::cluster::NodeAddr;
+use crate::config::Observe;
 use prometheus::core::{Collector, Desc};
 use prometheus::{Registry, TextEncoder, proto};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Everything that is measured in this process. Cheap to clone.
 #[derive(Clone)]
@@ -31,16 +34,13 @@ impl Metrics {
     /// Nothing counted yet. `listeners` are the values of the label `listener`, in the order of the indexes
     /// that writers use.
     pub fn new(listeners: Vec<String>) -> Result<Self, prometheus::Error> {
-        Self::with_hot_keys(listeners, 0)
+        Self::observing(listeners, Observe::NOTHING)
     }
 
-    /// As [`new`](Self::new); each writer keeps so many hot keys.
-    pub fn with_hot_keys(
-        listeners: Vec<String>,
-        hot_keys: usize,
-    ) -> Result<Self, prometheus::Error> {
+    /// As [`new`](Self::new), and what `observe` says besides.
+    pub fn observing(listeners: Vec<String>, observe: Observe) -> Result<Self, prometheus::Error> {
         let shared = Arc::new(Shared {
-            workers: Workers::new(listeners, hot_keys),
+            workers: Workers::new(listeners, observe),
             sources: RwLock::new(vec![Arc::new(Build), Arc::new(Process)]),
         });
         let registry = Registry::new();
@@ -64,6 +64,26 @@ impl Metrics {
     /// The keys that are asked for most now.
     pub fn hottest(&self, now: Instant) -> Hottest {
         self.shared.workers.hottest(now)
+    }
+
+    /// What is observed at all.
+    pub fn observed(&self) -> &Observe {
+        self.shared.workers.observe()
+    }
+
+    /// The slow commands that are listed, the last one first.
+    pub fn slow_commands(&self) -> Vec<SlowCommand> {
+        self.shared.workers.slow()
+    }
+
+    /// Lists none of them any more.
+    pub fn forget_slow_commands(&self) {
+        self.shared.workers.forget_slow();
+    }
+
+    /// The keys with the largest values that went through, the largest first; `now` since 1970.
+    pub fn big_values(&self, now: Duration) -> Vec<BigValue> {
+        self.shared.workers.biggest(now)
     }
 
     /// Adds something that has samples of its own.

@@ -2,6 +2,7 @@
 //! [`WorkerMetrics`] and [`NodeMetrics`] with plain stores and no lock; names, labels and help texts are in one
 //! table ([`METRICS`]).
 
+mod big_values;
 mod cell;
 #[cfg(test)]
 mod exposition;
@@ -16,12 +17,14 @@ mod prefixes;
 mod process;
 #[cfg(test)]
 mod scrape_tests;
+mod slow_log;
 mod table;
 mod topology;
 mod topology_source;
 mod worker;
 mod workers;
 
+pub use big_values::{BIG_FOR, BIG_MAX, BigValue, Direction};
 pub use families::{Families, Source};
 pub use histogram::{BOUNDS_MICROS, BUCKETS};
 pub use hot_keys::{HALF_LIFE, HotKey, Hottest, KEY_BYTES_MAX, SAMPLED};
@@ -30,6 +33,7 @@ pub use metrics::Metrics;
 pub use node::{NODES_MAX, NodeMetrics};
 pub use prefixes::PREFIXES_MAX;
 pub use process::resident_bytes;
+pub use slow_log::{Cause, SLOW_MAX, SlowCommand, Spent};
 pub use table::{Definition, Kind, METRICS, Metric};
 pub use topology::{RefreshResult, TopologyMetrics, Trigger};
 pub use worker::WorkerMetrics;

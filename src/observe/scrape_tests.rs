@@ -2,15 +2,26 @@
 
 use super::exposition::{Samples, parse};
 use super::{
-    CrossSlot, ErrorSource, NODES_MAX, NodeError, PREFIXES_MAX, Redirection, Rejected, RetryReason,
+    CrossSlot, Direction, ErrorSource, NODES_MAX, NodeError, PREFIXES_MAX, Redirection, Rejected,
+    RetryReason,
 };
 use super::{METRICS, Metrics, RefreshResult, TopologyMetrics, Trigger, WorkerMetrics};
 use crate::cluster::NodeAddr;
 use crate::command::{CommandId, CommandTable};
+use crate::config::Observe;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 fn metrics() -> Metrics {
-    Metrics::new(vec!["127.0.0.1:6379".into(), "/run/a \"b\".sock".into()]).unwrap()
+    let observe = Observe {
+        slow: Some(Duration::from_micros(100)),
+        ..Observe::NOTHING
+    };
+    Metrics::observing(
+        vec!["127.0.0.1:6379".into(), "/run/a \"b\".sock".into()],
+        observe,
+    )
+    .unwrap()
 }
 
 fn scrape(metrics: &Metrics) -> Samples {
@@ -24,6 +35,13 @@ fn use_all(writer: &WorkerMetrics) {
     writer.lookup(CommandId::OTHER, 2, 1);
     writer.cross_slot(CommandId::OTHER, CrossSlot::Split);
     writer.error(ErrorSource::Upstream, b"-WRONGTYPE Operation\r\n");
+    writer.big_value(
+        (CommandId::OTHER, &"get".into()),
+        b"key",
+        70_000,
+        Direction::Read,
+        Duration::ZERO,
+    );
     writer.redirection(Redirection::Moved);
     writer.retry(RetryReason::Redirected);
     writer.unknown_outcome();

@@ -62,6 +62,10 @@ metrics! {
         "Error replies that clients got, by first word and by who worded them.";
     Lookups Counter "slotway_lookups_total" ["cmd", "result"]
         "Keys or fields that were looked up, by whether they existed, as far as replies tell.";
+    SlowCommands Counter "slotway_slow_commands_total" ["cmd"]
+        "Commands that took observe.slow or longer, as slotway_command_duration_seconds tells it.";
+    BigValues Counter "slotway_big_values_total" ["cmd"]
+        "Replies, and requests with an argument, of observe.big_value or more (/bigkeys).";
     UpstreamConnections Gauge "slotway_upstream_connections" ["node"]
         "Established connections to a node.";
     UpstreamRequests Counter "slotway_upstream_requests_total" ["node"]

@@ -2,16 +2,19 @@
 //! collector reads at any time. Nothing here is shared between two writers but the error prefixes, which
 //! only grow.
 
+use super::big_values::{BigValues, Direction};
 use super::cell::Cell64;
 use super::histogram::Histogram;
 use super::hot_keys::HotKeys;
 use super::labels::{CrossSlot, ErrorSource, Limit, Redirection, Rejected, RetryReason};
 use super::node::{NodeMetrics, NodeTable};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
+use super::slow_log::{Cause, SlowCommand, SlowLog};
 use crate::cluster::NodeAddr;
 use crate::command::{COMMANDS_MAX, CommandId};
+use crate::config::Observe;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The counters of one writer: a worker, or the thread that accepts connections.
 ///
@@ -52,6 +55,10 @@ pub struct WorkerMetrics {
     pub(super) listeners: Box<[ListenerMetrics]>,
     nodes: NodeTable,
     pub(super) hot_keys: HotKeys,
+    /// `observe.slow`.
+    slow_micros: u32,
+    pub(super) slow_log: SlowLog,
+    pub(super) big_values: BigValues,
 }
 
 /// One command's counters.
@@ -62,6 +69,8 @@ pub(super) struct CommandMetrics {
     pub(super) untimed: Cell64,
     pub(super) hits: Cell64,
     pub(super) misses: Cell64,
+    pub(super) slow: Cell64,
+    pub(super) big: Cell64,
     pub(super) cross_slot: [Cell64; CrossSlot::COUNT],
 }
 
@@ -73,7 +82,12 @@ pub(super) struct ListenerMetrics {
 }
 
 impl WorkerMetrics {
-    pub(super) fn new(listeners: usize, prefixes: Arc<Prefixes>, hot_keys: usize) -> Arc<Self> {
+    pub(super) fn new(
+        listeners: usize,
+        prefixes: Arc<Prefixes>,
+        observe: &Observe,
+        slow_log: SlowLog,
+    ) -> Arc<Self> {
         Arc::new(Self {
             commands: (0..COMMANDS_MAX).map(|_| OnceLock::new()).collect(),
             errors: std::array::from_fn(|_| std::array::from_fn(|_| Cell64::default())),
@@ -98,19 +112,26 @@ impl WorkerMetrics {
             rejected: Default::default(),
             listeners: (0..listeners).map(|_| ListenerMetrics::default()).collect(),
             nodes: NodeTable::default(),
-            hot_keys: HotKeys::new(hot_keys),
+            hot_keys: HotKeys::new(observe.hot_keys),
+            slow_micros: observe.slow_micros(),
+            slow_log,
+            big_values: BigValues::default(),
         })
     }
 
     /// A worker's counters that no scrape will ever see.
     pub fn detached() -> Arc<Self> {
-        Self::new(1, Arc::default(), 0)
+        Self::new(1, Arc::default(), &Observe::NOTHING, SlowLog::default())
     }
 
     /// A command was answered, `micros` after its last byte had arrived.
     #[inline]
     pub fn command(&self, id: CommandId, micros: u32) {
-        self.of(id).duration.observe(micros);
+        let command = self.of(id);
+        command.duration.observe(micros);
+        if micros >= self.slow_micros {
+            command.slow.add(1);
+        }
     }
 
     /// A command was answered, and nobody looked at the clock (`observe.latency = false`).
@@ -137,6 +158,29 @@ impl WorkerMetrics {
     #[cold]
     pub fn saw_keys(&self, keys: &[&[u8]], now: Instant) {
         self.hot_keys.saw(keys, now);
+    }
+
+    /// Whether a slow command, answered by that node at that moment, is to be listed ([`list_slow`](Self::list_slow)).
+    pub fn admits_slow(&self, node: &NodeAddr, at: Instant, cause: Cause) -> bool {
+        self.slow_log.admit(node, at, cause)
+    }
+
+    /// Lists a slow command; its `id` does not matter.
+    pub fn list_slow(&self, command: SlowCommand) {
+        self.slow_log.put(command);
+    }
+
+    /// A value of `observe.big_value` or more went through.
+    pub fn big_value(
+        &self,
+        (id, name): (CommandId, &Arc<str>),
+        key: &[u8],
+        size: usize,
+        direction: Direction,
+        now: Duration,
+    ) {
+        self.of(id).big.add(1);
+        self.big_values.saw(key, size, direction, name, now);
     }
 
     /// A command's keys lay in several slots.

@@ -1,19 +1,23 @@
 //! Sums what all writers counted, for one scrape. Reads cells that are being written: each is a little older
 //! or newer than the next, which a scrape tolerates; what must agree is derived from one cell.
 
+use super::big_values::{BigValue, biggest};
 use super::families::{Families, Source};
 use super::histogram::{HistogramSum, seconds};
 use super::hot_keys::{Hottest, hottest};
 use super::labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
 use super::node::{Health, NODES_MAX, NodeMetrics};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
+use super::slow_log::{self, SlowCommand, SlowLog};
 use super::table::Metric;
 use super::worker::{CommandMetrics, WorkerMetrics};
 use crate::cluster::NodeAddr;
 use crate::command::CommandId;
+use crate::config::Observe;
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Tells the name of every command there is: an id and what the label `cmd` says for it.
 pub type CommandNames = Box<dyn Fn() -> Vec<(CommandId, Arc<str>)> + Send + Sync>;
@@ -23,8 +27,8 @@ const OTHER: &str = "other";
 
 /// All writers and what their numbers are called.
 pub(super) struct Workers {
-    /// How many hot keys each writer keeps.
-    hot_keys: usize,
+    observe: Observe,
+    slow_ids: Arc<AtomicU64>,
     listeners: Vec<String>,
     prefixes: Arc<Prefixes>,
     writers: Mutex<Vec<Arc<WorkerMetrics>>>,
@@ -39,9 +43,10 @@ struct Names {
 }
 
 impl Workers {
-    pub(super) fn new(listeners: Vec<String>, hot_keys: usize) -> Self {
+    pub(super) fn new(listeners: Vec<String>, observe: Observe) -> Self {
         Self {
-            hot_keys,
+            observe,
+            slow_ids: Arc::default(),
             listeners,
             prefixes: Arc::default(),
             writers: Mutex::default(),
@@ -53,7 +58,8 @@ impl Workers {
         let writer = WorkerMetrics::new(
             self.listeners.len(),
             Arc::clone(&self.prefixes),
-            self.hot_keys,
+            &self.observe,
+            SlowLog::new(self.slow_ids.clone()),
         );
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         writers.push(Arc::clone(&writer));
@@ -75,6 +81,22 @@ impl Workers {
 
     pub(super) fn hottest(&self, now: Instant) -> Hottest {
         hottest(self.all().iter().map(|w| &w.hot_keys), now)
+    }
+
+    pub(super) fn observe(&self) -> &Observe {
+        &self.observe
+    }
+
+    pub(super) fn slow(&self) -> Vec<SlowCommand> {
+        slow_log::slow(self.all().iter().map(|w| &w.slow_log))
+    }
+
+    pub(super) fn forget_slow(&self) {
+        slow_log::forget(self.all().iter().map(|w| &w.slow_log));
+    }
+
+    pub(super) fn biggest(&self, now: Duration) -> Vec<BigValue> {
+        biggest(self.all().iter().map(|w| &w.big_values), now)
     }
 
     fn all(&self) -> Vec<Arc<WorkerMetrics>> {
@@ -228,6 +250,8 @@ struct CommandSum {
     untimed: u64,
     hits: u64,
     misses: u64,
+    slow: u64,
+    big: u64,
     cross_slot: [u64; CrossSlot::COUNT],
 }
 
@@ -237,6 +261,8 @@ impl CommandSum {
         self.untimed += command.untimed.value();
         self.hits += command.hits.value();
         self.misses += command.misses.value();
+        self.slow += command.slow.value();
+        self.big += command.big.value();
         for (sum, cell) in self.cross_slot.iter_mut().zip(&command.cross_slot) {
             *sum += cell.value();
         }
@@ -251,6 +277,12 @@ impl CommandSum {
         if self.hits + self.misses > 0 {
             families.add(Metric::Lookups, &[name, "hit"], self.hits as f64);
             families.add(Metric::Lookups, &[name, "miss"], self.misses as f64);
+        }
+        if self.slow > 0 {
+            families.add(Metric::SlowCommands, &[name], self.slow as f64);
+        }
+        if self.big > 0 {
+            families.add(Metric::BigValues, &[name], self.big as f64);
         }
         if self.cross_slot.iter().any(|&n| n > 0) {
             for outcome in CrossSlot::ALL {

@@ -125,8 +125,7 @@ impl Server {
                 None => None,
             },
         };
-        let hot_keys = config.observe.hot_keys;
-        let metrics = Metrics::with_hot_keys(addresses.listeners.clone(), hot_keys)
+        let metrics = Metrics::observing(addresses.listeners.clone(), config.observe.clone())
             .map_err(|e| RunError::Metrics(e.to_string()))?;
         let topology_metrics = Arc::new(TopologyMetrics::new());
         metrics.add_source(topology_metrics.clone());

@@ -73,6 +73,10 @@ pub struct SessionContext {
     pub(super) recent: RefCell<Recent>,
     /// `upstream.bulk_from`: from so many bytes on a request or a reply is large.
     pub(super) bulk_from: usize,
+    /// `observe.slow`.
+    pub(super) slow_micros: u32,
+    /// `observe.big_value`.
+    pub(super) big_value: usize,
     /// Slots with large values.
     pub(super) bulky: Bulky,
     /// Clients on the bulk lanes.
@@ -126,6 +130,8 @@ impl SessionContext {
         };
         Rc::new(Self {
             bulk_from: shared.config.upstream.bulk_from,
+            slow_micros: shared.config.observe.slow_micros(),
+            big_value: shared.config.observe.big_value.unwrap_or(usize::MAX),
             bulky: Bulky::default(),
             bulk_clients: Cell::new(0),
             config: shared.config.clone(),

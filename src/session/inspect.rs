@@ -29,19 +29,20 @@ impl Session {
         }
     }
 
-    /// For `/hotkeys`: most commands are not looked at.
+    /// For `/hotkeys` and `/bigkeys`: most commands are not looked at.
     #[inline]
     pub(super) fn look_at_keys(&self, command: &Command, request: &Request<'_>) {
         if self.context.metrics.looks_at_keys() {
             self.note_keys(command, request);
         }
+        if request.bytes().len() >= self.context.big_value {
+            self.note_large_request(command, request);
+        }
     }
 
     #[cold]
     fn note_keys(&self, command: &Command, request: &Request<'_>) {
-        let mut places = Keys::new();
-        // One whose keys cannot be told has none.
-        let _ = command.keys(request, &mut places);
+        let places = keys_of(command, request);
         let keys = places.iter().map(|&at| request.arg(at as usize));
         let keys: SmallVec<[&[u8]; 8]> = keys.collect();
         let now = self.context.clock.now();
@@ -86,7 +87,7 @@ impl Session {
     }
 
     /// Calls `f` for the request, or for each command of the block; `None` when one is unknown or `f` says so.
-    fn each_command(
+    pub(super) fn each_command(
         &self,
         mut bytes: &[u8],
         mut f: impl FnMut(&Command, &Request<'_>) -> Option<()>,
@@ -121,6 +122,13 @@ impl Inspected {
     pub(super) fn effect(&self) -> Effect {
         effect_of(self.script, self.readonly)
     }
+}
+
+/// Where its keys are; one whose keys cannot be told has none.
+pub(super) fn keys_of(command: &Command, request: &Request<'_>) -> Keys {
+    let mut places = Keys::new();
+    let _ = command.keys(request, &mut places);
+    places
 }
 
 /// The same for a command that is no block.

@@ -31,6 +31,7 @@ mod mailbox;
 mod memory;
 mod modal;
 mod monitor;
+mod noted;
 mod on_lease;
 mod others;
 mod parking;
@@ -135,6 +136,8 @@ struct State {
     driven: Option<Box<driven::Driven>>,
     /// It has said MONITOR.
     monitor: Option<Box<monitor::Monitor>>,
+    /// Slow commands whose replies are not written yet.
+    noted: Vec<noted::Noted>,
     /// For CLIENT LIST.
     last_command: CommandId,
     /// What is queued between MULTI and EXEC.
@@ -197,6 +200,7 @@ impl Session {
                 wrote_last: (crate::upstream::LaneId::NONE, 0),
                 driven: None,
                 monitor: None,
+                noted: Vec::new(),
                 last_command: CommandId::OTHER,
                 transaction: None,
                 watch: None,
@@ -300,6 +304,9 @@ impl Session {
 
     fn write_out(&self, state: &mut State) -> io::Result<()> {
         let written = state.output.write_to(&self.write)?;
+        if !state.noted.is_empty() {
+            self.noted_written(state);
+        }
         if written > 0 {
             self.last_active.set(self.context.clock.now());
         }
@@ -373,6 +380,9 @@ impl Flush for Session {
         }
         if state.blocked {
             self.charge(&mut state);
+            if !state.noted.is_empty() {
+                self.noted_in_order(&mut state);
+            }
             return;
         }
         match self.write_out(&mut state) {

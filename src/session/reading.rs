@@ -303,6 +303,7 @@ impl Session {
         self.count_bound(&mut state);
         state.life = Life::Dead;
         self.purse.close();
+        self.list_noted(&mut state, true);
         state.replies.clear();
         state.driven = None;
         state.fences = None;

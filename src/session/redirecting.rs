@@ -48,6 +48,7 @@ impl Session {
     ) {
         let request = returned.bytes.clone();
         if !self.is_awaited(state, ticket) {
+            self.note_reply(state, ticket, reply, returned, from);
             return self.landed_late(state, ticket, request);
         }
         let refusal = if ticket.inner() > 0 {
@@ -72,6 +73,7 @@ impl Session {
             self.note_heir(state, ticket, &request, from);
         }
         self.settled(state, ticket, &request);
+        self.note_reply(state, ticket, reply, returned, from);
         self.deliver(state, ticket, reply);
         self.advance_ticket(state, ticket);
     }

@@ -1,5 +1,6 @@
 //! A request on its way to a node, whom to tell, and what can become of it.
 
+use super::outbox::Outbox;
 use super::{LaneId, Size, Wants};
 use crate::cluster::{NodeAddr, Slot};
 use crate::io::{Micros, Purse};
@@ -111,6 +112,8 @@ pub struct Returned {
     pub bytes: Bytes,
     /// When the lane took it: before the node saw it.
     pub taken: Micros,
+    /// From when on nothing that was asked before it was unanswered.
+    pub next: Micros,
 }
 
 /// What became of a request.
@@ -120,7 +123,8 @@ pub enum Answer<'a> {
     Reply {
         /// The whole reply, as the node sent it.
         reply: &'a [u8],
-        /// The request, if the reply is an error or the requester wanted it.
+        /// The request, if the reply is an error, late or large (`observe.slow`, `observe.big_value`), or the requester wanted
+        /// it.
         request: Option<Returned>,
         /// The node that replied.
         from: &'a NodeAddr,
@@ -259,6 +263,30 @@ pub(super) struct InFlight {
     pub(super) size: Size,
 }
 
+/// How many late replies of one read bring their requests with them: a node that was busy makes many of them late.
+#[derive(Clone, Copy)]
+pub(super) struct Late {
+    any: u8,
+    slow: u8,
+}
+
+impl Late {
+    /// Nothing was read yet.
+    pub(super) const NONE: Self = Self { any: 1, slow: 8 };
+
+    /// Whether this one does: the first of all, and the first of those that can take long by themselves.
+    #[cold]
+    pub(super) fn takes(&mut self, class: Class) -> bool {
+        let left = match class {
+            Class::Normal => &mut self.any,
+            Class::Slow => &mut self.slow,
+        };
+        let takes = *left > 0;
+        *left = left.saturating_sub(1);
+        takes
+    }
+}
+
 /// What an entry without a requester expects; anything else ends the connection (invariant 1).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Own {
@@ -286,9 +314,17 @@ impl InFlight {
     }
 
     /// What its requester gets of it.
-    pub(super) fn returned(&self, bytes: Bytes) -> Returned {
-        let taken = self.at;
-        Returned { bytes, taken }
+    #[cold]
+    pub(super) fn returned(&self, outbox: &Outbox, delivered: Micros, now: Micros) -> Returned {
+        let next = match now.since(delivered) < now.since(self.at) {
+            true => delivered,
+            false => self.at,
+        };
+        Returned {
+            bytes: outbox.copy_front(self.len as usize),
+            taken: self.at,
+            next,
+        }
     }
 }
 

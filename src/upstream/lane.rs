@@ -6,7 +6,7 @@
 
 use super::block::Progress;
 use super::gate::Gate;
-use super::in_flight::{ASKING, InFlight, Own};
+use super::in_flight::{ASKING, InFlight, Late, Own};
 use super::lanes::UpstreamContext;
 use super::memory::{NotKept, not_kept};
 use super::outbox::Outbox;
@@ -82,6 +82,9 @@ pub(super) struct State {
     pub(super) failures: u32,
     /// When the last bytes came, or the connection was made.
     pub(super) heard: Micros,
+    /// When bytes last came with the end of a reply.
+    pub(super) delivered: Micros,
+    late: Late,
     /// When the first bytes of a reply came that is not all there.
     pub(super) begun: Option<Micros>,
     /// When the last request was taken.
@@ -140,6 +143,8 @@ impl Lane {
                 withheld: None,
                 failures: 0,
                 heard: now,
+                delivered: now,
+                late: Late::NONE,
                 begun: None,
                 used: now,
                 probing: None,
@@ -305,26 +310,17 @@ impl Lane {
         state.link = Link::Up(write);
         state.connections = state.connections.wrapping_add(1);
         state.heard = self.context.clock.micros();
+        state.delivered = state.heard;
         self.metrics.connected();
         self.gate.open();
         self.list();
     }
 
-    /// Polls a full socket; once it takes bytes again, the rest goes out at the end of this tick.
-    pub(super) fn poll_unblock(self: &Rc<Self>, cx: &mut std::task::Context<'_>) {
-        let mut state = self.state.borrow_mut();
-        if let Link::Blocked(write) = &state.link
-            && write.poll_writable(cx).is_ready()
-            && let Link::Blocked(write) = std::mem::replace(&mut state.link, Link::Idle)
-        {
-            state.link = Link::Up(write);
-            self.list();
-        }
-    }
-
     pub(super) fn heard(&self) {
         self.context.clock.tick();
-        self.state.borrow_mut().heard = self.context.clock.micros();
+        let mut state = self.state.borrow_mut();
+        state.late = Late::NONE;
+        state.heard = self.context.clock.micros();
     }
 
     /// One whole reply has been read, the first `len` of these bytes: it belongs to the oldest request in flight. Says
@@ -335,7 +331,8 @@ impl Lane {
         if reply[0] == b'>' {
             return Err(FaultKind::Protocol("a push that nobody asked for"));
         }
-        let (entry, request, cause) = {
+        let now = self.context.clock.micros();
+        let (entry, request, cause, took) = {
             let mut state = self.state.borrow_mut();
             let state = &mut *state;
             let Some(entry) = state.queue.pop_front() else {
@@ -367,12 +364,16 @@ impl Lane {
                 0 => None,
                 _ => state.progress.finish(reply),
             };
+            let took = now.since(entry.at);
+            let noted = &self.context.settings.noted;
             let keep = matches!(reply[0], b'-' | b'!')
+                || len >= noted.bytes
+                || (took >= noted.micros && state.late.takes(entry.class))
                 || entry.requester.as_ref().is_some_and(|r| r.wants_requests());
             let request = (keep && entry.own == Own::No)
-                .then(|| entry.returned(state.outbox.copy_front(entry.len as usize)));
+                .then(|| entry.returned(&state.outbox, state.delivered, now));
             state.outbox.release(entry.len as usize);
-            (entry, request, cause)
+            (entry, request, cause, took)
         };
         let Some(requester) = entry.requester else {
             let taken = match entry.own {
@@ -381,8 +382,7 @@ impl Lane {
             };
             return taken.map(|()| len);
         };
-        self.metrics
-            .answered(self.context.clock.micros().since(entry.at));
+        self.metrics.answered(took);
         requester.answered(
             entry.ticket,
             Answer::Reply {

@@ -41,6 +41,7 @@ pub struct LaneSettings {
     pub(super) in_flight_max: usize,
     pub(super) in_flight_bytes_max: usize,
     pub(super) reply_depth: usize,
+    pub(super) noted: Noted,
     pub(super) connect: Duration,
     pub(super) queue: Duration,
     pub(super) command: Duration,
@@ -65,6 +66,7 @@ impl LaneSettings {
             in_flight_max: config.limits.lane_in_flight,
             in_flight_bytes_max: config.limits.lane_in_flight_bytes,
             reply_depth: config.limits.reply_depth,
+            noted: Noted::new(config),
             connect: config.timeouts.connect,
             queue: config.timeouts.queue,
             command: config.timeouts.command,
@@ -77,6 +79,24 @@ impl LaneSettings {
             unacked: UNACKED,
             busy_unacked: BUSY_UNACKED,
             backoff: Backoff::new(workers),
+        }
+    }
+}
+
+/// Which requests come back with their replies because those are late or large.
+#[derive(Clone, Copy)]
+pub(super) struct Noted {
+    /// `observe.slow`, in microseconds.
+    pub(super) micros: u32,
+    /// `observe.big_value`.
+    pub(super) bytes: usize,
+}
+
+impl Noted {
+    fn new(config: &Config) -> Self {
+        Self {
+            micros: config.observe.slow_micros(),
+            bytes: config.observe.big_value.unwrap_or(usize::MAX),
         }
     }
 }

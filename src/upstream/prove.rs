@@ -139,9 +139,11 @@ impl Lane {
         };
         for (requester, ticket, request) in told {
             let from = self.node();
+            let taken = self.context.clock.micros();
             let request = Some(Returned {
                 bytes: request,
-                taken: self.context.clock.micros(),
+                taken,
+                next: taken,
             });
             requester.answered(
                 ticket,

@@ -213,6 +213,9 @@ fn deliver(lane: &Lane, collecting: &mut Collecting, bytes: &[u8]) -> Result<usi
     }
     let mut state = lane.state.borrow_mut();
     state.room.answered(replies);
+    if replies > 0 {
+        state.delivered = state.heard;
+    }
     state.begun = match is_cut {
         true => Some(state.begun.filter(|_| replies == 0).unwrap_or(state.heard)),
         false => None,

@@ -1,8 +1,23 @@
-//! Writes what a lane has queued, once at the end of a tick.
+//! Writes what a lane has queued, once at the end of a tick, and again when a full socket has room.
 
 use super::lane::Link;
 use super::{FaultKind, Lane};
 use crate::io::Flush;
+use std::rc::Rc;
+
+impl Lane {
+    /// Polls a full socket; once it takes bytes again, the rest goes out at the end of this tick.
+    pub(super) fn poll_unblock(self: &Rc<Self>, cx: &mut std::task::Context<'_>) {
+        let mut state = self.state.borrow_mut();
+        if let Link::Blocked(write) = &state.link
+            && write.poll_writable(cx).is_ready()
+            && let Link::Blocked(write) = std::mem::replace(&mut state.link, Link::Idle)
+        {
+            state.link = Link::Up(write);
+            self.list();
+        }
+    }
+}
 
 impl Flush for Lane {
     fn flush(&self) {

@@ -184,11 +184,18 @@ impl Proxy {
         Some((status, body))
     }
 
+    /// The JSON of an admin path.
+    #[track_caller]
+    pub fn json(&self, path: &str) -> serde_json::Value {
+        let (status, body) = self.get(path).expect("the admin endpoint answers");
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).expect("JSON")
+    }
+
     /// Where `/topology` says that a slot is.
     #[track_caller]
     pub fn owner_of(&self, slot: u16) -> Option<String> {
-        let (_, body) = self.get("/topology").expect("the admin endpoint answers");
-        let topology: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let topology = self.json("/topology");
         let range = topology["ranges"].as_array()?.iter().find(|range| {
             let [first, last] = ["first", "last"].map(|end| range[end].as_u64());
             first <= Some(slot.into()) && Some(slot.into()) <= last
