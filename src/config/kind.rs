@@ -62,7 +62,18 @@ pub enum Kind {
     NodePairs,
     /// List of command names, subcommands as `config|set`.
     Commands,
+    /// List of groups of keys: `NAME=PATTERN`.
+    Groups,
 }
+
+/// Patterns of groups of keys.
+const GROUPS_MAX: usize = 64;
+
+/// Bytes of a group's name.
+const GROUP_NAME_MAX: usize = 64;
+
+/// Bytes of one pattern.
+const GROUP_PATTERN_MAX: usize = 256;
 
 impl Kind {
     /// How the type is called in tables.
@@ -81,6 +92,7 @@ impl Kind {
             Self::Nodes => "nodes",
             Self::NodePairs => "pairs of nodes",
             Self::Commands => "commands",
+            Self::Groups => "groups of keys",
         };
         self.word()
             .map_or_else(|| kind.to_owned(), |word| format!("{kind}, {word}"))
@@ -129,6 +141,7 @@ impl Kind {
             Self::Listeners => each(raw, ListenAddr::parse).map(Value::Listeners),
             Self::Nodes => each(raw, parse_node).map(Value::Nodes),
             Self::NodePairs => each(raw, parse_pair).map(Value::NodePairs),
+            Self::Groups => groups(raw).map(Value::Groups),
             Self::Commands => each(raw, parse_command).map(Value::Commands),
         }
     }
@@ -213,6 +226,42 @@ fn parse_pair(text: &str) -> Result<(NodeAddr, NodeAddr), String> {
         )
     })?;
     Ok((parse_node(announced.trim())?, parse_node(reached.trim())?))
+}
+
+/// A pattern may have any byte but those that cannot be written; a name becomes a label.
+fn parse_group(text: &str) -> Result<(String, String), String> {
+    let (name, pattern) = text.split_once('=').ok_or_else(|| {
+        format!("`{text}` is no group: write NAME=PATTERN, such as sessions=sess:*")
+    })?;
+    let (name, pattern) = (name.trim(), pattern.trim());
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
+    if name.is_empty() || name.len() > GROUP_NAME_MAX || !name.chars().all(fits) {
+        return Err(format!(
+            "`{name}` is no name of a group: write 1 to {GROUP_NAME_MAX} letters, digits, `.`, `_`, `-`, `:`"
+        ));
+    }
+    if ["other", "several"].contains(&name) {
+        return Err(format!(
+            "`{name}` is the name of keys of no group, or of more than one: give the group another"
+        ));
+    }
+    if pattern.is_empty() || pattern.len() > GROUP_PATTERN_MAX {
+        return Err(format!(
+            "the pattern of group `{name}` must have 1 to {GROUP_PATTERN_MAX} bytes"
+        ));
+    }
+    Ok((name.to_owned(), pattern.to_owned()))
+}
+
+fn groups(raw: &Raw) -> Result<Vec<(String, String)>, String> {
+    let groups = each(raw, parse_group)?;
+    match groups.len() > GROUPS_MAX {
+        true => Err(format!(
+            "{} patterns are too many: at most {GROUPS_MAX}, for each of them is tried for each key",
+            groups.len()
+        )),
+        false => Ok(groups),
+    }
 }
 
 /// Whether the command exists is known to the command table, not here.

@@ -82,6 +82,7 @@ impl Config {
                 hot_keys: of.integer("observe.hot_keys"),
                 slow: of.duration_or_word("observe.slow"),
                 big_value: of.size_or_word("observe.big_value"),
+                groups: of.groups("observe.groups"),
             },
             admin: Admin {
                 listen: of.address("admin.listen"),
@@ -128,6 +129,7 @@ impl Reader<'_> {
         nodes: Nodes => Vec<NodeAddr>,
         pairs: NodePairs => Vec<(NodeAddr, NodeAddr)>,
         commands: Commands => Vec<String>,
+        groups: Groups => Vec<(String, String)>,
         word: Word => &'static str
     }
 

@@ -299,6 +299,8 @@ pub static OPTIONS: &[OptionSpec] = &[
 
     option("observe.hit_rate", Kind::Bool, "true", "", RELOAD,
         "count hits and misses of lookups from their replies"),
+    option("observe.groups", Kind::Groups, "", "", PROCESS,
+        "for hit rates by kind of data: groups of keys, NAME=PATTERN with `*`, `?`, `[a-z]` as in KEYS, such as sessions=sess:*; the first that fits counts, at most 64"),
     option("observe.latency", Kind::Bool, "true", "", RELOAD,
         "measure how long each command takes"),
     option("observe.hot_keys", count(0, 4096), "128", "keys", WORKER,

@@ -173,6 +173,7 @@ pub struct Observe {
     pub hot_keys: usize,
     pub slow: Option<Duration>,
     pub big_value: Option<usize>,
+    pub groups: Vec<(String, String)>,
 }
 
 impl Observe {
@@ -183,6 +184,7 @@ impl Observe {
         hot_keys: 0,
         slow: None,
         big_value: None,
+        groups: Vec::new(),
     };
 
     /// `slow` in microseconds; off: what nothing takes.

@@ -37,6 +37,8 @@ pub enum Value {
     NodePairs(Vec<(NodeAddr, NodeAddr)>),
     /// Command names in lower case.
     Commands(Vec<String>),
+    /// Groups of keys: name and pattern.
+    Groups(Vec<(String, String)>),
 }
 
 impl Value {
@@ -58,6 +60,10 @@ impl Value {
                 quote_all(list.iter().map(|(from, to)| format!("{from}={to}")))
             }
             Self::Commands(list) => quote_all(list),
+            Self::Groups(list) => quote_all(
+                list.iter()
+                    .map(|(name, pattern)| format!("{name}={pattern}")),
+            ),
         }
     }
 }

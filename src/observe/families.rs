@@ -90,5 +90,7 @@ fn pairs(definition: &Definition, values: &[&str]) -> Vec<proto::LabelPair> {
         pair.set_value((*value).to_owned());
         pair
     };
-    names.zip(values).map(pair).collect()
+    // One without a value says nothing: to Prometheus it is the same as none.
+    let said = names.zip(values).filter(|(_, value)| !value.is_empty());
+    said.map(pair).collect()
 }

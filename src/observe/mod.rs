@@ -7,8 +7,10 @@ mod cell;
 #[cfg(test)]
 mod exposition;
 mod families;
+mod glob;
 mod histogram;
 mod hot_keys;
+mod key_groups;
 mod labels;
 pub mod log;
 mod metrics;
@@ -28,6 +30,7 @@ pub use big_values::{BIG_FOR, BIG_MAX, BigValue, Direction};
 pub use families::{Families, Source};
 pub use histogram::{BOUNDS_MICROS, BUCKETS};
 pub use hot_keys::{HALF_LIFE, HotKey, Hottest, KEY_BYTES_MAX, SAMPLED};
+pub use key_groups::KeyGroup;
 pub use labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
 pub use metrics::Metrics;
 pub use node::{NODES_MAX, NodeMetrics};

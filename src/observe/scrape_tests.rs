@@ -2,8 +2,8 @@
 
 use super::exposition::{Samples, parse};
 use super::{
-    CrossSlot, Direction, ErrorSource, NODES_MAX, NodeError, PREFIXES_MAX, Redirection, Rejected,
-    RetryReason,
+    CrossSlot, Direction, ErrorSource, KeyGroup, NODES_MAX, NodeError, PREFIXES_MAX, Redirection,
+    Rejected, RetryReason,
 };
 use super::{METRICS, Metrics, RefreshResult, TopologyMetrics, Trigger, WorkerMetrics};
 use crate::cluster::NodeAddr;
@@ -32,7 +32,7 @@ fn scrape(metrics: &Metrics) -> Samples {
 fn use_all(writer: &WorkerMetrics) {
     writer.command(CommandId::OTHER, 120);
     writer.command_untimed(CommandId::OTHER);
-    writer.lookup(CommandId::OTHER, 2, 1);
+    writer.lookup(CommandId::OTHER, KeyGroup::OTHER, 2, 1);
     writer.cross_slot(CommandId::OTHER, CrossSlot::Split);
     writer.error(ErrorSource::Upstream, b"-WRONGTYPE Operation\r\n");
     writer.big_value(

@@ -60,8 +60,8 @@ metrics! {
         "Time from the last byte of a request to the first write of its reply.";
     CommandErrors Counter "slotway_command_errors_total" ["err", "source"]
         "Error replies that clients got, by first word and by who worded them.";
-    Lookups Counter "slotway_lookups_total" ["cmd", "result"]
-        "Keys or fields that were looked up, by whether they existed, as far as replies tell.";
+    Lookups Counter "slotway_lookups_total" ["cmd", "result", "group"]
+        "Keys or fields that were looked up, by whether they existed, as far as replies tell; by group of keys where observe.groups names any.";
     SlowCommands Counter "slotway_slow_commands_total" ["cmd"]
         "Commands that took observe.slow or longer, as slotway_command_duration_seconds tells it.";
     BigValues Counter "slotway_big_values_total" ["cmd"]
@@ -210,7 +210,7 @@ mod tests {
             for label in m.labels {
                 let known = !m.label_values(label).is_empty();
                 let open = [
-                    "listener", "cmd", "err", "node", "trigger", "role", "version",
+                    "listener", "cmd", "err", "node", "trigger", "role", "version", "group",
                 ]
                 .contains(label)
                     || (m.name == "slotway_topology_refreshes_total" && *label == "result");

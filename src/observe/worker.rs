@@ -6,6 +6,7 @@ use super::big_values::{BigValues, Direction};
 use super::cell::Cell64;
 use super::histogram::Histogram;
 use super::hot_keys::HotKeys;
+use super::key_groups::{KeyGroup, KeyGroups};
 use super::labels::{CrossSlot, ErrorSource, Limit, Redirection, Rejected, RetryReason};
 use super::node::{NodeMetrics, NodeTable};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
@@ -55,6 +56,7 @@ pub struct WorkerMetrics {
     pub(super) listeners: Box<[ListenerMetrics]>,
     nodes: NodeTable,
     pub(super) hot_keys: HotKeys,
+    key_groups: Arc<KeyGroups>,
     /// `observe.slow`.
     slow_micros: u32,
     pub(super) slow_log: SlowLog,
@@ -67,11 +69,18 @@ pub(super) struct CommandMetrics {
     pub(super) duration: Histogram,
     /// Commands whose duration was not measured.
     pub(super) untimed: Cell64,
-    pub(super) hits: Cell64,
-    pub(super) misses: Cell64,
+    /// By group of keys.
+    pub(super) lookups: Box<[Lookups]>,
     pub(super) slow: Cell64,
     pub(super) big: Cell64,
     pub(super) cross_slot: [Cell64; CrossSlot::COUNT],
+}
+
+/// Keys or fields that were looked up.
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    pub(super) hits: Cell64,
+    pub(super) misses: Cell64,
 }
 
 /// One listener's connections. What is open is the difference, so that one thread may open and another close.
@@ -86,6 +95,7 @@ impl WorkerMetrics {
         listeners: usize,
         prefixes: Arc<Prefixes>,
         observe: &Observe,
+        key_groups: Arc<KeyGroups>,
         slow_log: SlowLog,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -114,6 +124,7 @@ impl WorkerMetrics {
             nodes: NodeTable::default(),
             hot_keys: HotKeys::new(observe.hot_keys),
             slow_micros: observe.slow_micros(),
+            key_groups,
             slow_log,
             big_values: BigValues::default(),
         })
@@ -121,7 +132,14 @@ impl WorkerMetrics {
 
     /// A worker's counters that no scrape will ever see.
     pub fn detached() -> Arc<Self> {
-        Self::new(1, Arc::default(), &Observe::NOTHING, SlowLog::default())
+        let groups = Arc::default();
+        Self::new(
+            1,
+            Arc::default(),
+            &Observe::NOTHING,
+            groups,
+            SlowLog::default(),
+        )
     }
 
     /// A command was answered, `micros` after its last byte had arrived.
@@ -142,10 +160,22 @@ impl WorkerMetrics {
 
     /// What a reply told about the keys that were looked up.
     #[inline]
-    pub fn lookup(&self, id: CommandId, hits: u64, misses: u64) {
-        let command = self.of(id);
-        command.hits.add(hits);
-        command.misses.add(misses);
+    pub fn lookup(&self, id: CommandId, group: KeyGroup, hits: u64, misses: u64) {
+        if let Some(of) = self.of(id).lookups.get(group.index()) {
+            of.hits.add(hits);
+            of.misses.add(misses);
+        }
+    }
+
+    /// Whether lookups are counted by group of keys.
+    #[inline]
+    pub fn has_key_groups(&self) -> bool {
+        !self.key_groups.is_empty()
+    }
+
+    /// The group of the keys of one command.
+    pub fn key_group<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> KeyGroup {
+        self.key_groups.of(keys)
     }
 
     /// Whether the keys of this command are to be looked at ([`saw_keys`](Self::saw_keys)): to be asked once for each.
@@ -318,7 +348,13 @@ impl WorkerMetrics {
     #[inline]
     fn of(&self, id: CommandId) -> &CommandMetrics {
         let slot = self.commands.get(id.index()).unwrap_or(&self.commands[0]);
-        slot.get_or_init(Box::default)
+        slot.get_or_init(|| {
+            let lookups = (0..self.key_groups.len()).map(|_| Lookups::default());
+            Box::new(CommandMetrics {
+                lookups: lookups.collect(),
+                ..CommandMetrics::default()
+            })
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use super::big_values::{BigValue, biggest};
 use super::families::{Families, Source};
 use super::histogram::{HistogramSum, seconds};
 use super::hot_keys::{Hottest, hottest};
+use super::key_groups::KeyGroups;
 use super::labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
 use super::node::{Health, NODES_MAX, NodeMetrics};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
@@ -28,6 +29,7 @@ const OTHER: &str = "other";
 /// All writers and what their numbers are called.
 pub(super) struct Workers {
     observe: Observe,
+    key_groups: Arc<KeyGroups>,
     slow_ids: Arc<AtomicU64>,
     listeners: Vec<String>,
     prefixes: Arc<Prefixes>,
@@ -45,6 +47,7 @@ struct Names {
 impl Workers {
     pub(super) fn new(listeners: Vec<String>, observe: Observe) -> Self {
         Self {
+            key_groups: Arc::new(KeyGroups::new(&observe.groups)),
             observe,
             slow_ids: Arc::default(),
             listeners,
@@ -59,6 +62,7 @@ impl Workers {
             self.listeners.len(),
             Arc::clone(&self.prefixes),
             &self.observe,
+            self.key_groups.clone(),
             SlowLog::new(self.slow_ids.clone()),
         );
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,7 +174,7 @@ impl Workers {
             sums.entry(names.of(index)).or_default().add(command);
         }
         for (name, sum) in &sums {
-            sum.collect(families, name);
+            sum.collect(families, name, self.key_groups.names());
         }
     }
 
@@ -248,8 +252,8 @@ impl Names {
 struct CommandSum {
     duration: HistogramSum,
     untimed: u64,
-    hits: u64,
-    misses: u64,
+    /// Hits and misses by group.
+    lookups: Vec<(u64, u64)>,
     slow: u64,
     big: u64,
     cross_slot: [u64; CrossSlot::COUNT],
@@ -259,8 +263,12 @@ impl CommandSum {
     fn add(&mut self, command: &CommandMetrics) {
         self.duration.add(&command.duration);
         self.untimed += command.untimed.value();
-        self.hits += command.hits.value();
-        self.misses += command.misses.value();
+        let groups = command.lookups.len();
+        self.lookups.resize(self.lookups.len().max(groups), (0, 0));
+        for (sum, of) in self.lookups.iter_mut().zip(&command.lookups) {
+            sum.0 += of.hits.value();
+            sum.1 += of.misses.value();
+        }
         self.slow += command.slow.value();
         self.big += command.big.value();
         for (sum, cell) in self.cross_slot.iter_mut().zip(&command.cross_slot) {
@@ -268,15 +276,19 @@ impl CommandSum {
         }
     }
 
-    fn collect(&self, families: &mut Families, name: &str) {
+    /// `groups` are the names of the groups of keys, if there are any.
+    fn collect(&self, families: &mut Families, name: &str, groups: &[Box<str>]) {
         let timed = self.duration.count();
         families.add(Metric::Commands, &[name], (timed + self.untimed) as f64);
         if timed > 0 {
             families.add_histogram(Metric::CommandDuration, &[name], &self.duration);
         }
-        if self.hits + self.misses > 0 {
-            families.add(Metric::Lookups, &[name, "hit"], self.hits as f64);
-            families.add(Metric::Lookups, &[name, "miss"], self.misses as f64);
+        for (group, &(hits, misses)) in self.lookups.iter().enumerate() {
+            if hits + misses > 0 {
+                let group = groups.get(group).map_or("", |group| group);
+                families.add(Metric::Lookups, &[name, "hit", group], hits as f64);
+                families.add(Metric::Lookups, &[name, "miss", group], misses as f64);
+            }
         }
         if self.slow > 0 {
             families.add(Metric::SlowCommands, &[name], self.slow as f64);

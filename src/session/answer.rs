@@ -265,7 +265,7 @@ fn count_lookups(metrics: &WorkerMetrics, about: &About, keys: u32, reply: &[u8]
         Lookup::Elements => {
             if let Some(one) = resp::only_element(reply) {
                 let miss = u64::from(resp::is_null(one));
-                return metrics.lookup(about.command, 1 - miss, miss);
+                return metrics.lookup(about.command, about.group, 1 - miss, miss);
             }
             let Some(elements) = resp::elements(reply) else {
                 return;
@@ -278,5 +278,5 @@ fn count_lookups(metrics: &WorkerMetrics, about: &About, keys: u32, reply: &[u8]
             (all - misses, misses)
         }
     };
-    metrics.lookup(about.command, hits, misses);
+    metrics.lookup(about.command, about.group, hits, misses);
 }

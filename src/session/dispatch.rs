@@ -115,8 +115,7 @@ impl Session {
         self.look_at_keys(command, &request);
         match plan {
             Plan::Slot(slot) => {
-                about.lookup = self.observed(command.lookup);
-                about.keys = request.len() as u32 - 1;
+                self.observe_lookup(&mut about, command, &request);
                 self.send_to_slot(state, batch, class(command), about, &request, slot)
             }
             Plan::Local(local) => self.answer_local(state, local, about, &request),
@@ -124,7 +123,7 @@ impl Session {
                 self.context
                     .metrics
                     .cross_slot(command.metric, CrossSlot::Split);
-                about.lookup = self.observed(command.lookup);
+                self.observe_lookup(&mut about, command, &request);
                 self.split(state, batch, kind, class(command), about, &request)
             }
             Plan::Gather(gather) => {
@@ -261,13 +260,21 @@ impl Session {
         now < until
     }
 
-    /// What is read from replies for the hit rate (`observe.hit_rate`).
+    /// What is read from its reply for the hit rate (`observe.hit_rate`), and for which group of keys.
     #[inline]
-    pub(super) fn observed(&self, lookup: Lookup) -> Lookup {
+    pub(super) fn observe_lookup(
+        &self,
+        about: &mut About,
+        command: &Command,
+        request: &Request<'_>,
+    ) {
+        about.keys = request.len() as u32 - 1;
         if self.context.config.observe.hit_rate {
-            lookup
-        } else {
-            Lookup::None
+            about.lookup = command.lookup;
+            let metrics = &self.context.metrics;
+            if metrics.has_key_groups() && command.lookup != Lookup::None {
+                about.group = self.group_of(command, request);
+            }
         }
     }
 

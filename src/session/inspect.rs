@@ -3,6 +3,7 @@
 
 use super::Session;
 use crate::command::{Command, Flags, Keys, Mode, Policy};
+use crate::observe::KeyGroup;
 use crate::resp::{Decoded, Request, RequestDecoder, Span, parse_request};
 use crate::route::{Access, Effect, Footprint};
 use crate::upstream::{Class, Ticket};
@@ -27,6 +28,14 @@ impl Session {
             readonly: command.is_some_and(Command::is_readonly),
             class: command.map_or(Class::Normal, super::dispatch::class),
         }
+    }
+
+    /// Of its keys, for hit rates.
+    #[inline(never)]
+    pub(super) fn group_of(&self, command: &Command, request: &Request<'_>) -> KeyGroup {
+        let keys = keys_of(command, request);
+        let keys = keys.iter().map(|&key| request.arg(key as usize));
+        self.context.metrics.key_group(keys)
     }
 
     /// For `/hotkeys` and `/bigkeys`: most commands are not looked at.

@@ -7,7 +7,7 @@ use crate::cluster::{NodeAddr, Slot};
 use crate::command::{CommandId, Lookup};
 use crate::io::{Micros, Output};
 use crate::modes::Assembly;
-use crate::observe::{ErrorSource, WorkerMetrics};
+use crate::observe::{ErrorSource, KeyGroup, WorkerMetrics};
 use crate::route::Gathering;
 use crate::upstream::LaneId;
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub(super) struct About {
     pub(super) started: Micros,
     pub(super) command: CommandId,
     pub(super) lookup: Lookup,
+    /// Of the keys that it looks up.
+    pub(super) group: KeyGroup,
     /// How many keys it looks up, for hit rates of counting commands.
     pub(super) keys: u32,
     /// Length of the request.
@@ -51,6 +53,7 @@ impl Default for About {
             started: Micros::default(),
             command: CommandId::OTHER,
             lookup: Lookup::None,
+            group: KeyGroup::OTHER,
             keys: 0,
             bytes: 0,
             timed: false,

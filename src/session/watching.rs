@@ -159,8 +159,7 @@ impl Session {
         {
             return Some(self.refuse(state, about, text));
         }
-        about.lookup = self.observed(command.lookup);
-        about.keys = request.len() as u32 - 1;
+        self.observe_lookup(&mut about, command, request);
         let held = self.borrow_lease(state)?;
         let errand = OnLease::new(self, watched, command, request);
         Some(self.drive_in_turn(state, about, watched, identity, errand.carry_out(held)))
