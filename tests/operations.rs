@@ -1,12 +1,14 @@
-//! The operators' page (`deploy/operations.md`) says what is so: every error text of slotway's own that the source can
-//! send is explained there and no other, its table of limits is that of the code, and metrics and options that it names
-//! exist. `SLOTWAY_WRITE_README=1 cargo test --test operations` writes the table anew.
+//! The operators' pages say what is so: every error text of slotway's own that the source can send is explained in
+//! `deploy/errors.md` and no other, the table of limits in `deploy/operations.md` is that of the code, and metrics and options
+//! that they name exist. `SLOTWAY_WRITE_README=1 cargo test --test operations` writes the table anew.
 
 use slotway::config::{OPTIONS, Scope};
 use slotway::observe::METRICS;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+
+const ERRORS: &str = "deploy/errors.md";
 
 /// How an error of slotway's own is known.
 const MARK: &str = "slotway: ";
@@ -16,7 +18,11 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn page() -> String {
-    std::fs::read_to_string(file("deploy/operations.md")).expect("the page")
+    read("deploy/operations.md")
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(file(name)).expect("the page")
 }
 
 /// Every text literal with the mark in it, outside of tests, with `…` for what is filled in.
@@ -119,13 +125,10 @@ fn with_table(page: &str, name: &str, table: &str) -> String {
 
 #[test]
 fn every_error_text_is_explained() {
-    let (source, page) = (texts_of_the_source(), texts_of_the_page(&page()));
+    let (source, page) = (texts_of_the_source(), texts_of_the_page(&read(ERRORS)));
     assert!(source.len() > 20, "texts are found: {source:?}");
     let unexplained: Vec<_> = source.difference(&page).collect();
-    assert!(
-        unexplained.is_empty(),
-        "deploy/operations.md lacks {unexplained:#?}"
-    );
+    assert!(unexplained.is_empty(), "{ERRORS} lacks {unexplained:#?}");
     let gone: Vec<_> = page.difference(&source).collect();
     assert!(gone.is_empty(), "nothing in the source says {gone:#?}");
 }
@@ -152,8 +155,8 @@ fn the_table_of_limits_is_that_of_the_code() {
 }
 
 #[test]
-fn what_the_page_names_exists() {
-    let page = page();
+fn what_the_pages_name_exists() {
+    let page = page() + &read(ERRORS);
     let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.');
     let words: Vec<&str> = page.split(word).map(|w| w.trim_end_matches('.')).collect();
     for name in words.iter().filter(|w| w.starts_with("slotway_")) {

@@ -83,6 +83,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
         answer: |state| Answer::json(&seen::big_keys(&state.metrics, &state.owner)),
     },
     Endpoint {
+        path: "/errors",
+        about: "the errors that clients got lately, with cause and remedy, as JSON",
+        answer: |state| Answer::json(&seen::errors(&state.metrics)),
+    },
+    Endpoint {
         path: "/slowlog",
         about: "the last commands that took long, and where their time went, as JSON",
         answer: |state| Answer::json(&seen::slow_log(&state.metrics)),

@@ -61,6 +61,28 @@ fn big_key(big: &BigValue, owner: &Owner) -> Value {
     })
 }
 
+/// `/errors`.
+pub(super) fn errors(metrics: &Metrics) -> Value {
+    let errors = metrics.errors_lately();
+    let errors = errors.iter().map(|(error, command)| {
+        let remedy = error.remedy();
+        let (client, name) = error.client.clone().unzip();
+        json!({
+            "error": error.text,
+            "source": error.source.label(),
+            "count": error.count,
+            "first": unix(error.first),
+            "last": unix(error.last),
+            "cmd": &**command,
+            "client": client,
+            "name": name.flatten(),
+            "cause": remedy.map(|row| row.cause),
+            "remedy": remedy.map(|row| row.remedy),
+        })
+    });
+    json!({ "errors": errors.collect::<Vec<_>>() })
+}
+
 /// `/slowlog`.
 pub(super) fn slow_log(metrics: &Metrics) -> Value {
     let slow = metrics.slow_commands();

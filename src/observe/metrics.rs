@@ -2,6 +2,7 @@
 //! renders the scrape. Made once at start; `admin` scrapes it, `server` hands out the writers.
 
 use super::big_values::BigValue;
+use super::error_log::RecentError;
 use super::families::{Families, Source};
 use super::hot_keys::Hottest;
 use super::process::Process;
@@ -79,6 +80,11 @@ impl Metrics {
     /// Lists none of them any more.
     pub fn forget_slow_commands(&self) {
         self.shared.workers.forget_slow();
+    }
+
+    /// The errors that clients got lately, by kind, each with the name of its command; the last one first.
+    pub fn errors_lately(&self) -> Vec<(RecentError, Arc<str>)> {
+        self.shared.workers.errors_lately()
     }
 
     /// The keys with the largest values that went through, the largest first; `now` since 1970.

@@ -4,6 +4,7 @@
 
 mod big_values;
 mod cell;
+mod error_log;
 #[cfg(test)]
 mod exposition;
 mod families;
@@ -17,6 +18,7 @@ mod metrics;
 mod node;
 mod prefixes;
 mod process;
+mod remedies;
 #[cfg(test)]
 mod scrape_tests;
 mod slow_log;
@@ -27,6 +29,7 @@ mod worker;
 mod workers;
 
 pub use big_values::{BIG_FOR, BIG_MAX, BigValue, Direction};
+pub use error_log::{ERRORS_MAX, RecentError};
 pub use families::{Families, Source};
 pub use histogram::{BOUNDS_MICROS, BUCKETS};
 pub use hot_keys::{HALF_LIFE, HotKey, Hottest, KEY_BYTES_MAX, SAMPLED};
@@ -36,6 +39,7 @@ pub use metrics::Metrics;
 pub use node::{NODES_MAX, NodeMetrics};
 pub use prefixes::PREFIXES_MAX;
 pub use process::resident_bytes;
+pub use remedies::Remedy;
 pub use slow_log::{Cause, SLOW_MAX, SlowCommand, Spent};
 pub use table::{Definition, Kind, METRICS, Metric};
 pub use topology::{RefreshResult, TopologyMetrics, Trigger};

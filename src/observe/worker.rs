@@ -4,6 +4,7 @@
 
 use super::big_values::{BigValues, Direction};
 use super::cell::Cell64;
+use super::error_log::ErrorLog;
 use super::histogram::Histogram;
 use super::hot_keys::HotKeys;
 use super::key_groups::{KeyGroup, KeyGroups};
@@ -61,6 +62,7 @@ pub struct WorkerMetrics {
     slow_micros: u32,
     pub(super) slow_log: SlowLog,
     pub(super) big_values: BigValues,
+    pub(super) error_log: ErrorLog,
 }
 
 /// One command's counters.
@@ -127,6 +129,7 @@ impl WorkerMetrics {
             key_groups,
             slow_log,
             big_values: BigValues::default(),
+            error_log: ErrorLog::default(),
         })
     }
 
@@ -220,7 +223,20 @@ impl WorkerMetrics {
 
     /// A client got an error: the whole reply (`-ERR …`, `!12\r\n…`) or its text.
     pub fn error(&self, source: ErrorSource, reply: &[u8]) {
+        self.error_of(source, reply, CommandId::OTHER, || None);
+    }
+
+    /// The same, with its command, and whose that was: address, and name if it has one. That is asked for now and then only.
+    #[cold]
+    pub fn error_of(
+        &self,
+        source: ErrorSource,
+        reply: &[u8],
+        command: CommandId,
+        client: impl FnOnce() -> Option<(String, Option<String>)>,
+    ) {
         self.errors[source.index()][self.prefixes.index(reply)].add(1);
+        self.error_log.saw(source, reply, command, client);
     }
 
     /// A node redirected or refused a request.

@@ -2,6 +2,7 @@
 //! or newer than the next, which a scrape tolerates; what must agree is derived from one cell.
 
 use super::big_values::{BigValue, biggest};
+use super::error_log::{RecentError, recent};
 use super::families::{Families, Source};
 use super::histogram::{HistogramSum, seconds};
 use super::hot_keys::{Hottest, hottest};
@@ -97,6 +98,18 @@ impl Workers {
 
     pub(super) fn forget_slow(&self) {
         slow_log::forget(self.all().iter().map(|w| &w.slow_log));
+    }
+
+    /// Each with the name of its command.
+    pub(super) fn errors_lately(&self) -> Vec<(RecentError, Arc<str>)> {
+        let all = recent(self.all().iter().map(|w| &w.error_log));
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.refresh();
+        let named = all.into_iter().map(|error| {
+            let name = names.of(error.command.index());
+            (error, name)
+        });
+        named.collect()
     }
 
     pub(super) fn biggest(&self, now: Duration) -> Vec<BigValue> {

@@ -3,7 +3,7 @@
 
 use super::replies::{About, GATHERED_BYTES, MergedSize, Rest, Stage};
 use super::{Life, Session, State, errors};
-use crate::command::Lookup;
+use crate::command::{CommandId, Lookup};
 use crate::io::Purse;
 use crate::local::Address;
 use crate::observe::{ErrorSource, Limit, WorkerMetrics};
@@ -139,7 +139,11 @@ impl Session {
         source: ErrorSource,
         error: &[u8],
     ) {
-        match state.replies.get_mut(ticket.seq).map(|p| &mut p.stage) {
+        let pending = state.replies.get_mut(ticket.seq);
+        let command = pending
+            .as_ref()
+            .map_or(CommandId::OTHER, |p| p.about.command);
+        match pending.map(|p| &mut p.stage) {
             Some(Stage::Fanout(fanout)) => {
                 fanout.blame.get_or_insert(source);
                 if error == REPLY_TOO_LARGE {
@@ -147,8 +151,27 @@ impl Session {
                     fanout.size = MergedSize::TooLarge;
                 }
             }
-            _ => self.context.metrics.error(source, error),
+            _ => self.count_error_of(state, source, error, command),
         }
+    }
+
+    /// A client got an error for that command.
+    #[cold]
+    pub(super) fn count_error_of(
+        &self,
+        state: &State,
+        source: ErrorSource,
+        error: &[u8],
+        command: CommandId,
+    ) {
+        let client = || {
+            Some((
+                state.client.ends().0,
+                state.client.name().map(str::to_owned),
+            ))
+        };
+        let metrics = &self.context.metrics;
+        metrics.error_of(source, error, command, client);
     }
 
     /// A command's reply is final.
@@ -198,6 +221,7 @@ impl Session {
         let Some(pending) = state.replies.get_mut(seq) else {
             return;
         };
+        let command = pending.about.command;
         let rest = pending.rest.take();
         if let Stage::Fanout(fanout) = std::mem::replace(&mut pending.stage, Stage::Held) {
             let mut reply = Vec::new();
@@ -215,13 +239,13 @@ impl Session {
                 let parts: Vec<&[u8]> = parts.into_iter().map(|part| &reply[part]).collect();
                 if let Some(error) = parts.iter().find(|part| part.starts_with(b"-")) {
                     let source = source_of_merged(error, fanout.blame);
-                    self.context.metrics.error(source, error);
+                    self.count_error_of(state, source, error, command);
                 }
                 return self.complete_exec(state, seq, assembly, &parts);
             }
             if reply.first() == Some(&b'-') {
                 let source = source_of_merged(&reply, fanout.blame);
-                self.context.metrics.error(source, &reply);
+                self.count_error_of(state, source, &reply, command);
             }
             if let Some((question, asked)) = fanout.again {
                 let mut recent = self.context.recent.borrow_mut();

@@ -299,7 +299,7 @@ impl Session {
         }
         let effect = local::answer(local, request, &mut state.client, &env, &mut reply);
         if reply.first() == Some(&b'-') {
-            self.context.metrics.error(ErrorSource::Proxy, &reply);
+            self.count_error_of(state, ErrorSource::Proxy, &reply, about.command);
         }
         let about = About {
             silent: match effect {
@@ -326,7 +326,7 @@ impl Session {
     #[cold]
     pub(super) fn refuse_with(&self, state: &mut State, about: About, text: &[u8]) -> Taken {
         let reply = [b"-", text, b"\r\n"].concat();
-        self.context.metrics.error(ErrorSource::Proxy, &reply);
+        self.count_error_of(state, ErrorSource::Proxy, &reply, about.command);
         self.reply_in_turn(state, about, &reply);
         Taken::Yes
     }

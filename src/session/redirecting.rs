@@ -243,7 +243,7 @@ impl Session {
         }
         self.context.metrics.unknown_outcome();
         let reply = super::errors::late();
-        self.context.metrics.error(ErrorSource::Proxy, &reply);
+        self.count_final(state, ticket, ErrorSource::Proxy, &reply);
         self.complete(state, ticket.seq, &reply);
     }
 
