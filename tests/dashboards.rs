@@ -139,7 +139,7 @@ fn the_dashboard_has_the_form_that_grafana_wants_and_every_query_its_variables()
             }
         }
         assert!(!selectors(expr).is_empty(), "{whose}: {expr}");
-        let ranges = expr.matches('[').count();
+        let ranges = expr.matches("}[").count() + expr.matches(")[").count();
         assert_eq!(
             ranges,
             expr.matches("[$__rate_interval]").count(),
@@ -155,6 +155,28 @@ fn the_dashboard_has_the_form_that_grafana_wants_and_every_query_its_variables()
         let is_shown = shown.iter().any(|name| name.starts_with(row.name));
         assert!(is_shown, "{} is in no panel", row.name);
     }
+}
+
+/// One client that waits in a BLPOP would be what the percentiles show.
+#[test]
+fn percentiles_over_all_commands_leave_out_those_that_the_alert_leaves_out() {
+    let rules = text("rules.yaml");
+    let (_, meant_to_wait) = rules.split_once("cmd!~\"").expect("the record has it");
+    let (meant_to_wait, _) = meant_to_wait.split_once('"').expect("it closes");
+    let left_out = ["cmd", "!~", meant_to_wait].map(str::to_owned).into();
+    let mut seen = 0;
+    for Query { whose, expr } in queries(&board()) {
+        if groupings(&expr).contains(&"cmd".to_owned()) {
+            continue;
+        }
+        for selector in selectors(&expr) {
+            if selector.metric == "slotway_command_duration_seconds_bucket" {
+                assert!(selector.matchers.contains(&left_out), "{whose}: {expr}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 0, "no percentiles");
 }
 
 #[test]

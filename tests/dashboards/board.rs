@@ -103,6 +103,7 @@ pub(crate) fn check_form(board: &Value) {
             "{title} has no unit"
         );
         assert!(!list(&panel["targets"]).is_empty(), "{title} shows nothing");
+        check_axes(panel, title);
         for source in [panel].into_iter().chain(list(&panel["targets"])) {
             assert_eq!(source["datasource"]["uid"], "${datasource}", "{title}");
         }
@@ -117,4 +118,21 @@ pub(crate) fn check_form(board: &Value) {
         (panels, cells),
         "twice the same id, or one above another"
     );
+}
+
+/// What is of another kind has an axis of its own: a dozen threads cannot be seen beside gigabytes.
+fn check_axes(panel: &Value, title: &str) {
+    let kind = |target: &Value| {
+        let expr = target["expr"].as_str().unwrap_or_default();
+        ["rate(", "_bytes{", "_epoch{"].map(|mark| expr.contains(mark))
+    };
+    let targets = list(&panel["targets"]);
+    for target in targets {
+        let overrides = list(&panel["fieldConfig"]["overrides"]);
+        let own_axis = overrides
+            .iter()
+            .any(|own| own["matcher"]["options"] == target["refId"]);
+        let fits = kind(target) == kind(&targets[0]);
+        assert!(fits || own_axis, "{title}: {}", target["expr"]);
+    }
 }
