@@ -24,5 +24,6 @@ pub mod resp;
 pub mod route;
 pub mod server;
 pub mod session;
+pub mod top;
 pub mod topology;
 pub mod upstream;

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => cli::check::check(arguments),
         Command::Explain(arguments) => cli::explain(arguments),
         Command::Healthcheck(flags) => cli::healthcheck::healthcheck(&Sources::of_process(flags)),
+        Command::Top(arguments) => cli::top::top(arguments),
     }
 }
 

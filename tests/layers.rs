@@ -83,6 +83,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("demo", &["cluster", "config"]),
+    ("top", &["admin"]),
 ];
 
 /// Modules that must be testable without a socket, a clock or a runtime.

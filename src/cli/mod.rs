@@ -1,9 +1,10 @@
 //! The command line: what may be typed, and the commands that only look at things (`check`, `explain`,
-//! `healthcheck`). Part of the binary; exit codes are 0, 1 for "no", and clap's 2 for a wrong command line.
+//! `healthcheck`, `top`). Part of the binary; exit codes are 0, 1 for "no", and clap's 2 for a wrong command line.
 
 pub(crate) mod check;
 pub(crate) mod healthcheck;
 mod probe;
+pub(crate) mod top;
 
 use clap::{Args, Parser, Subcommand};
 use slotway::config::{self, Config, Flags, ListenAddr, Loaded, Problems, Sources};
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Explain(ExplainArguments),
     /// Exit 0 if a running proxy is ready: asks /readyz at admin.listen
     Healthcheck(Flags),
+    /// Show what a running proxy does, live: asks /metrics and /topology at admin.listen
+    Top(top::TopArguments),
 }
 
 #[derive(Args, Debug)]

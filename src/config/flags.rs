@@ -1,5 +1,5 @@
-//! The flags that set options, shared by `run`, `demo`, `check`, `explain` and `healthcheck`; and [`Sources`], all that a
-//! configuration is read from.
+//! The flags that set options, shared by `run`, `demo`, `check`, `explain`, `healthcheck` and `top`; and [`Sources`],
+//! all that a configuration is read from.
 
 use super::file::unknown_option;
 use super::problem::{Origin, Problem};

@@ -83,6 +83,11 @@ pub fn admin_listen(sources: &Sources) -> Result<Option<SocketAddr>, Problems> {
     }
 }
 
+/// A duration as options are written: `2s`, `150ms`, `1m`, `1h`. The error says so.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    units::parse_duration(text)
+}
+
 /// The candidate that `text` is most likely a misspelling of, if any is near enough.
 fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let far = (text.chars().count() / 3).max(1);
