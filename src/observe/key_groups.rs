@@ -1,6 +1,6 @@
 //! Which group of keys a lookup is counted for (`observe.groups`). A key belongs to the first group whose pattern it fits.
 
-use super::glob;
+use super::glob::{Beginning, Head, Pattern};
 
 /// A number for each group: those of the configuration behind [`OTHER`](Self::OTHER) and [`SEVERAL`](Self::SEVERAL).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,32 +19,55 @@ impl KeyGroup {
     }
 }
 
+/// Where the candidates for the empty key are.
+const NO_BYTE: usize = 256;
+
 /// The groups of the configuration. Immutable.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct KeyGroups {
     /// By number.
     names: Vec<Box<str>>,
     /// In the order of the configuration.
-    patterns: Vec<(Box<[u8]>, KeyGroup)>,
+    patterns: Vec<(Beginning, Pattern, KeyGroup)>,
+    /// For every first byte of a key the patterns that it may fit, one bit for each, and for a key without one.
+    candidates: [u64; NO_BYTE + 1],
+}
+
+impl Default for KeyGroups {
+    fn default() -> Self {
+        Self {
+            names: Vec::new(),
+            patterns: Vec::new(),
+            candidates: [0; NO_BYTE + 1],
+        }
+    }
 }
 
 impl KeyGroups {
-    /// From pairs of a name and a pattern; a name may come several times. There are no more of them than fit a `u8`
-    /// (`config` bounds them).
+    /// From pairs of a name and a pattern; a name may come several times. There are no more of them than bits in a `u64`
+    /// (`config` bounds them: what is beyond would never fit).
     pub(super) fn new(pairs: &[(String, String)]) -> Self {
         let mut groups = Self::default();
         if pairs.is_empty() {
             return groups;
         }
         groups.names = vec!["other".into(), "several".into()];
-        for (name, pattern) in pairs {
+        for (name, pattern) in pairs.iter().take(u64::BITS as usize) {
             let known = groups.names.iter().position(|known| **known == **name);
             let number = known.unwrap_or_else(|| {
                 groups.names.push(name.as_str().into());
                 groups.names.len() - 1
             });
             let group = KeyGroup(u8::try_from(number).unwrap_or(0));
-            groups.patterns.push((pattern.as_bytes().into(), group));
+            let pattern = Pattern::new(pattern.as_bytes());
+            let bit = 1 << groups.patterns.len();
+            for (first, candidates) in groups.candidates.iter_mut().enumerate() {
+                if pattern.may_begin_with(u8::try_from(first).ok()) {
+                    *candidates |= bit;
+                }
+            }
+            let beginning = pattern.beginning();
+            groups.patterns.push((beginning, pattern, group));
         }
         groups
     }
@@ -75,12 +98,21 @@ impl KeyGroups {
         }
     }
 
-    fn of_one(&self, key: &[u8]) -> KeyGroup {
-        let of = self
-            .patterns
-            .iter()
-            .find(|(pattern, _)| glob::fits(pattern, key));
-        of.map_or(KeyGroup::OTHER, |(_, group)| *group)
+    /// The group of one key.
+    #[inline]
+    pub(super) fn of_one(&self, key: &[u8]) -> KeyGroup {
+        let head = Head::of(key);
+        let first = key.first().map_or(NO_BYTE, |&first| usize::from(first));
+        let mut candidates = self.candidates[first];
+        while candidates != 0 {
+            let at = candidates.trailing_zeros() as usize;
+            let (beginning, pattern, group) = &self.patterns[at];
+            if beginning.is(head) && pattern.fits(key) {
+                return *group;
+            }
+            candidates &= candidates - 1;
+        }
+        KeyGroup::OTHER
     }
 }
 
@@ -103,6 +135,12 @@ mod tests {
         assert_eq!(of(&[]), "other");
         assert_eq!(of(&["x:1", "z", "x:2"]), "a");
         assert_eq!(of(&["x:1", "zz"]), "several");
+        let any = KeyGroups::new(&[("any".to_owned(), "*".to_owned())]);
+        assert_eq!(
+            any.of([&b""[..]].into_iter()),
+            any.of([&b"x"[..]].into_iter())
+        );
+        assert_ne!(any.of([&b""[..]].into_iter()), KeyGroup::OTHER);
         assert_eq!(groups.len(), 5);
         let none = KeyGroups::new(&[]);
         assert_eq!((none.len(), none.is_empty()), (1, true));

@@ -176,8 +176,14 @@ impl WorkerMetrics {
         !self.key_groups.is_empty()
     }
 
+    /// The group of a key.
+    #[inline]
+    pub fn key_group(&self, key: &[u8]) -> KeyGroup {
+        self.key_groups.of_one(key)
+    }
+
     /// The group of the keys of one command.
-    pub fn key_group<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> KeyGroup {
+    pub fn group_of_keys<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> KeyGroup {
         self.key_groups.of(keys)
     }
 

@@ -33,9 +33,18 @@ impl Session {
     /// Of its keys, for hit rates.
     #[inline(never)]
     pub(super) fn group_of(&self, command: &Command, request: &Request<'_>) -> KeyGroup {
+        let metrics = &self.context.metrics;
+        if let Some(key) = command.only_key().and_then(|at| request.get(at)) {
+            return metrics.key_group(key);
+        }
+        self.group_of_several(command, request)
+    }
+
+    #[inline(never)]
+    fn group_of_several(&self, command: &Command, request: &Request<'_>) -> KeyGroup {
         let keys = keys_of(command, request);
         let keys = keys.iter().map(|&key| request.arg(key as usize));
-        self.context.metrics.key_group(keys)
+        self.context.metrics.group_of_keys(keys)
     }
 
     /// For `/hotkeys` and `/bigkeys`: most commands are not looked at.

@@ -3,6 +3,7 @@
 # 50 clients, a pipeline of 16. Steady where wall time and CPU time are not: for comparing builds.
 #   ./tests/bench/instructions.sh                               builds slotway in release mode and counts
 #   ./tests/bench/instructions.sh --slotway PATH --test set     this binary, writes
+#   ./tests/bench/instructions.sh --observing                   what metrics, hot keys, slow log … cost; fails beyond 8 %
 #   ./tests/bench/instructions.sh --profile FILE                keeps the profile: callgrind_annotate FILE
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
