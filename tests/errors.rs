@@ -85,7 +85,7 @@ fn a_command_of_several_parts_and_one_whose_reply_never_comes_are_among_them() {
         0,
         [Step::expect("MSET a 1").send(oom), Step::expect("GET late")],
     );
-    let args = ["--workers", "1", "--set", "timeouts.command=100ms"];
+    let args = ["--workers", "1", "--set", "timeouts.command=2s"];
     let proxy = Proxy::start_with(&cluster.addrs(), &args);
     let mut client = proxy.client();
     client.command(&["MSET", "a", "1"]);

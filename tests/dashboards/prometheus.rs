@@ -7,9 +7,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::support::SHOWN_WITHIN;
+
+/// How long it may take to start, to scrape several times, and to answer for all panels.
+const SCRAPED_WITHIN: Duration = Duration::from_secs(120);
 
 pub(crate) struct Prometheus {
     _process: Process,
@@ -68,7 +72,7 @@ impl Prometheus {
     /// Polls until `check` says that it is so.
     #[track_caller]
     pub(crate) fn wait(&self, what: &str, check: impl FnMut() -> Result<(), String>) {
-        wait_until(what, SHOWN_WITHIN, &Stop::default(), check)
+        wait_until(what, SCRAPED_WITHIN, &Stop::default(), check)
             .unwrap_or_else(|error| panic!("{error}"));
     }
 
