@@ -156,8 +156,8 @@ struct Tmux {
 }
 
 impl Tmux {
-    fn start(width: u16, height: u16) -> Self {
-        let socket = format!("slotway-top-{}", std::process::id());
+    fn start(name: &str, width: u16, height: u16) -> Self {
+        let socket = format!("slotway-top-{}-{name}", std::process::id());
         let mut command = mortal(Path::new("tmux"));
         // In the foreground, so that it is the process that is ended.
         command.args(["-D", "-f", "/dev/null", "-L", &socket]);
@@ -187,7 +187,8 @@ impl Tmux {
     fn try_tell(&self, args: &[&str]) -> Result<String, String> {
         let mut command = Command::new("tmux");
         command
-            .args(["-L", &self.socket])
+            // It must not start a server of its own.
+            .args(["-N", "-L", &self.socket])
             .args(args)
             .env_remove("TMUX");
         let output = command.output().map_err(|error| error.to_string())?;
@@ -226,6 +227,52 @@ impl Tmux {
     }
 }
 
+/// Ends a process when the test fails, too.
+struct Killed(Pid);
+
+impl Killed {
+    /// Whether it has ended, reaped or not.
+    fn is_gone(&self) -> Result<(), String> {
+        let stat = format!("/proc/{}/stat", self.0.as_raw_nonzero());
+        match std::fs::read_to_string(stat) {
+            Ok(stat) if !stat.contains(") Z ") => Err(stat),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        if self.is_gone().is_err() {
+            let _ = kill_process(self.0, Signal::KILL);
+        }
+    }
+}
+
+/// The terminal goes away, with whoever had it.
+#[test]
+fn it_ends_with_its_terminal() {
+    let cluster = boot_cluster(&redis());
+    let proxy = Proxy::start(&cluster, &[]);
+    let tmux = Tmux::start("gone", 100, 30);
+    tmux.wait_screen("the shell", |screen| screen.contains("ready>"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let program = env!("CARGO_BIN_EXE_slotway");
+    let (file_name, admin) = (file.display(), proxy.admin_addr());
+    let line = format!(
+        "sh -c 'echo $$ > {file_name}; exec {program} top --interval 200ms --admin {admin}'"
+    );
+    tmux.tell(&["send-keys", "-l", &line]);
+    tmux.press("Enter");
+    tmux.wait_screen("the view", |screen| screen.contains("commands 0/s"));
+    let pid = std::fs::read_to_string(file).unwrap();
+    let top = Killed(Pid::from_raw(pid.trim().parse().unwrap()).unwrap());
+    assert!(top.is_gone().is_err(), "it runs");
+    drop(tmux);
+    wait("it ends", || top.is_gone());
+}
+
 /// Whether both are there, the first above the second.
 fn in_order(screen: &str, first: &str, second: &str) -> bool {
     let line = |name: &str| screen.lines().position(|line| line.starts_with(name));
@@ -236,7 +283,7 @@ fn in_order(screen: &str, first: &str, second: &str) -> bool {
 fn the_live_view_follows_load_keys_and_size_and_leaves_the_terminal_as_it_was() {
     let cluster = boot_cluster(&redis());
     let proxy = Proxy::start(&cluster, &[]);
-    let tmux = Tmux::start(100, 30);
+    let tmux = Tmux::start("live", 100, 30);
     tmux.wait_screen("the shell", |screen| screen.contains("ready>"));
     let mut line = String::new();
     let program = env!("CARGO_BIN_EXE_slotway");

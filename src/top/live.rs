@@ -17,6 +17,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const TICK: Duration = Duration::from_millis(50);
 /// How old what is on the screen may be: it tells for how long nobody has answered.
 const REDRAW: Duration = Duration::from_secs(1);
+/// A signal ends it in order within this time, or at once then: who reads from a terminal that is gone does not come back.
+const END_WITHIN: Duration = Duration::from_secs(2);
 /// Messages that may wait to be shown.
 const MESSAGES_MAX: usize = 4;
 
@@ -74,8 +76,10 @@ fn wait_for_signal(tell: &SyncSender<Message>) {
         io::Result::Ok(())
     });
     if received.is_ok() {
-        // Nobody takes it: it has ended.
-        let _ = tell.send(Message::End);
+        // If nobody takes it now, nobody will: it has ended, or waits for a terminal that is gone.
+        let _ = tell.try_send(Message::End);
+        std::thread::sleep(END_WITHIN);
+        std::process::exit(1);
     }
 }
 
