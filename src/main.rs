@@ -3,7 +3,7 @@
 mod cli;
 
 use clap::Parser;
-use slotway::config::{Config, Sources};
+use slotway::config::{Loaded, Sources};
 use std::process::ExitCode;
 
 /// Measured against the system's allocator: see the benchmark in the README.
@@ -14,11 +14,11 @@ fn main() -> ExitCode {
     use cli::Command;
     match cli::Arguments::parse().command {
         Command::Run(flags) => match cli::load(&Sources::of_process(flags)) {
-            Ok(loaded) => run(loaded.config),
+            Ok(loaded) => run(loaded),
             Err(code) => code,
         },
         Command::Demo(arguments) => match arguments.load() {
-            Ok(config) => demo(arguments, config),
+            Ok(loaded) => demo(arguments, loaded),
             Err(code) => code,
         },
         Command::Check(arguments) => cli::check::check(arguments),
@@ -29,12 +29,12 @@ fn main() -> ExitCode {
 }
 
 /// Runs the proxy until it is told to stop.
-fn run(config: Config) -> ExitCode {
-    if let Err(e) = slotway::observe::log::init(&config.log) {
+fn run(loaded: Loaded) -> ExitCode {
+    if let Err(e) = slotway::observe::log::init(&loaded.config.log) {
         eprintln!("slotway: {e}");
         return ExitCode::FAILURE;
     }
-    match slotway::server::run(config, |_| ()) {
+    match slotway::server::run(loaded, |_| ()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("slotway: {e}");
@@ -44,7 +44,8 @@ fn run(config: Config) -> ExitCode {
 }
 
 /// Runs a throwaway cluster with the proxy in front until it is told to stop.
-fn demo(arguments: cli::DemoArguments, config: Config) -> ExitCode {
+fn demo(arguments: cli::DemoArguments, loaded: Loaded) -> ExitCode {
+    let Loaded { config, settings } = loaded;
     if let Err(e) = slotway::observe::log::init(&config.log) {
         eprintln!("slotway demo: {e}");
         return ExitCode::FAILURE;
@@ -57,7 +58,7 @@ fn demo(arguments: cli::DemoArguments, config: Config) -> ExitCode {
         dir: arguments.dir,
     };
     let result = slotway::demo::run(&options, config, |config, ready| {
-        slotway::server::run(config, |addresses| {
+        slotway::server::run(Loaded { config, settings }, |addresses| {
             ready(&addresses.listeners, addresses.admin.as_deref());
         })
     });

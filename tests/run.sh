@@ -42,6 +42,7 @@ perl -MRedis -e 1 2>/dev/null || missing+=(libredis-perl)
 [[ -e /usr/include/hiredis/hiredis.h ]] || missing+=(libhiredis-dev)
 command -v go >/dev/null || missing+=(golang-go)
 [[ -d /usr/share/gocode/src/github.com/gomodule/redigo ]] || missing+=(golang-github-gomodule-redigo-dev)
+command -v chromium >/dev/null || missing+=(chromium)
 command -v promtool >/dev/null && command -v prometheus >/dev/null || missing+=(prometheus)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3 python3-venv)
 ((${#missing[@]} == 0)) || install_packages "${missing[@]}"

@@ -1,21 +1,25 @@
 //! What each path answers. Pure: a method and a path in, a response out; `serve` does the sockets.
 
-use super::seen;
+use super::{page, seen};
 use crate::cluster::{NodeAddr, Slot};
-use crate::observe::Metrics;
+use crate::config::Settings;
+use crate::observe::{History, Metrics};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use serde_json::Value;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Everything the endpoints show.
 pub struct AdminState {
-    metrics: Metrics,
-    ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
-    topology: Box<dyn Fn() -> Value + Send + Sync>,
-    owner: seen::Owner,
+    pub(super) metrics: Metrics,
+    pub(super) ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    pub(super) topology: Box<dyn Fn() -> Value + Send + Sync>,
+    pub(super) owner: seen::Owner,
+    pub(super) settings: Settings,
+    pub(super) history: Arc<History>,
 }
 
 impl AdminState {
@@ -32,6 +36,17 @@ impl AdminState {
             ready: Box::new(ready),
             topology: Box::new(topology),
             owner: Box::new(owner),
+            settings: Settings::defaults(),
+            history: Arc::default(),
+        }
+    }
+
+    /// With the configuration in force, and the samples that somebody takes of `metrics`, for the status page.
+    pub fn with(self, settings: Settings, history: Arc<History>) -> Self {
+        Self {
+            settings,
+            history,
+            ..self
         }
     }
 }
@@ -49,8 +64,13 @@ pub struct Endpoint {
 pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/",
-        about: "this list",
-        answer: |_| Answer::text(list()),
+        about: "the status page, for a browser",
+        answer: |state| Answer::html(page::page(state)),
+    },
+    Endpoint {
+        path: "/page.js",
+        about: "what refreshes the status page",
+        answer: |_| Answer::text(page::SCRIPT).of_type("text/javascript; charset=utf-8"),
     },
     Endpoint {
         path: "/metrics",
@@ -88,6 +108,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
         answer: |state| Answer::json(&seen::errors(&state.metrics)),
     },
     Endpoint {
+        path: "/config",
+        about: "the configuration in force, and where each value comes from, as JSON",
+        answer: |state| Answer::json(&seen::configuration(&state.settings)),
+    },
+    Endpoint {
         path: "/slowlog",
         about: "the last commands that took long, and where their time went, as JSON",
         answer: |state| Answer::json(&seen::slow_log(&state.metrics)),
@@ -112,6 +137,8 @@ pub(super) fn respond(method: &Method, path: &str, state: &AdminState) -> Respon
     (endpoint.answer)(state).response()
 }
 
+const HTML: &str = "text/html; charset=utf-8";
+
 /// What an endpoint says.
 struct Answer {
     status: StatusCode,
@@ -126,6 +153,10 @@ impl Answer {
             content_type: "text/plain; charset=utf-8",
             body: body.into(),
         }
+    }
+
+    fn html(body: String) -> Self {
+        Self::text(body).of_type(HTML)
     }
 
     fn json(value: &Value) -> Self {
@@ -153,6 +184,12 @@ impl Answer {
             "x-content-type-options",
             HeaderValue::from_static("nosniff"),
         );
+        if self.content_type == HTML {
+            headers.insert(
+                CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static(page::POLICY),
+            );
+        }
         response
     }
 }

@@ -4,6 +4,7 @@
 
 mod ask;
 mod endpoints;
+mod page;
 mod seen;
 mod serve;
 

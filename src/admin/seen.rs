@@ -2,6 +2,7 @@
 //! printable ASCII are escaped, as `redis-cli` does. Of values there is nothing but their length.
 
 use crate::cluster::{NodeAddr, Slot};
+use crate::config::Settings;
 use crate::observe::{BIG_FOR, BigValue, Direction, HALF_LIFE, Metrics, SAMPLED, SlowCommand};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime};
@@ -59,6 +60,18 @@ fn big_key(big: &BigValue, owner: &Owner) -> Value {
         "count": big.count,
         "last": unix(big.last),
     })
+}
+
+/// `/config`: secrets are in files, of which only the names are known.
+pub(super) fn configuration(settings: &Settings) -> Value {
+    let settings = settings.iter().map(|setting| {
+        json!({
+            "option": setting.option.name,
+            "value": setting.value.to_toml(),
+            "from": setting.origin.to_string(),
+        })
+    });
+    json!({ "settings": settings.collect::<Vec<_>>() })
 }
 
 /// `/errors`.

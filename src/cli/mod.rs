@@ -7,7 +7,7 @@ mod probe;
 pub(crate) mod top;
 
 use clap::{Args, Parser, Subcommand};
-use slotway::config::{self, Config, Flags, ListenAddr, Loaded, Problems, Sources};
+use slotway::config::{self, Flags, ListenAddr, Loaded, Problems, Sources};
 use slotway::explain::Known;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -93,7 +93,7 @@ fn demo_admin(listeners: &[ListenAddr]) -> SocketAddr {
 
 impl DemoArguments {
     /// The configuration of the proxy; its seed nodes are still to be booted.
-    pub(crate) fn load(&self) -> Result<Config, ExitCode> {
+    pub(crate) fn load(&self) -> Result<Loaded, ExitCode> {
         let sources = Sources::of_process(self.flags.clone());
         let Loaded {
             mut config,
@@ -105,7 +105,7 @@ impl DemoArguments {
         if !settings.of("admin.listen").is_written() {
             config.admin.listen = Some(demo_admin(&config.listen.addresses));
         }
-        Ok(config)
+        Ok(Loaded { config, settings })
     }
 }
 

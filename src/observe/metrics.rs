@@ -8,6 +8,7 @@ use super::hot_keys::Hottest;
 use super::process::Process;
 use super::slow_log::SlowCommand;
 use super::table::{METRICS, Metric};
+use super::totals::Totals;
 use super::worker::WorkerMetrics;
 use super::workers::{CommandNames, Workers};
 use crate::cluster::NodeAddr;
@@ -65,6 +66,11 @@ impl Metrics {
     /// The keys that are asked for most now.
     pub fn hottest(&self, now: Instant) -> Hottest {
         self.shared.workers.hottest(now)
+    }
+
+    /// Everything that the status page shows, counted since the start.
+    pub fn totals(&self) -> Totals {
+        self.shared.workers.totals()
     }
 
     /// What is observed at all.

@@ -12,6 +12,7 @@ use super::node::{Health, NODES_MAX, NodeMetrics};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
 use super::slow_log::{self, SlowCommand, SlowLog};
 use super::table::Metric;
+use super::totals::Totals;
 use super::worker::{CommandMetrics, WorkerMetrics};
 use crate::cluster::NodeAddr;
 use crate::command::CommandId;
@@ -86,6 +87,10 @@ impl Workers {
 
     pub(super) fn hottest(&self, now: Instant) -> Hottest {
         hottest(self.all().iter().map(|w| &w.hot_keys), now)
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        Totals::of(&self.all())
     }
 
     pub(super) fn observe(&self) -> &Observe {

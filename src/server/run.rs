@@ -6,20 +6,20 @@ use super::worker::{MAILBOX_MAX, WorkerHandle, WorkerSetup, work};
 use crate::admin::{self, AdminState};
 use crate::cluster::NodeAddr;
 use crate::command::CommandTable;
-use crate::config::Config;
+use crate::config::{Config, Loaded, Settings};
 use crate::io::Budget;
-use crate::observe::{Metrics, TopologyMetrics, resident_bytes};
+use crate::observe::{History, Metrics, SAMPLED_EVERY, TopologyMetrics, resident_bytes};
 use crate::session::{Errands, Mailbox, Scripts, Shared};
 use crate::topology::{Topology, TopologySettings};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// File descriptors that are not clients: lanes, control connections, listeners, logs.
@@ -58,7 +58,8 @@ pub struct Addresses {
 
 /// Runs until SIGTERM or SIGINT, then drains: no new connection, every reply in flight is delivered, at most
 /// `timeouts.drain`. A second signal ends it at once; SIGHUP ends nothing. `ready` is called once everything is bound.
-pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), RunError> {
+pub fn run(loaded: Loaded, ready: impl FnOnce(&Addresses)) -> Result<(), RunError> {
+    let Loaded { config, settings } = loaded;
     without_huge_pages();
     raise_file_limit(&config);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -67,7 +68,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Addresses)) -> Result<(), RunErro
     let ended = runtime.block_on(async move {
         // First of all: from here on a signal drains, however early it comes.
         let signals = Signals::expect()?;
-        let server = Server::start(Arc::new(config))?;
+        let server = Server::start(Arc::new(config), settings)?;
         ready(&server.addresses);
         server.until(signals).await
     });
@@ -115,7 +116,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(config: Arc<Config>) -> Result<Self, RunError> {
+    fn start(config: Arc<Config>, settings: Settings) -> Result<Self, RunError> {
         let listeners = bind_all(&config)?;
         let admin = config.admin.listen.map(bind_admin).transpose()?;
         let addresses = Addresses {
@@ -153,7 +154,10 @@ impl Server {
             tokio::task::spawn_local(reception.clone().receive(listener, index));
         }
         if let Some(listener) = admin {
+            let history = Arc::<History>::default();
+            tokio::task::spawn_local(sample(metrics.clone(), history.clone()));
             let state = admin_state(metrics, topology, reception.stop.clone());
+            let state = state.with(settings, history);
             tokio::task::spawn_local(admin::serve(listener, Arc::new(state)));
         }
         tracing::info!(
@@ -320,6 +324,16 @@ pub(super) fn set_up_workers(
             };
             (WorkerHandle { mailbox, clients }, setup)
         })
+}
+
+/// Takes a sample of the counters each second, for the status page.
+async fn sample(metrics: Metrics, history: Arc<History>) {
+    let mut due = tokio::time::interval(SAMPLED_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        due.tick().await;
+        history.push(Instant::now(), metrics.totals());
+    }
 }
 
 fn admin_state(metrics: Metrics, topology: Topology, stop: CancellationToken) -> AdminState {
