@@ -11,6 +11,7 @@
 mod differences;
 
 use differences::{BEYOND, DIFFERENCES, Verdict};
+use slotway::admin::ENDPOINTS;
 use slotway::command::{CommandTable, Policy};
 use slotway::observe::{Kind, METRICS};
 use std::collections::BTreeMap;
@@ -132,6 +133,33 @@ fn every_metric_in_the_dashboards_exists() {
         seen += 1;
     }
     assert!(seen >= 7, "the queries were found");
+}
+
+/// Paths, metrics, alerts and commands in the table of questions, and nothing that is none of these.
+#[test]
+fn what_the_answers_name_exists() {
+    let readme = std::fs::read_to_string(file("README.md")).unwrap();
+    let rules = std::fs::read_to_string(file("dashboards/rules.yaml")).unwrap();
+    let (_, table) = readme.split_once("<!-- answers: begin -->").unwrap();
+    let (table, _) = table.split_once("<!-- answers: end -->").unwrap();
+    let labels = ["cmd", "group", "source", "proxy", "upstream"];
+    let commands = ["slotway top", "slotway explain", "slotway check --print"];
+    let (mut paths, mut metrics, mut alerts) = (0, 0, 0);
+    for name in table.split('`').skip(1).step_by(2) {
+        if name.starts_with('/') {
+            assert!(ENDPOINTS.iter().any(|e| e.path == name), "{name}");
+            paths += 1;
+        } else if name.starts_with("slotway_") {
+            assert!(METRICS.iter().any(|m| m.name == name), "{name}");
+            metrics += 1;
+        } else if rules.contains(&format!("- alert: {name}\n")) {
+            alerts += 1;
+        } else {
+            assert!(labels.contains(&name) || commands.contains(&name), "{name}");
+        }
+    }
+    assert_eq!(alerts, rules.matches("- alert: ").count(), "each is named");
+    assert!(paths >= 7 && metrics >= 10, "{paths} {metrics}");
 }
 
 #[test]
