@@ -52,6 +52,9 @@ fn pass_on(path: &str, listener: &TcpListener, proxy: &Proxy) {
     stream.write_all(answer.as_bytes()).expect("it reads");
 }
 
+/// What each look at the proxy asks for.
+const ASKED: [&str; 4] = ["/metrics", "/topology", "/hotkeys", "/slowlog"];
+
 /// The cells of the row that begins with this name.
 fn row<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
     let rows = text
@@ -93,7 +96,7 @@ fn once_tells_what_was_sent_in_the_interval() {
     command.stdout(Stdio::piped());
     let mut top = Process::start(command).unwrap();
     let mut out = top.child().stdout.take().unwrap();
-    for path in ["/metrics", "/topology"] {
+    for path in ASKED {
         pass_on(path, &listener, &proxy);
     }
     for key in 0..30 {
@@ -109,7 +112,7 @@ fn once_tells_what_was_sent_in_the_interval() {
     client.command(&["INCR", "there", "much"]);
     answered("set", 31.0);
     answered("get", 81.0);
-    for path in ["/metrics", "/topology"] {
+    for path in ASKED {
         pass_on(path, &listener, &proxy);
     }
     let mut text = String::new();
@@ -279,6 +282,25 @@ fn in_order(screen: &str, first: &str, second: &str) -> bool {
     line(first).is_some_and(|first| line(second).is_some_and(|second| first < second))
 }
 
+/// From nodes over the hot keys and the slow commands back to nodes.
+fn tables_in_turn(tmux: &Tmux, proxy: &Proxy) {
+    tmux.press("Tab");
+    tmux.wait_screen("the key that is asked for", |screen| {
+        in_order(screen, "HOT KEY ", "key ") && in_order(screen, "key ", "NODE ")
+    });
+    let mut client = proxy.client();
+    client.command(&["EVAL", "for i = 1, 30000000 do end", "0"]);
+    tmux.press("Tab");
+    tmux.wait_screen("the command that took long", |screen| {
+        in_order(screen, "SLOW COMMAND ", "EVAL (") && !screen.contains("HOT KEY")
+    });
+    tmux.press("Right");
+    tmux.press("Right");
+    tmux.wait_screen("nodes again", |screen| {
+        screen.contains("table: nodes") && screen.contains("COMMAND ")
+    });
+}
+
 #[test]
 fn the_live_view_follows_load_keys_and_size_and_leaves_the_terminal_as_it_was() {
     let cluster = boot_cluster(&redis());
@@ -322,6 +344,7 @@ fn the_live_view_follows_load_keys_and_size_and_leaves_the_terminal_as_it_was() 
         tmux.wait_screen("keys are for nodes", |screen| {
             screen.contains("table: nodes   s sort: rate")
         });
+        tables_in_turn(&tmux, &proxy);
         for (width, height) in [(80, 24), (140, 40)] {
             let size = [width, height].map(|n: usize| n.to_string());
             tmux.tell(&["resize-window", "-x", &size[0], "-y", &size[1]]);

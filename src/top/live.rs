@@ -133,7 +133,8 @@ fn on_key(key: KeyEvent, watch: &mut Watch) -> Next {
     match key.code {
         KeyCode::Char('q') | KeyCode::Esc => return Next::End,
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Next::End,
-        KeyCode::Tab | KeyCode::BackTab | KeyCode::Left | KeyCode::Right => watch.switch(),
+        KeyCode::Tab | KeyCode::Right => watch.switch(1),
+        KeyCode::BackTab | KeyCode::Left => watch.switch(-1),
         KeyCode::Char('s') => watch.next_order(),
         KeyCode::Up => watch.scroll(-1),
         KeyCode::Down => watch.scroll(1),

@@ -8,6 +8,7 @@ mod plain;
 pub mod rates;
 pub mod rows;
 pub mod scrape;
+mod seen;
 mod tables;
 mod terminal;
 mod text;

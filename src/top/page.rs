@@ -1,7 +1,8 @@
-//! One look at the proxy: its metrics and its topology, as its admin endpoint answers. Whoever answers is not trusted:
+//! One look at the proxy: its metrics, its topology, hot keys and slow commands, as its admin endpoint answers. Whoever answers is not trusted:
 //! what is read is bounded, and must look like a slotway.
 
 use super::scrape::Scrape;
+use super::seen::Seen;
 use super::text::clean;
 use super::topology::Topology;
 use crate::admin::{ask, is_ok};
@@ -18,11 +19,12 @@ const SHOWN_MAX: usize = 60;
 pub(super) struct Page {
     pub(super) scrape: Scrape,
     pub(super) topology: Topology,
+    pub(super) seen: Seen,
     pub(super) at: Instant,
 }
 
 impl Page {
-    /// Asks for both; the error says who did not answer, and may be shown in a terminal.
+    /// Asks for all; the error says who did not answer, and may be shown in a terminal.
     pub(super) fn ask(addr: SocketAddr) -> Result<Self, String> {
         let get = |path: &str| {
             let answer = ask(addr, path, ANSWER_BYTES_MAX)
@@ -37,9 +39,11 @@ impl Page {
         }
         let topology = Topology::parse(&get("/topology")?)
             .ok_or_else(|| format!("{addr}/topology: this is no JSON"))?;
+        let seen = Seen::parse(&get("/hotkeys")?, &get("/slowlog")?);
         Ok(Self {
             scrape,
             topology,
+            seen,
             at,
         })
     }

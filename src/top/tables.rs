@@ -2,11 +2,14 @@
 //! so that nothing from the network reaches a terminal as it came.
 
 use super::figures::Figures;
+use super::seen::Seen;
 use super::text::{bytes, clean, count, number, percent, seconds};
 use std::fmt::Write;
 
 /// Columns of a command's name, a node's address, a version, an error or a limit.
 const NAME_MAX: usize = 32;
+/// Columns of a slow command.
+const COMMAND_MAX: usize = 60;
 /// Errors and limits in their lines; the rest is counted.
 const LISTED_MAX: usize = 6;
 /// The narrowest first column of a table.
@@ -164,10 +167,52 @@ pub(super) fn nodes(figures: &Figures) -> Cells {
     }
 }
 
+/// The table of the keys that are asked for most.
+pub(super) fn hot_keys(seen: &Seen) -> Cells {
+    let rows = seen.hot_keys.iter().map(|row| {
+        vec![
+            clean(&row.key, NAME_MAX),
+            percent(Some(row.share)),
+            number(row.per_second),
+            row.slot.to_string(),
+            clean(&row.node, NAME_MAX),
+        ]
+    });
+    Cells {
+        head: vec!["HOT KEY", "SHARE", "RATE/s", "SLOT", "NODE"],
+        rows: rows.collect(),
+    }
+}
+
+/// The table of the commands that took long.
+pub(super) fn slow_commands(seen: &Seen) -> Cells {
+    let rows = seen.slow.iter().map(|row| {
+        let mut cells = vec![clean(&row.command, COMMAND_MAX)];
+        cells.extend(row.seconds.map(|part| seconds(Some(part))));
+        cells.push(clean(&row.node, NAME_MAX));
+        cells.push(clean(&row.client, NAME_MAX));
+        cells
+    });
+    Cells {
+        head: vec![
+            "SLOW COMMAND",
+            "TOOK",
+            "QUEUED",
+            "UPSTREAM",
+            "ORDER",
+            "WRITING",
+            "NODE",
+            "CLIENT",
+        ],
+        rows: rows.collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::top::rows::{CommandRow, NodeRow};
+    use crate::top::seen::{HotKey, SlowCommand};
 
     #[test]
     fn nothing_from_the_network_is_a_control_byte() {
@@ -188,13 +233,31 @@ mod tests {
             health: evil.clone(),
             ..NodeRow::default()
         }];
+        let seen = Seen {
+            hot_keys: vec![HotKey {
+                key: evil.clone(),
+                node: evil.clone(),
+                ..HotKey::default()
+            }],
+            slow: vec![SlowCommand {
+                command: evil.clone(),
+                node: evil.clone(),
+                client: evil.clone(),
+                ..SlowCommand::default()
+            }],
+        };
         let mut texts = Vec::from(totals(&figures));
         texts.push(errors(&figures));
         texts.push(limits([(evil.as_str(), 1.0)].into_iter()));
         texts.extend(
-            [commands(&figures), nodes(&figures)]
-                .into_iter()
-                .flat_map(|t| t.rows.concat()),
+            [
+                commands(&figures),
+                nodes(&figures),
+                hot_keys(&seen),
+                slow_commands(&seen),
+            ]
+            .into_iter()
+            .flat_map(|t| t.rows.concat()),
         );
         for text in texts {
             assert!(

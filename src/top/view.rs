@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::figures::Order;
-use super::tables::{Cells, commands, errors, limits, nodes, totals};
+use super::tables::{Cells, commands, errors, hot_keys, limits, nodes, slow_commands, totals};
 use super::text::clean;
 use super::watch::{Choice, Focus, Lost, Watch, time_of_day};
 use ratatui::Frame;
@@ -68,7 +68,7 @@ fn whole(watch: &Watch, options: &Options, area: Rect, now: Instant) -> Vec<Line
     );
     let mut lines = vec![Line::styled(title, BOLD)];
     lines.push(match &watch.lost {
-        Some(lost) => Line::styled(no_answer(lost, now), REVERSED),
+        Some(lost) => Line::styled(no_answer(lost, watch.figures.is_some(), now), REVERSED),
         None => Line::default(),
     });
     let help = Line::styled(keys(watch), REVERSED);
@@ -86,17 +86,22 @@ fn whole(watch: &Watch, options: &Options, area: Rect, now: Instant) -> Vec<Line
     lines.push(Line::from(limits(watch.limits(now))));
     lines.push(Line::default());
     let room = height.saturating_sub(lines.len() + 2);
-    let (commands, nodes) = (commands(figures), nodes(figures));
-    // The title lines count. Nodes get what they need up to a half, and what commands leave.
+    let (upper, choice) = match watch.upper {
+        Focus::HotKeys => (hot_keys(&watch.seen), watch.hot_keys),
+        Focus::Slow => (slow_commands(&watch.seen), watch.slow),
+        Focus::Commands | Focus::Nodes => (commands(figures), watch.commands),
+    };
+    let nodes = nodes(figures);
+    // The title lines count. Nodes get what they need up to a half, and what the upper table leaves.
     let needed = nodes.rows.len() + 1;
-    let for_nodes = needed.min((room / 2).max(room.saturating_sub(commands.rows.len() + 1)));
+    let for_nodes = needed.min((room / 2).max(room.saturating_sub(upper.rows.len() + 1)));
     let width = usize::from(area.width);
     let focus = |table| watch.focus == table;
     table(
         &mut lines,
-        &commands,
-        watch.commands,
-        focus(Focus::Commands),
+        &upper,
+        choice,
+        focus(watch.upper),
         (width, room - for_nodes),
     );
     lines.push(Line::default());
@@ -112,24 +117,27 @@ fn whole(watch: &Watch, options: &Options, area: Rect, now: Instant) -> Vec<Line
     lines
 }
 
-fn no_answer(lost: &Lost, now: Instant) -> String {
+fn no_answer(lost: &Lost, has_figures: bool, now: Instant) -> String {
     let since = now.saturating_duration_since(lost.since).as_secs();
     format!(
-        "NO ANSWER since {} ({since} s), figures are old: {}",
+        "NO ANSWER since {} ({since} s){}: {}",
         time_of_day(lost.clock),
+        if has_figures { ", figures are old" } else { "" },
         clean(&lost.error, ERROR_MAX)
     )
 }
 
 fn keys(watch: &Watch) -> String {
-    let (table, order) = match watch.focus {
-        Focus::Commands => ("commands", watch.commands.order),
-        Focus::Nodes => ("nodes", watch.nodes.order),
-    };
-    let order = match order {
+    let name = |order| match order {
         Order::Rate => "rate",
         Order::P99 => "p99",
         Order::Errors => "errors",
+    };
+    let (table, order) = match watch.focus {
+        Focus::Commands => ("commands", name(watch.commands.order)),
+        Focus::Nodes => ("nodes", name(watch.nodes.order)),
+        Focus::HotKeys => ("hot keys", "share"),
+        Focus::Slow => ("slow commands", "newest"),
     };
     format!("q quit   tab table: {table}   s sort: {order}   up/down scroll ")
 }
@@ -228,7 +236,7 @@ mod tests {
     #[test]
     fn the_chosen_table_scrolls() {
         let mut watch = watch();
-        watch.switch();
+        watch.switch(1);
         watch.scroll(3);
         let screen = drawn(&watch, 80, 24, Instant::now());
         assert!(

@@ -3,6 +3,7 @@
 
 use super::figures::{Figures, Order};
 use super::page::Page;
+use super::seen::Seen;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a limit that was reached is shown.
@@ -19,7 +20,12 @@ pub(super) enum Focus {
     #[default]
     Commands,
     Nodes,
+    HotKeys,
+    Slow,
 }
+
+/// In the order of the tabulator; their number divides that of all indices, so that it goes around in both directions.
+const TABLES: [Focus; 4] = [Focus::Commands, Focus::Nodes, Focus::HotKeys, Focus::Slow];
 
 /// Nobody answers.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,10 +57,16 @@ pub(super) struct Watch {
     /// `None` before the second answer.
     pub(super) figures: Option<Figures>,
     pub(super) lost: Option<Lost>,
+    /// The keys and commands of the last answer.
+    pub(super) seen: Seen,
     hits: Vec<Hit>,
     pub(super) focus: Focus,
+    /// Which table is in the upper half; nodes are always in the lower.
+    pub(super) upper: Focus,
     pub(super) commands: Choice,
     pub(super) nodes: Choice,
+    pub(super) hot_keys: Choice,
+    pub(super) slow: Choice,
 }
 
 impl Watch {
@@ -90,6 +102,7 @@ impl Watch {
             self.figures = Some(figures);
             self.sort();
         }
+        self.seen.clone_from(&page.seen);
         self.before = Some(page);
     }
 
@@ -121,12 +134,14 @@ impl Watch {
         lately.map(|hit| (hit.limit.as_str(), hit.count))
     }
 
-    /// The other table gets the keys.
-    pub(super) fn switch(&mut self) {
-        self.focus = match self.focus {
-            Focus::Commands => Focus::Nodes,
-            Focus::Nodes => Focus::Commands,
-        };
+    /// The table so many further gets the keys, and is shown.
+    pub(super) fn switch(&mut self, by: isize) {
+        let at = TABLES.iter().position(|table| *table == self.focus);
+        let to = at.unwrap_or(0).wrapping_add_signed(by) % TABLES.len();
+        self.focus = TABLES[to];
+        if self.focus != Focus::Nodes {
+            self.upper = self.focus;
+        }
     }
 
     /// The next order of the table that gets the keys.
@@ -134,6 +149,8 @@ impl Watch {
         let orders = match self.focus {
             Focus::Commands => COMMAND_ORDERS,
             Focus::Nodes => NODE_ORDERS,
+            // They come in their order.
+            Focus::HotKeys | Focus::Slow => return,
         };
         let choice = self.chosen();
         let at = orders.iter().position(|order| *order == choice.order);
@@ -144,10 +161,13 @@ impl Watch {
 
     /// Scrolls the table that gets the keys.
     pub(super) fn scroll(&mut self, rows: isize) {
-        let last = self.figures.as_ref().map_or(0, |figures| match self.focus {
-            Focus::Commands => figures.command_rows.len(),
-            Focus::Nodes => figures.node_rows.len(),
-        });
+        let figures = self.figures.as_ref();
+        let last = match self.focus {
+            Focus::Commands => figures.map_or(0, |figures| figures.command_rows.len()),
+            Focus::Nodes => figures.map_or(0, |figures| figures.node_rows.len()),
+            Focus::HotKeys => self.seen.hot_keys.len(),
+            Focus::Slow => self.seen.slow.len(),
+        };
         let choice = self.chosen();
         let moved = choice.first_row.saturating_add_signed(rows);
         choice.first_row = moved.min(last.saturating_sub(1));
@@ -158,6 +178,8 @@ impl Watch {
         match self.focus {
             Focus::Commands => &mut self.commands,
             Focus::Nodes => &mut self.nodes,
+            Focus::HotKeys => &mut self.hot_keys,
+            Focus::Slow => &mut self.slow,
         }
     }
 
@@ -182,6 +204,7 @@ pub(super) fn time_of_day(clock: SystemTime) -> String {
 mod tests {
     use super::*;
     use crate::top::scrape::Scrape;
+    use crate::top::seen::HotKey;
     use crate::top::topology::Topology;
 
     fn page(hits: u32, at: Instant) -> Page {
@@ -189,6 +212,7 @@ mod tests {
         Page {
             scrape: Scrape::parse(&text),
             topology: Topology::default(),
+            seen: Seen::default(),
             at,
         }
     }
@@ -230,6 +254,31 @@ mod tests {
     }
 
     #[test]
+    fn each_table_has_its_turn_and_nodes_leave_the_upper_one() {
+        let began = Instant::now();
+        let mut page = page(0, began);
+        page.seen.hot_keys = vec![HotKey::default(); 3];
+        let mut watch = Watch::default();
+        watch.answered(Ok(page), began, UNIX_EPOCH);
+        let mut turns = Vec::new();
+        for _ in 0..4 {
+            watch.switch(1);
+            watch.scroll(9);
+            turns.push((watch.focus, watch.upper, watch.chosen().first_row));
+        }
+        use Focus::{Commands, HotKeys, Nodes, Slow};
+        let expected = [
+            (Nodes, Commands, 0),
+            (HotKeys, HotKeys, 2),
+            (Slow, Slow, 0),
+            (Commands, Commands, 0),
+        ];
+        assert_eq!(turns, expected);
+        watch.switch(-1);
+        assert_eq!(watch.focus, Slow);
+    }
+
+    #[test]
     fn keys_are_for_one_table() {
         let mut watch = Watch::default();
         watch.next_order();
@@ -243,7 +292,7 @@ mod tests {
             Order::Rate,
             "there are no errors by command"
         );
-        watch.switch();
+        watch.switch(1);
         watch.next_order();
         watch.next_order();
         assert_eq!(
