@@ -83,7 +83,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("demo", &["cluster", "config"]),
-    ("top", &["admin"]),
+    ("top", &["admin", "command"]),
 ];
 
 /// Modules that must be testable without a socket, a clock or a runtime.

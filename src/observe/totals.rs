@@ -25,7 +25,7 @@ pub struct Totals {
     pub sent: u64,
     /// Clients that are connected.
     pub clients: u64,
-    /// Of all commands.
+    /// Of all commands but those that are meant to wait.
     pub duration: Durations,
     /// By address.
     pub nodes: BTreeMap<NodeAddr, NodeTotals>,
@@ -75,12 +75,12 @@ impl Durations {
 }
 
 impl Totals {
-    pub(super) fn of(writers: &[Arc<WorkerMetrics>]) -> Self {
+    /// `waits` tells by its index whether a command is meant to wait.
+    pub(super) fn of(writers: &[Arc<WorkerMetrics>], mut waits: impl FnMut(usize) -> bool) -> Self {
         let mut sum = Self::default();
         for writer in writers {
-            sum.add(writer);
+            sum.add(writer, &mut waits);
         }
-        sum.commands += sum.duration.0.count();
         for node in sum.nodes.values_mut() {
             let landed = node.duration.0.count() + node.unmeasured;
             node.in_flight = node.requests.saturating_sub(landed);
@@ -88,10 +88,14 @@ impl Totals {
         sum
     }
 
-    fn add(&mut self, writer: &WorkerMetrics) {
-        for (_, command) in writer.used() {
-            self.duration.0.add(&command.duration);
-            self.commands += command.untimed.value();
+    fn add(&mut self, writer: &WorkerMetrics, waits: &mut impl FnMut(usize) -> bool) {
+        for (index, command) in writer.used() {
+            let mut duration = HistogramSum::default();
+            duration.add(&command.duration);
+            self.commands += duration.count() + command.untimed.value();
+            if !waits(index) {
+                self.duration.0.add(&command.duration);
+            }
             for lookups in &command.lookups {
                 self.hits += lookups.hits.value();
                 self.misses += lookups.misses.value();
@@ -141,7 +145,7 @@ mod tests {
         use crate::observe::KeyGroup;
         let writers = [WorkerMetrics::detached(), WorkerMetrics::detached()];
         writers[0].command(CommandId::OTHER, 40);
-        let before = Totals::of(&writers);
+        let before = Totals::of(&writers, |_| false);
         for writer in &writers {
             (0..99).for_each(|_| writer.command(CommandId::OTHER, 40));
             writer.command(CommandId::OTHER, 9_000);
@@ -156,7 +160,7 @@ mod tests {
         writers[0].client_opened(0);
         // Accepted by one, closed by another.
         writers[1].client_closed(0);
-        let after = Totals::of(&writers);
+        let after = Totals::of(&writers, |_| false);
         assert_eq!((before.commands, after.commands), (1, 201));
         assert_eq!(
             (after.hits, after.misses, after.errors, after.clients),
@@ -176,5 +180,9 @@ mod tests {
             quantile(0.995)
         );
         assert_eq!(before.duration.quantile_since(&before.duration, 0.5), None);
+        let waiting = Totals::of(&writers, |index| index == CommandId::OTHER.index());
+        let none = Durations::default();
+        assert_eq!(waiting.commands, 201);
+        assert_eq!(waiting.duration.quantile_since(&none, 0.5), None);
     }
 }

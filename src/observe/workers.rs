@@ -15,7 +15,7 @@ use super::table::Metric;
 use super::totals::Totals;
 use super::worker::{CommandMetrics, WorkerMetrics};
 use crate::cluster::NodeAddr;
-use crate::command::CommandId;
+use crate::command::{CommandId, is_meant_to_wait};
 use crate::config::Observe;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -90,7 +90,9 @@ impl Workers {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        Totals::of(&self.all())
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.refresh();
+        Totals::of(&self.all(), |index| is_meant_to_wait(&names.of(index)))
     }
 
     pub(super) fn observe(&self) -> &Observe {

@@ -2,8 +2,9 @@
 
 use super::rates::{Durations, increase, increases};
 use super::rows::{CommandRow, NodeRow, ROWS_MAX, by, command_rows, node_rows, share};
-use super::scrape::Scrape;
+use super::scrape::{Sample, Scrape};
 use super::topology::Topology;
+use crate::command::is_meant_to_wait;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ pub struct Figures {
     pub version: String,
     /// Commands that were answered.
     pub commands: f64,
-    /// How long half of the commands took at most.
+    /// How long half of the commands took at most, those that are meant to wait left out; so for `p99`.
     pub p50: Option<f64>,
     /// How long 99 of 100 took at most.
     pub p99: Option<f64>,
@@ -66,8 +67,9 @@ impl Figures {
             Some(increase(before.sum(name), now))
         };
         let gauge = |name: &str| now.sum(name).unwrap_or_default();
-        let all = Durations::between(before, now, "slotway_command_duration_seconds", |_| ());
-        let quantile = |q: f64| all.get(&()).and_then(|durations| durations.quantile(q));
+        let waits = |sample: &Sample| is_meant_to_wait(sample.label("cmd"));
+        let all = Durations::between(before, now, "slotway_command_duration_seconds", waits);
+        let quantile = |q: f64| all.get(&false).and_then(|durations| durations.quantile(q));
         let lookups = increases(before, now, "slotway_lookups_total", by("result"));
         let command_rows = command_rows(before, now);
         let build = now.of("slotway_build_info").next();
@@ -157,6 +159,8 @@ mod tests {
         slotway_command_errors_total{err=\"ERR\",source=\"proxy\"} 2\n\
         slotway_command_duration_seconds_bucket{cmd=\"get\",le=\"1\"} 30\n\
         slotway_command_duration_seconds_bucket{cmd=\"get\",le=\"+Inf\"} 30\n\
+        slotway_command_duration_seconds_bucket{cmd=\"blpop\",le=\"1\"} 0\n\
+        slotway_command_duration_seconds_bucket{cmd=\"blpop\",le=\"+Inf\"} 90\n\
         slotway_limit_hits_total{limit=\"limits.clients\"} 3\nslotway_upstream_up{node=\"b:1\"} 0\n\
         slotway_upstream_requests_total{node=\"b:1\"} 75\nslotway_upstream_errors_total{node=\"b:1\",reason=\"lost\"} 4\n\
         slotway_client_connections{listener=\"a\"} 1\nslotway_client_connections{listener=\"b\"} 2\n";
