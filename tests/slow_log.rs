@@ -7,7 +7,7 @@ use serde_json::Value;
 use slotway::cluster::Slot;
 use std::time::Duration;
 use support::node::{Action, FakeCluster, Gate};
-use support::{Proxy, SHOWN_WITHIN, boot_cluster, encode, servers};
+use support::{Proxy, RawClient, SHOWN_WITHIN, boot_cluster, encode, servers};
 
 /// What each part of a slow command takes at least, here.
 const LONG: Duration = Duration::from_millis(50);
@@ -283,4 +283,47 @@ fn nothing_is_listed_where_that_is_wished() {
     assert!(slow(&proxy).is_empty());
     assert_eq!(proxy.json("/slowlog")["from_micros"], Value::Null);
     assert_eq!(proxy.metrics().sum("slotway_slow_commands_total", &[]), 0.0);
+}
+
+/// What a client reads with SLOWLOG is slotway's log and those of the nodes, as one.
+#[test]
+fn slowlog_tells_it_too() {
+    for server in servers() {
+        let cluster = boot_cluster(&server);
+        let proxy = Proxy::start(&cluster, &["--set", "observe.slow=5ms"]);
+        let nodes = cluster.addrs();
+        for addr in &nodes {
+            let mut node = RawClient::connect(*addr);
+            node.expect("CONFIG SET slowlog-log-slower-than -1", b"+OK\r\n");
+            node.expect("SLOWLOG RESET", b"+OK\r\n");
+        }
+        let mut client = proxy.client();
+        client.expect("CLIENT SETNAME shop", b"+OK\r\n");
+        client.command(&["EVAL", SPIN, "1", "k"]);
+        of_key(&proxy, "EVAL");
+        // Another client may be another worker's.
+        let mut other = proxy.client();
+        other.expect("SLOWLOG LEN", b":1\r\n");
+        other.expect("SLOWLOG GET 0", b"*0\r\n");
+        let told = other.command(&["SLOWLOG", "GET"]);
+        let told = String::from_utf8_lossy(&told).into_owned();
+        for part in ["*1\r\n*6\r\n", "EVAL", "[slotway's own: queued ", "shop"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        // The nodes' entries are there as well: each node adds what it is asked for.
+        let mut node = RawClient::connect(nodes[0]);
+        node.expect("CONFIG SET slowlog-log-slower-than 0", b"+OK\r\n");
+        node.expect("ECHO of-the-node", b"$11\r\nof-the-node\r\n");
+        node.expect("CONFIG SET slowlog-log-slower-than -1", b"+OK\r\n");
+        let told = other.command(&["SLOWLOG", "GET", "-1"]);
+        let told = String::from_utf8_lossy(&told).into_owned();
+        for part in ["of-the-node", "[slotway's own: queued "] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        other.expect("SLOWLOG RESET", b"+OK\r\n");
+        other.expect("SLOWLOG LEN", b":0\r\n");
+        assert!(slow(&proxy).is_empty());
+        let refused = other.command(&["SLOWLOG", "GET", "x"]);
+        assert!(refused.starts_with(b"-ERR"), "{refused:?}");
+    }
 }

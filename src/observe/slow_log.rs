@@ -77,11 +77,22 @@ pub enum Cause {
     Waited,
 }
 
+/// The logs of all workers; any worker can read them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SlowLogs(Arc<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    ids: AtomicU64,
+    /// One for each worker.
+    logs: Mutex<Vec<Arc<Mutex<Kept>>>>,
+}
+
 /// Written by its worker; the lock is taken for slow commands, and by whoever asks.
 #[derive(Debug, Default)]
 pub(super) struct SlowLog {
-    ids: Arc<AtomicU64>,
-    kept: Mutex<Kept>,
+    all: SlowLogs,
+    kept: Arc<Mutex<Kept>>,
 }
 
 #[derive(Debug, Default)]
@@ -99,12 +110,9 @@ struct Moment {
 }
 
 impl SlowLog {
-    /// `ids` is shared by all workers.
-    pub(super) fn new(ids: Arc<AtomicU64>) -> Self {
-        Self {
-            ids,
-            kept: Mutex::default(),
-        }
+    /// Those of all workers.
+    pub(super) fn all(&self) -> &SlowLogs {
+        &self.all
     }
 
     /// Whether a slow command that a node answered at that moment is to be listed.
@@ -137,7 +145,7 @@ impl SlowLog {
 
     /// Lists one that was admitted; its `id` is set here.
     pub(super) fn put(&self, mut entry: SlowCommand) {
-        entry.id = self.ids.fetch_add(1, Relaxed);
+        entry.id = self.all.0.ids.fetch_add(1, Relaxed);
         let kept = &mut *self.kept();
         if kept.entries.len() == SLOW_MAX {
             kept.entries.pop_front();
@@ -146,25 +154,41 @@ impl SlowLog {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn clear(&self) {
-        self.kept().entries.clear();
+        lock(&self.kept)
     }
 }
 
-/// Of all workers, the last one first.
-pub(super) fn slow<'a>(logs: impl Iterator<Item = &'a SlowLog>) -> Vec<SlowCommand> {
-    let mut all = Vec::new();
-    logs.for_each(|log| all.extend(log.kept().entries.iter().cloned()));
-    all.sort_by_key(|entry| std::cmp::Reverse(entry.id));
-    all
+impl SlowLogs {
+    /// One more, for one more worker.
+    pub(super) fn log(&self) -> SlowLog {
+        let kept = Arc::<Mutex<Kept>>::default();
+        lock(&self.0.logs).push(kept.clone());
+        SlowLog {
+            all: self.clone(),
+            kept,
+        }
+    }
+
+    /// What is listed, the last one first.
+    pub(super) fn slow(&self) -> Vec<SlowCommand> {
+        let mut all = Vec::new();
+        for log in lock(&self.0.logs).iter() {
+            all.extend(lock(log).entries.iter().cloned());
+        }
+        all.sort_by_key(|entry| std::cmp::Reverse(entry.id));
+        all
+    }
+
+    /// Forgets what is listed.
+    pub(super) fn forget(&self) {
+        for log in lock(&self.0.logs).iter() {
+            lock(log).entries.clear();
+        }
+    }
 }
 
-/// Forgets what is listed.
-pub(super) fn forget<'a>(logs: impl Iterator<Item = &'a SlowLog>) {
-    logs.for_each(SlowLog::clear);
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -187,8 +211,8 @@ mod tests {
         }
     }
 
-    fn names(logs: &[&SlowLog]) -> Vec<String> {
-        let all = slow(logs.iter().copied());
+    fn names(logs: &SlowLogs) -> Vec<String> {
+        let all = logs.slow();
         let names = all
             .iter()
             .map(|entry| String::from_utf8_lossy(&entry.args[0]).into_owned());
@@ -197,7 +221,8 @@ mod tests {
 
     #[test]
     fn who_waits_behind_the_culprit_does_not_push_it_out() {
-        let log = SlowLog::default();
+        let logs = SlowLogs::default();
+        let log = logs.log();
         let start = Instant::now();
         let say = |name: &str, at: Instant, cause: Cause| {
             if log.admit(&node(1), at, cause) {
@@ -210,7 +235,7 @@ mod tests {
         for late in 0..10_000 {
             say("waiter", start + Duration::from_micros(late), Cause::Waited);
         }
-        assert_eq!(names(&[&log]), ["waiter", "EVAL", "GET"]);
+        assert_eq!(names(&logs), ["waiter", "EVAL", "GET"]);
         // Another node, and later: another moment.
         assert!(log.admit(&node(2), start, Cause::Busy));
         let later = start + Duration::from_micros(1);
@@ -221,20 +246,20 @@ mod tests {
 
     #[test]
     fn the_last_of_all_workers_are_kept_and_can_be_forgotten() {
-        let ids = Arc::<AtomicU64>::default();
-        let logs = [SlowLog::new(ids.clone()), SlowLog::new(ids)];
+        let all_logs = SlowLogs::default();
+        let logs = [all_logs.log(), all_logs.log()];
         for n in 0..3 * SLOW_MAX {
             let log = &logs[n % 2];
             let at = Instant::now() + Duration::from_millis(n as u64);
             assert!(log.admit(&node(1), at, Cause::Busy));
             log.put(entry(&n.to_string()));
         }
-        let all = names(&[&logs[0], &logs[1]]);
+        let all = names(&all_logs);
         assert_eq!(all.len(), 2 * SLOW_MAX);
         assert_eq!(all[0], (3 * SLOW_MAX - 1).to_string());
         assert_eq!(all[2 * SLOW_MAX - 1], SLOW_MAX.to_string());
-        forget(logs.iter());
-        assert!(names(&[&logs[0], &logs[1]]).is_empty());
+        logs[1].all().forget();
+        assert!(names(&all_logs).is_empty());
     }
 
     #[test]

@@ -209,6 +209,16 @@ impl WorkerMetrics {
         self.slow_log.put(command);
     }
 
+    /// The slow commands that all workers list, the last one first.
+    pub fn slow_commands(&self) -> Vec<SlowCommand> {
+        self.slow_log.all().slow()
+    }
+
+    /// Forgets those of all workers.
+    pub fn forget_slow_commands(&self) {
+        self.slow_log.all().forget();
+    }
+
     /// A value of `observe.big_value` or more went through.
     pub fn big_value(
         &self,

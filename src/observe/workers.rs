@@ -10,7 +10,7 @@ use super::key_groups::KeyGroups;
 use super::labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
 use super::node::{Health, NODES_MAX, NodeMetrics};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
-use super::slow_log::{self, SlowCommand, SlowLog};
+use super::slow_log::{SlowCommand, SlowLogs};
 use super::table::Metric;
 use super::totals::Totals;
 use super::worker::{CommandMetrics, WorkerMetrics};
@@ -18,7 +18,6 @@ use crate::cluster::NodeAddr;
 use crate::command::{CommandId, is_meant_to_wait};
 use crate::config::Observe;
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,7 +31,7 @@ const OTHER: &str = "other";
 pub(super) struct Workers {
     observe: Observe,
     key_groups: Arc<KeyGroups>,
-    slow_ids: Arc<AtomicU64>,
+    slow_logs: SlowLogs,
     listeners: Vec<String>,
     prefixes: Arc<Prefixes>,
     writers: Mutex<Vec<Arc<WorkerMetrics>>>,
@@ -51,7 +50,7 @@ impl Workers {
         Self {
             key_groups: Arc::new(KeyGroups::new(&observe.groups)),
             observe,
-            slow_ids: Arc::default(),
+            slow_logs: SlowLogs::default(),
             listeners,
             prefixes: Arc::default(),
             writers: Mutex::default(),
@@ -65,7 +64,7 @@ impl Workers {
             Arc::clone(&self.prefixes),
             &self.observe,
             self.key_groups.clone(),
-            SlowLog::new(self.slow_ids.clone()),
+            self.slow_logs.log(),
         );
         let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
         writers.push(Arc::clone(&writer));
@@ -100,11 +99,11 @@ impl Workers {
     }
 
     pub(super) fn slow(&self) -> Vec<SlowCommand> {
-        slow_log::slow(self.all().iter().map(|w| &w.slow_log))
+        self.slow_logs.slow()
     }
 
     pub(super) fn forget_slow(&self) {
-        slow_log::forget(self.all().iter().map(|w| &w.slow_log));
+        self.slow_logs.forget();
     }
 
     /// Each with the name of its command.

@@ -140,7 +140,16 @@ impl Session {
             Merge::ScriptExists => {
                 Gathering::of_script_exists(nodes.len(), self.known_scripts(request))
             }
-            merge => Gathering::of_fan_out(merge, nodes.len(), limit(merge, request)),
+            merge => {
+                let limit = limit(merge, request);
+                let own = self.own_log(request, limit);
+                let targets = nodes.len() + usize::from(own.is_some());
+                let mut gathering = Gathering::of_fan_out(merge, targets, limit);
+                if let Some(own) = own {
+                    gathering.put(nodes.len(), &own);
+                }
+                gathering
+            }
         };
         let mut requests = vec![request.bytes()];
         if gather.merge == Merge::RandomKey {

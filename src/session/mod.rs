@@ -34,6 +34,7 @@ mod monitor;
 mod noted;
 mod on_lease;
 mod others;
+mod own_log;
 mod parking;
 mod past_scripts;
 mod pursuit;
