@@ -5,7 +5,7 @@ mod support;
 
 use slotway::demo::{Server, Stop, wait_until};
 use std::time::Duration;
-use support::{Proxy, RawClient, boot_cluster, encode, redis, servers, show};
+use support::{Proxy, RawClient, SHOWN_WITHIN, boot_cluster, encode, redis, servers, show};
 
 const WORKERS: &str = "3";
 const CLIENTS: usize = 7;
@@ -246,4 +246,38 @@ fn clients_of_all_workers_are_killed() {
 
 fn gone(mut victim: Named) {
     victim.client.expect_close();
+}
+
+/// What the admin endpoint says is what CLIENT LIST does.
+#[test]
+fn the_admin_endpoint_lists_them_too() {
+    let cluster = boot_cluster(&redis());
+    let proxy = Proxy::start(&cluster, &["--workers", "2"]);
+    let mut clients: Vec<_> = (0..6).map(|_| proxy.client()).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.expect(&format!("CLIENT SETNAME {n}"), b"+OK\r\n");
+    }
+    clients[3].send(&encode(&["BLPOP", "nothing", "0"]));
+    let mut told = serde_json::Value::Null;
+    proxy.wait_for("one is blocked", SHOWN_WITHIN, || {
+        told = proxy.json("/clients");
+        match told["clients"][3]["flags"].as_str() {
+            Some("b") => Ok(()),
+            _ => Err(told.to_string()),
+        }
+    });
+    assert_eq!(told["count"], 6);
+    let listed = told["clients"].as_array().expect("a list");
+    let names: Vec<_> = listed
+        .iter()
+        .map(|c| c["name"].as_str().expect("text"))
+        .collect();
+    assert_eq!(names, ["0", "1", "2", "3", "4", "5"]);
+    assert_eq!(listed[3]["cmd"], "blpop");
+    assert!(
+        listed
+            .windows(2)
+            .all(|two| two[0]["id"].as_u64() < two[1]["id"].as_u64())
+    );
+    drop(clients);
 }

@@ -1,4 +1,4 @@
-//! What each path answers. Pure: a method and a path in, a response out; `serve` does the sockets.
+//! What each path answers: a method and a path in, a response out; `serve` does the sockets.
 
 use super::{page, seen};
 use crate::cluster::{NodeAddr, Slot};
@@ -10,6 +10,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
 use hyper::{Method, Response, StatusCode};
 use serde_json::Value;
 use std::fmt::Write;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// Everything the endpoints show.
@@ -20,6 +21,7 @@ pub struct AdminState {
     pub(super) owner: seen::Owner,
     pub(super) settings: Settings,
     pub(super) history: Arc<History>,
+    clients: Clients,
 }
 
 impl AdminState {
@@ -38,6 +40,18 @@ impl AdminState {
             owner: Box::new(owner),
             settings: Settings::defaults(),
             history: Arc::default(),
+            clients: Box::new(|_| Box::pin(async { Ok((0, Vec::new())) })),
+        }
+    }
+
+    /// With somebody who asks the workers for the lines of CLIENT LIST, as many as it is told at most.
+    pub fn with_clients<F>(self, ask: impl Fn(usize) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(usize, Vec<String>), String>> + Send + 'static,
+    {
+        Self {
+            clients: Box::new(move |most| Box::pin(ask(most))),
+            ..self
         }
     }
 
@@ -57,70 +71,98 @@ pub struct Endpoint {
     pub path: &'static str,
     /// What is there, in a few words.
     pub about: &'static str,
-    answer: fn(&AdminState) -> Answer,
+    answer: Answering,
 }
+
+/// Whether the answer is there at once.
+enum Answering {
+    Now(fn(&AdminState) -> Answer),
+    /// Workers are asked.
+    Clients,
+}
+
+use Answering::Now;
+
+/// So many clients are listed in `/clients`.
+pub const CLIENTS_LISTED_MAX: usize = 1000;
+
+/// Asks for so many lines of CLIENT LIST; how many clients there are, and the lines, or why there are none.
+type Clients = Box<
+    dyn Fn(usize) -> Pin<Box<dyn Future<Output = Result<(usize, Vec<String>), String>> + Send>>
+        + Send
+        + Sync,
+>;
 
 /// Every path there is.
 pub const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         path: "/",
         about: "the status page, for a browser",
-        answer: |state| Answer::html(page::page(state)),
+        answer: Now(|state| Answer::html(page::page(state))),
     },
     Endpoint {
         path: "/page.js",
         about: "what refreshes the status page",
-        answer: |_| Answer::text(page::SCRIPT).of_type("text/javascript; charset=utf-8"),
+        answer: Now(|_| Answer::text(page::SCRIPT).of_type("text/javascript; charset=utf-8")),
     },
     Endpoint {
         path: "/metrics",
         about: "metrics in Prometheus' text format",
-        answer: metrics,
+        answer: Now(metrics),
     },
     Endpoint {
         path: "/livez",
         about: "200 while the process runs",
-        answer: |_| Answer::text("ok\n"),
+        answer: Now(|_| Answer::text("ok\n")),
     },
     Endpoint {
         path: "/readyz",
         about: "200 once the topology is known and unless draining, else 503 and why",
-        answer: ready,
+        answer: Now(ready),
     },
     Endpoint {
         path: "/topology",
         about: "the slot map, its age and where it comes from, as JSON",
-        answer: topology,
+        answer: Now(topology),
     },
     Endpoint {
         path: "/hotkeys",
         about: "the keys that are asked for most now, estimated, as JSON",
-        answer: |state| Answer::json(&seen::hot_keys(&state.metrics, &state.owner)),
+        answer: Now(|state| Answer::json(&seen::hot_keys(&state.metrics, &state.owner))),
     },
     Endpoint {
         path: "/bigkeys",
         about: "the keys with the largest values that went through in the last hour, as JSON",
-        answer: |state| Answer::json(&seen::big_keys(&state.metrics, &state.owner)),
+        answer: Now(|state| Answer::json(&seen::big_keys(&state.metrics, &state.owner))),
     },
     Endpoint {
         path: "/errors",
         about: "the errors that clients got lately, with cause and remedy, as JSON",
-        answer: |state| Answer::json(&seen::errors(&state.metrics)),
+        answer: Now(|state| Answer::json(&seen::errors(&state.metrics))),
+    },
+    Endpoint {
+        path: "/clients",
+        about: "the clients that are connected, as CLIENT LIST has them, as JSON",
+        answer: Answering::Clients,
     },
     Endpoint {
         path: "/config",
         about: "the configuration in force, and where each value comes from, as JSON",
-        answer: |state| Answer::json(&seen::configuration(&state.settings)),
+        answer: Now(|state| Answer::json(&seen::configuration(&state.settings))),
     },
     Endpoint {
         path: "/slowlog",
         about: "the last commands that took long, and where their time went, as JSON",
-        answer: |state| Answer::json(&seen::slow_log(&state.metrics)),
+        answer: Now(|state| Answer::json(&seen::slow_log(&state.metrics))),
     },
 ];
 
 /// The response to a request.
-pub(super) fn respond(method: &Method, path: &str, state: &AdminState) -> Response<Full<Bytes>> {
+pub(super) async fn respond(
+    method: &Method,
+    path: &str,
+    state: &AdminState,
+) -> Response<Full<Bytes>> {
     let Some(endpoint) = ENDPOINTS.iter().find(|e| e.path == path) else {
         let text = format!("There is nothing here. What there is:\n{}", list());
         return Answer::text(text).with(StatusCode::NOT_FOUND).response();
@@ -134,7 +176,11 @@ pub(super) fn respond(method: &Method, path: &str, state: &AdminState) -> Respon
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    (endpoint.answer)(state).response()
+    let answer = match endpoint.answer {
+        Now(answer) => answer(state),
+        Answering::Clients => clients(state).await,
+    };
+    answer.response()
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -211,6 +257,13 @@ fn ready(state: &AdminState) -> Answer {
             let line = why.split_whitespace().collect::<Vec<_>>().join(" ");
             Answer::text(format!("not ready: {line}\n")).with(StatusCode::SERVICE_UNAVAILABLE)
         }
+    }
+}
+
+async fn clients(state: &AdminState) -> Answer {
+    match (state.clients)(CLIENTS_LISTED_MAX).await {
+        Ok((count, lines)) => Answer::json(&seen::clients(count, &lines)),
+        Err(why) => Answer::text(format!("{why}\n")).with(StatusCode::SERVICE_UNAVAILABLE),
     }
 }
 

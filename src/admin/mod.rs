@@ -9,5 +9,5 @@ mod seen;
 mod serve;
 
 pub use ask::{ask, is_ok, reachable};
-pub use endpoints::{AdminState, ENDPOINTS, Endpoint};
+pub use endpoints::{AdminState, CLIENTS_LISTED_MAX, ENDPOINTS, Endpoint};
 pub use serve::{CONNECTIONS_MAX, HEADERS_BYTES_MAX, HEADERS_MAX, REQUEST_TIME_MAX, serve};

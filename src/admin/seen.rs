@@ -1,4 +1,4 @@
-//! What was seen of the load, as JSON: hot keys, big values, slow commands. Keys and names come from clients: bytes that are no
+//! What was seen of the load, as JSON: hot keys, big values, slow commands, errors, clients. Keys and names come from clients: bytes that are no
 //! printable ASCII are escaped, as `redis-cli` does. Of values there is nothing but their length.
 
 use crate::cluster::{NodeAddr, Slot};
@@ -96,6 +96,27 @@ pub(super) fn errors(metrics: &Metrics) -> Value {
     json!({ "errors": errors.collect::<Vec<_>>() })
 }
 
+/// `/clients`: there are `count`, and these are the lines of CLIENT LIST of some. What is a number there is one here, and a
+/// name is text whatever it looks like.
+pub(super) fn clients(count: usize, lines: &[String]) -> Value {
+    let clients: Vec<Value> = lines.iter().map(|line| client(line)).collect();
+    json!({ "count": count, "clients": clients })
+}
+
+fn client(line: &str) -> Value {
+    let fields = line.split_whitespace().filter_map(|f| f.split_once('='));
+    let typed = fields.map(|(name, text)| {
+        let number = text.parse::<i64>().ok();
+        let number = number.filter(|_| !TEXTS.contains(&name));
+        let value = number.map_or_else(|| json!(text), |number| json!(number));
+        (name.to_owned(), value)
+    });
+    Value::Object(typed.collect())
+}
+
+/// Fields of CLIENT LIST that clients choose, or that are no numbers.
+const TEXTS: [&str; 4] = ["name", "lib-name", "lib-ver", "user"];
+
 /// `/slowlog`.
 pub(super) fn slow_log(metrics: &Metrics) -> Value {
     let slow = metrics.slow_commands();
@@ -139,4 +160,19 @@ fn unix(at: Duration) -> f64 {
 /// More digits than that are chance.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_what_its_line_says() {
+        let line = "id=7 addr=1.2.3.4:5 name=12=x<b> age=3 multi=-1 lib-ver=7 flags=N cmd=get\n";
+        let told = clients(9, &[line.to_owned()]);
+        let expected = json!({"count": 9, "clients": [{"id": 7, "addr": "1.2.3.4:5", "name": "12=x<b>", "age": 3, "multi": -1,
+            "lib-ver": "7", "flags": "N", "cmd": "get"}]});
+        assert_eq!(told, expected);
+        assert_eq!(client("name=12"), json!({"name": "12"}));
+    }
 }

@@ -4,6 +4,8 @@
 //! who comes, so that a probe is answered at once however many connections say nothing.
 
 use super::endpoints::{AdminState, respond};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -139,10 +141,14 @@ async fn connection(
     time: Duration,
     has_asked: Arc<AtomicBool>,
 ) {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         has_asked.store(true, Relaxed);
-        let response = respond(request.method(), request.uri().path(), &state);
-        async { Ok::<_, Infallible>(response) }
+        let (method, uri, state) = (
+            request.method().clone(),
+            request.uri().clone(),
+            state.clone(),
+        );
+        async move { Ok::<_, Infallible>(respond(&method, uri.path(), &state).await) }
     });
     let serving = http1::Builder::new()
         .keep_alive(false)

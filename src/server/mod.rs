@@ -3,6 +3,7 @@
 mod away;
 mod listener;
 mod run;
+mod show;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 mod worker;

@@ -2,24 +2,25 @@
 //! waits for a signal, drains.
 
 use super::listener::{Listener, Reception};
+use super::show::{admin_state, clients, sample};
 use super::worker::{MAILBOX_MAX, WorkerHandle, WorkerSetup, work};
-use crate::admin::{self, AdminState};
+use crate::admin;
 use crate::cluster::NodeAddr;
 use crate::command::CommandTable;
 use crate::config::{Config, Loaded, Settings};
 use crate::io::Budget;
-use crate::observe::{History, Metrics, SAMPLED_EVERY, TopologyMetrics, resident_bytes};
+use crate::observe::{History, Metrics, TopologyMetrics, resident_bytes};
 use crate::session::{Errands, Mailbox, Scripts, Shared};
 use crate::topology::{Topology, TopologySettings};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// File descriptors that are not clients: lanes, control connections, listeners, logs.
@@ -158,6 +159,8 @@ impl Server {
             tokio::task::spawn_local(sample(metrics.clone(), history.clone()));
             let state = admin_state(metrics, topology, reception.stop.clone());
             let state = state.with(settings, history);
+            let mailbox = shared.mailbox.clone();
+            let state = state.with_clients(move |most| clients(mailbox.clone(), most));
             tokio::task::spawn_local(admin::serve(listener, Arc::new(state)));
         }
         tracing::info!(
@@ -324,49 +327,6 @@ pub(super) fn set_up_workers(
             };
             (WorkerHandle { mailbox, clients }, setup)
         })
-}
-
-/// Takes a sample of the counters each second, for the status page.
-async fn sample(metrics: Metrics, history: Arc<History>) {
-    let mut due = tokio::time::interval(SAMPLED_EVERY);
-    due.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        due.tick().await;
-        history.push(Instant::now(), metrics.totals());
-    }
-}
-
-fn admin_state(metrics: Metrics, topology: Topology, stop: CancellationToken) -> AdminState {
-    let status = topology.status();
-    let map = topology.shared_map();
-    let owners = topology.shared_map();
-    let known = topology.clone();
-    AdminState::new(
-        metrics,
-        move || {
-            if stop.is_cancelled() {
-                return Err("draining".to_owned());
-            }
-            if map.load().nodes().is_empty() {
-                let status = status.load();
-                let why = status
-                    .last_error
-                    .as_ref()
-                    .map_or("no node has answered yet", |e| &e.error);
-                return Err(format!("no topology: {why}"));
-            }
-            match known.knows_commands() {
-                true => Ok(()),
-                false => Err("no node has listed its commands yet".to_owned()),
-            }
-        },
-        move || serde_json::to_value(&**topology.status().load()).unwrap_or_default(),
-        move |slot| {
-            let map = owners.load();
-            let owner = map.owner(slot)?;
-            Some(map.node(owner).addr.clone())
-        },
-    )
 }
 
 /// A huge page is resident as a whole, whatever little of it is in use: with them, half of what a burst left behind would

@@ -171,6 +171,25 @@ impl SessionContext {
     }
 }
 
+impl Mailbox {
+    /// How many clients there are, and the lines of CLIENT LIST of the first `most` of them, those who came first first.
+    pub async fn clients(&self, most: usize) -> Result<(usize, Vec<String>), Unanswered> {
+        let told = self.ask(move |worker| {
+            let mut lines = worker.lines(&ClientFilter::default(), 0);
+            let count = lines.len();
+            lines.sort_unstable_by_key(|(id, _)| *id);
+            lines.truncate(most);
+            (count, lines)
+        });
+        let (counts, lines): (Vec<_>, Vec<_>) = told.await?.into_iter().unzip();
+        let mut lines: Vec<(u64, String)> = lines.into_iter().flatten().collect();
+        lines.sort_unstable_by_key(|(id, _)| *id);
+        lines.truncate(most);
+        let lines = lines.into_iter().map(|(_, line)| line);
+        Ok((counts.iter().sum(), lines.collect()))
+    }
+}
+
 /// The reply, and whether the asker is among those that were killed.
 async fn carry_out(question: Question, mailbox: Mailbox, asker: (u64, Proto)) -> (Vec<u8>, bool) {
     let (asker, proto) = asker;
