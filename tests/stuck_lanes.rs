@@ -112,8 +112,8 @@ fn a_lost_reply_does_not_shift_those_behind_it_for_ever() {
             .find(Result::is_ok)
             .unwrap_or_else(|| Err("not yet".into()))
     });
-    assert!(wrong > 0, "a reply was lost");
-    assert_eq!(errors(&proxy, "protocol"), 1.0);
+    // How many were wrong before depends on when the lane looks: none, if that is before the first round.
+    assert_eq!(errors(&proxy, "protocol"), 1.0, "a reply was lost");
     cluster.finish();
 }
 
