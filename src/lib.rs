@@ -11,6 +11,7 @@
 extern crate self as slotway;
 
 pub mod admin;
+pub mod audit;
 pub mod cluster;
 pub mod command;
 pub mod config;

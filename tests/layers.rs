@@ -56,24 +56,28 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "audit",
+        &["resp", "cluster", "command", "config", "route", "modes"],
+    ),
+    (
         "session",
         &[
             "resp", "cluster", "command", "config", "observe", "io", "upstream", "topology",
-            "route", "local", "modes",
+            "route", "local", "modes", "audit",
         ],
     ),
     // On top.
     (
         "admin",
         &[
-            "resp", "cluster", "command", "config", "observe", "topology",
+            "resp", "cluster", "command", "config", "observe", "topology", "audit",
         ],
     ),
     (
         "server",
         &[
             "resp", "cluster", "command", "config", "observe", "io", "upstream", "topology",
-            "route", "local", "modes", "session", "admin",
+            "route", "local", "modes", "session", "admin", "audit",
         ],
     ),
     (

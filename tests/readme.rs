@@ -89,6 +89,20 @@ fn differences_table() -> String {
 }
 
 /// The README with what is between the two marks of `name` replaced.
+/// What an audit can find.
+fn audit_table() -> String {
+    let mut table = "| found | behind slotway | a client of the cluster itself | remedy |\n| --- | --- | --- | --- |\n".to_owned();
+    for row in slotway::audit::KINDS {
+        let (severity, what, behind) = (row.severity.label(), row.what, row.behind);
+        let (cluster, remedy) = (row.cluster_client, row.remedy);
+        let _ = writeln!(
+            table,
+            "| {what} | **{severity}**: {behind} | {cluster} | {remedy} |"
+        );
+    }
+    table
+}
+
 fn with_table(readme: &str, name: &str, table: &str) -> String {
     let begin = format!("<!-- {name}: begin -->\n");
     let end = format!("<!-- {name}: end -->");
@@ -107,6 +121,7 @@ fn the_readmes_tables_are_those_of_the_code() {
     let fresh = with_table(&fresh, "metrics", &metrics_table());
     let fresh = with_table(&fresh, "refused", &refused_table());
     let fresh = with_table(&fresh, "differences", &differences_table());
+    let fresh = with_table(&fresh, "audit", &audit_table());
     if std::env::var_os("SLOTWAY_WRITE_README").is_some() {
         std::fs::write(&path, &fresh).unwrap();
         return;

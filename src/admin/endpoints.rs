@@ -1,6 +1,7 @@
 //! What each path answers: a method and a path in, a response out; `serve` does the sockets.
 
 use super::{page, seen};
+use crate::audit::Audit;
 use crate::cluster::{NodeAddr, Slot};
 use crate::config::Settings;
 use crate::observe::{History, Metrics};
@@ -22,6 +23,7 @@ pub struct AdminState {
     pub(super) settings: Settings,
     pub(super) history: Arc<History>,
     clients: Clients,
+    audit: Option<Arc<Audit>>,
 }
 
 impl AdminState {
@@ -41,6 +43,7 @@ impl AdminState {
             settings: Settings::defaults(),
             history: Arc::default(),
             clients: Box::new(|_| Box::pin(async { Ok((0, Vec::new())) })),
+            audit: None,
         }
     }
 
@@ -53,6 +56,11 @@ impl AdminState {
             clients: Box::new(move |most| Box::pin(ask(most))),
             ..self
         }
+    }
+
+    /// With what is audited (`policy.audit`).
+    pub fn with_audit(self, audit: Option<Arc<Audit>>) -> Self {
+        Self { audit, ..self }
     }
 
     /// With the configuration in force, and the samples that somebody takes of `metrics`, for the status page.
@@ -144,6 +152,21 @@ pub const ENDPOINTS: &[Endpoint] = &[
         path: "/clients",
         about: "the clients that are connected, as CLIENT LIST has them, as JSON",
         answer: Answering::Clients,
+    },
+    Endpoint {
+        path: "/audit",
+        about: "what would fail or change on a cluster, by client and command (policy.audit), as JSON",
+        answer: Now(|state| audited(state, |audit| Answer::json(&audit.json()))),
+    },
+    Endpoint {
+        path: "/audit.txt",
+        about: "the same for a terminal",
+        answer: Now(|state| audited(state, |audit| Answer::text(audit.text()))),
+    },
+    Endpoint {
+        path: "/audit.html",
+        about: "the same for a browser",
+        answer: Now(|state| audited(state, |audit| Answer::html(audit.html()))),
     },
     Endpoint {
         path: "/config",
@@ -264,6 +287,15 @@ async fn clients(state: &AdminState) -> Answer {
     match (state.clients)(CLIENTS_LISTED_MAX).await {
         Ok((count, lines)) => Answer::json(&seen::clients(count, &lines)),
         Err(why) => Answer::text(format!("{why}\n")).with(StatusCode::SERVICE_UNAVAILABLE),
+    }
+}
+
+/// What is audited, if anything is.
+fn audited(state: &AdminState, tell: impl Fn(&Audit) -> Answer) -> Answer {
+    match &state.audit {
+        Some(audit) => tell(audit),
+        None => Answer::text("Nothing is audited: set policy.audit = true.\n")
+            .with(StatusCode::NOT_FOUND),
     }
 }
 

@@ -166,6 +166,8 @@ async fn connection(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::{Audit, Rules};
+    use crate::config::Config;
     use crate::observe::Metrics;
     use serde_json::json;
     use std::net::SocketAddr;
@@ -177,12 +179,14 @@ mod tests {
 
     fn state(ready: Result<(), String>) -> AdminState {
         let metrics = Metrics::new(vec!["a".into()]).unwrap();
-        AdminState::new(
+        let state = AdminState::new(
             metrics,
             move || ready.clone(),
             || json!({"epoch": 7}),
             |_| None,
-        )
+        );
+        let audit = Audit::new(Rules::of(&Config::default()));
+        state.with_audit(Some(Arc::new(audit)))
     }
 
     /// The address of a server that lives as long as the test's runtime.

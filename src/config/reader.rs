@@ -67,6 +67,7 @@ impl Config {
                 allow: of.commands("policy.allow"),
                 deny: of.commands("policy.deny"),
                 split_writes: of.bool("policy.split_writes"),
+                audit: of.bool("policy.audit"),
                 keyless_scripts: match of.word("policy.keyless_scripts") {
                     "error" => KeylessScripts::Error,
                     _ => KeylessScripts::Any,

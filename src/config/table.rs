@@ -296,6 +296,8 @@ pub static OPTIONS: &[OptionSpec] = &[
         "scripts and functions called without keys: any runs them on one primary, whose keys are all they see; error refuses them"),
     option("policy.cross_slot_transactions", Kind::Choice(&["refuse", "split"]), "refuse", "", RELOAD,
         "MULTI over several slots: refuse, or split into one transaction per slot, atomic each but not the whole"),
+    option("policy.audit", Kind::Bool, "false", "", PROCESS,
+        "count what fails or changes on a cluster, by client name and command, for /audit, /audit.txt and /audit.html"),
 
     option("observe.hit_rate", Kind::Bool, "true", "", RELOAD,
         "count hits and misses of lookups from their replies"),

@@ -144,6 +144,7 @@ pub struct Policy {
     pub split_writes: bool,
     pub keyless_scripts: KeylessScripts,
     pub cross_slot_transactions: CrossSlotTransactions,
+    pub audit: bool,
 }
 
 /// What becomes of a script or function that is called without keys.

@@ -5,6 +5,7 @@ use super::listener::{Listener, Reception};
 use super::show::{admin_state, clients, sample};
 use super::worker::{MAILBOX_MAX, WorkerHandle, WorkerSetup, work};
 use crate::admin;
+use crate::audit::{Audit, Rules};
 use crate::cluster::NodeAddr;
 use crate::command::CommandTable;
 use crate::config::{Config, Loaded, Settings};
@@ -160,6 +161,7 @@ impl Server {
             let state = admin_state(metrics, topology, reception.stop.clone());
             let state = state.with(settings, history);
             let mailbox = shared.mailbox.clone();
+            let state = state.with_audit(shared.audit.clone());
             let state = state.with_clients(move |most| clients(mailbox.clone(), most));
             tokio::task::spawn_local(admin::serve(listener, Arc::new(state)));
         }
@@ -210,6 +212,10 @@ pub(super) fn share(config: Arc<Config>, topology: Topology) -> (Shared, Vec<Err
             config.limits.scripts,
             config.limits.script_bytes,
         )),
+        audit: config
+            .policy
+            .audit
+            .then(|| Arc::new(Audit::new(Rules::of(&config)))),
         config,
     };
     (shared, errands)

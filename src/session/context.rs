@@ -8,6 +8,7 @@ use super::scripts::{Scripts, sha_from};
 use super::seat::Among;
 use super::worker_scripts::WorkerScripts;
 use super::{Mailbox, Monitors, Session, errors};
+use crate::audit::Audit;
 use crate::cluster::{NodeAddr, Said, Slot, SlotMap};
 use crate::command::CommandTable;
 use crate::config::Config;
@@ -52,6 +53,8 @@ pub struct Shared {
     pub mailbox: Mailbox,
     /// The scripts that clients have sent.
     pub scripts: Arc<Scripts>,
+    /// What would fail or change on a cluster (`policy.audit`).
+    pub audit: Option<Arc<Audit>>,
 }
 
 /// See the module. Owned by the worker.

@@ -7,6 +7,7 @@
 mod admission;
 mod adrift;
 mod answer;
+mod auditing;
 mod backpressure;
 mod blocking;
 mod bulk;
@@ -143,6 +144,8 @@ struct State {
     last_command: CommandId,
     /// What is queued between MULTI and EXEC.
     transaction: Option<Box<crate::modes::Queue>>,
+    /// What is audited of it depends on this (`policy.audit`).
+    judge: Option<Box<crate::audit::Judge>>,
     /// From WATCH to EXEC and its like.
     watch: Option<Box<watching::Watch>>,
     /// From its first to its last subscription.
@@ -204,6 +207,7 @@ impl Session {
                 noted: Vec::new(),
                 last_command: CommandId::OTHER,
                 transaction: None,
+                judge: None,
                 watch: None,
                 subscriptions: None,
                 barrier: false,

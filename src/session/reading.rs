@@ -155,6 +155,9 @@ impl Session {
                     if self.dispatch(&batch, request) == Taken::NotYet {
                         break;
                     }
+                    if let Some(audit) = &self.context.shared.audit {
+                        self.audit(audit, &batch, &decoder.request(&bytes[used..]));
+                    }
                     used += consumed;
                 }
                 Err(e) => {
