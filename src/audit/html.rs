@@ -1,19 +1,20 @@
 //! The report as a page of its own: no script, nothing from elsewhere, light and dark. All that clients chose is escaped.
 
 use super::findings::Audit;
-use super::report::{ROWS_SHOWN, total};
+use super::report::{ROWS_SHOWN, times};
 use std::fmt::Write;
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 20%, transparent); }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem; }
-h2 span { font-size: .8rem; font-weight: normal; border: 1px solid currentColor; border-radius: 1em; padding: 0 .6em; }
+h2 span { font-size: .8rem; font-weight: normal; border: 1px solid currentColor; border-radius: 1em; padding: 0 .6em; white-space: nowrap; }
 .fails { color: light-dark(#a3161a, #ff8f8f); } .changes { color: light-dark(#8a5300, #ffc36b); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: .3rem 0; } dd { margin: 0; }
-dt { opacity: .7; } table { border-collapse: collapse; width: 100%; }
+dt { opacity: .7; } table { border-collapse: collapse; width: 100%; table-layout: fixed; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0; border-top: 1px solid var(--line); }
-td:first-child, th:first-child { text-align: right; } code { font-size: .9em; }
+td:first-child, th:first-child { text-align: right; width: 4rem; }
+th:nth-child(2), th:nth-child(3) { width: 20%; } code { font-size: .9em; }
 @media (max-width: 30rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; } }";
 
 impl Audit {
@@ -31,11 +32,11 @@ impl Audit {
             // Writing to a string cannot fail.
             let _ = write!(
                 out,
-                "<h2>{} <span class=\"{severity}\">{severity}, {} times</span></h2>\n\
+                "<h2>{} <span class=\"{severity}\">{severity}, {}</span></h2>\n\
                  <dl><dt>behind slotway</dt><dd>{}</dd><dt>cluster client</dt><dd>{}</dd><dt>remedy</dt><dd>{}</dd></dl>\n\
                  <table><tr><th>times</th><th>command</th><th>client</th><th>examples</th></tr>\n",
                 escaped(row.what),
-                total(rows),
+                times(rows),
                 escaped(row.behind),
                 escaped(row.cluster_client),
                 escaped(row.remedy)

@@ -151,14 +151,14 @@ pub const KINDS: &[Row] = &[
     row(Kind::BlockingSweep, "blocking_over_slots", Changes, "waiting for keys in several slots", [
         "served by asking the nodes in turn: the first key that has something, not always the one that had it first", CROSSSLOT,
         "one key for each consumer, or one hash tag for its queues"]),
-    row(Kind::SplitWrite, "split_write", Changes, "MSET, DEL, UNLINK, TOUCH with keys in several slots", [
+    row(Kind::SplitWrite, "split_write", Changes, "MSET, DEL, UNLINK with keys in several slots", [
         "one command for each slot: each atomic, the whole not", "CROSSSLOT, or split by the client library",
         "nothing, unless it must be atomic: then one hash tag (policy.split_writes = false refuses it)"]),
     row(Kind::AllNodes, "all_nodes", Changes, "a command for all keys or the whole server (KEYS, SCAN, DBSIZE, FLUSHALL, INFO, \
         SCRIPT LOAD)", [
         "asked of every node, and the answers are merged: not of one moment", "one node's answer, for its own keys only",
         "nothing, unless one moment matters; SCAN instead of KEYS spares the nodes"]),
-    row(Kind::SplitRead, "split_read", Costs, "MGET, EXISTS with keys in several slots", [
+    row(Kind::SplitRead, "split_read", Costs, "MGET, EXISTS, TOUCH with keys in several slots", [
         "one command for each slot at once, replies put together: not of one moment", "CROSSSLOT, or split by the client library",
         "nothing; one hash tag saves requests"]),
     row(Kind::BigValue, "big_value", Costs, "an argument of observe.big_value or more", [

@@ -54,10 +54,10 @@ impl Audit {
         let mut out = format!("{}\n", told.verdict());
         for (row, rows) in told.kinds() {
             // Writing to a string cannot fail.
-            let (severity, count) = (row.severity.label(), total(rows));
+            let (severity, count) = (row.severity.label(), times(rows));
             let _ = write!(
                 out,
-                "\n{} ({severity}, {count} times)\n  \
+                "\n{} ({severity}, {count})\n  \
                  behind slotway   {}\n  cluster client   {}\n  remedy           {}\n",
                 row.what, row.behind, row.cluster_client, row.remedy
             );
@@ -108,8 +108,16 @@ impl Told {
     }
 }
 
-pub(super) fn total(rows: &Rows) -> u64 {
+fn total(rows: &Rows) -> u64 {
     rows.iter().map(|(_, seen)| seen.count).sum()
+}
+
+/// How often, in words.
+pub(super) fn times(rows: &Rows) -> String {
+    match total(rows) {
+        1 => "once".to_owned(),
+        more => format!("{more} times"),
+    }
 }
 
 /// Seconds since 1970, to the millisecond.
