@@ -25,6 +25,7 @@ pub mod resp;
 pub mod route;
 pub mod server;
 pub mod session;
+pub mod tap;
 pub mod top;
 pub mod topology;
 pub mod upstream;

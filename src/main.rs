@@ -21,6 +21,7 @@ fn main() -> ExitCode {
             Ok(loaded) => demo(arguments, loaded),
             Err(code) => code,
         },
+        Command::Audit(arguments) => cli::audit::audit(arguments),
         Command::Check(arguments) => cli::check::check(arguments),
         Command::Explain(arguments) => cli::explain(arguments),
         Command::Healthcheck(flags) => cli::healthcheck::healthcheck(&Sources::of_process(flags)),
@@ -58,8 +59,8 @@ fn demo(arguments: cli::DemoArguments, loaded: Loaded) -> ExitCode {
         dir: arguments.dir,
     };
     let result = slotway::demo::run(&options, config, |config, ready| {
-        slotway::server::run(Loaded { config, settings }, |addresses| {
-            ready(&addresses.listeners, addresses.admin.as_deref());
+        slotway::server::run(Loaded { config, settings }, |running| {
+            ready(&running.listeners, running.admin.as_deref());
         })
     });
     match result {

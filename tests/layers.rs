@@ -66,6 +66,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "route", "local", "modes", "audit",
         ],
     ),
+    // In front of one server, instead of all that.
+    (
+        "tap",
+        &["resp", "cluster", "command", "config", "io", "audit"],
+    ),
     // On top.
     (
         "admin",
@@ -77,7 +82,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "server",
         &[
             "resp", "cluster", "command", "config", "observe", "io", "upstream", "topology",
-            "route", "local", "modes", "session", "admin", "audit",
+            "route", "local", "modes", "session", "admin", "audit", "tap",
         ],
     ),
     (

@@ -24,6 +24,8 @@ pub struct AdminState {
     pub(super) history: Arc<History>,
     clients: Clients,
     audit: Option<Arc<Audit>>,
+    /// There is nothing to show but the audit.
+    only_audit: bool,
 }
 
 impl AdminState {
@@ -44,6 +46,7 @@ impl AdminState {
             history: Arc::default(),
             clients: Box::new(|_| Box::pin(async { Ok((0, Vec::new())) })),
             audit: None,
+            only_audit: false,
         }
     }
 
@@ -61,6 +64,14 @@ impl AdminState {
     /// With what is audited (`policy.audit`).
     pub fn with_audit(self, audit: Option<Arc<Audit>>) -> Self {
         Self { audit, ..self }
+    }
+
+    /// With nothing but that: of what passes by a tap only clients are counted.
+    pub fn only_audit(self) -> Self {
+        Self {
+            only_audit: true,
+            ..self
+        }
     }
 
     /// With the configuration in force, and the samples that somebody takes of `metrics`, for the status page.
@@ -180,14 +191,28 @@ pub const ENDPOINTS: &[Endpoint] = &[
     },
 ];
 
+/// What there is where nothing is shown but the audit.
+const OF_AUDIT: [&str; 6] = [
+    "/audit",
+    "/audit.txt",
+    "/audit.html",
+    "/metrics",
+    "/livez",
+    "/readyz",
+];
+
 /// The response to a request.
 pub(super) async fn respond(
     method: &Method,
     path: &str,
     state: &AdminState,
 ) -> Response<Full<Bytes>> {
-    let Some(endpoint) = ENDPOINTS.iter().find(|e| e.path == path) else {
-        let text = format!("There is nothing here. What there is:\n{}", list());
+    let path = match state.only_audit && path == "/" {
+        true => "/audit.html",
+        false => path,
+    };
+    let Some(endpoint) = all(state).find(|e| e.path == path) else {
+        let text = format!("There is nothing here. What there is:\n{}", list(state));
         return Answer::text(text).with(StatusCode::NOT_FOUND).response();
     };
     // The server leaves the body out of the answer to a HEAD.
@@ -303,9 +328,16 @@ fn topology(state: &AdminState) -> Answer {
     Answer::json(&(state.topology)())
 }
 
-fn list() -> String {
+/// What there is to be read.
+fn all(state: &AdminState) -> impl Iterator<Item = &'static Endpoint> {
+    let only_audit = state.only_audit;
+    let is_shown = move |e: &&Endpoint| !only_audit || OF_AUDIT.contains(&e.path);
+    ENDPOINTS.iter().filter(is_shown)
+}
+
+fn list(state: &AdminState) -> String {
     let mut text = String::new();
-    for Endpoint { path, about, .. } in ENDPOINTS {
+    for Endpoint { path, about, .. } in all(state) {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{path:<12}{about}");
     }

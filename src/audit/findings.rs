@@ -1,7 +1,7 @@
 //! The account of what was found: rows by client name, command and kind, bounded whatever clients send. Shared by all
 //! workers; its lock is taken only where something is found, and by whoever asks for a report.
 
-use super::judge::{Finding, Found, Judge, KEY_BYTES_SHOWN, Rules};
+use super::judge::{Finding, Found, Judge, KEY_BYTES_SHOWN, Rules, big_value};
 use super::kinds::{Kind, Severity};
 use crate::command::Command;
 use crate::resp::Request;
@@ -22,6 +22,9 @@ pub const NAME_CHARS_SHOWN: usize = 64;
 /// A client that has not said its name (CLIENT SETNAME).
 const UNNAMED: &str = "(no name)";
 
+/// A command that no server knows.
+const UNKNOWN: &str = "(unknown)";
+
 /// Whom rows belong to for which there was no room.
 const OTHERS: &str = "(others)";
 
@@ -31,6 +34,7 @@ pub struct Audit {
     rules: Rules,
     started: Duration,
     commands: AtomicU64,
+    not_judged: AtomicU64,
     account: Mutex<Account>,
 }
 
@@ -63,6 +67,8 @@ pub(super) struct Seen {
 pub(super) struct Told {
     pub(super) started: Duration,
     pub(super) commands: u64,
+    /// Requests, or what is none, that could not be judged.
+    pub(super) not_judged: u64,
     /// Requests by the worst that was found in them.
     pub(super) requests: [u64; 3],
     /// The rows, by kind, those with most requests first.
@@ -76,6 +82,7 @@ impl Audit {
             rules,
             started: now(),
             commands: AtomicU64::new(0),
+            not_judged: AtomicU64::new(0),
             account: Mutex::default(),
         }
     }
@@ -91,20 +98,33 @@ impl Audit {
         self.commands.fetch_add(1, Ordering::Relaxed);
         let found = judge.look(command, request, &self.rules);
         if !found.is_empty() {
+            let command = command.map_or(UNKNOWN, |command| &command.name);
             self.enter(client, command, found);
         }
     }
 
+    /// Whether a value of so many bytes is a large one (`observe.big_value`).
+    pub fn is_big(&self, bytes: usize) -> bool {
+        bytes >= self.rules.big_value
+    }
+
+    /// A large value was seen, of this command and key.
+    pub fn big_value(&self, client: Option<&str>, command: &str, key: Option<&[u8]>) {
+        self.enter(client, command, big_value(key));
+    }
+
+    /// What a client sent could not be judged: too long, or not RESP.
+    pub fn not_judged(&self) {
+        self.not_judged.fetch_add(1, Ordering::Relaxed);
+    }
+
     #[cold]
-    fn enter(&self, client: Option<&str>, command: Option<&Command>, found: Found) {
+    fn enter(&self, client: Option<&str>, command: &str, found: Found) {
         let name = match client {
             Some(name) => name.chars().take(NAME_CHARS_SHOWN).collect(),
             None => UNNAMED.into(),
         };
-        let command = command.map_or_else(
-            || "(unknown)".into(),
-            |command| command.name.replace('|', " ").into(),
-        );
+        let command: Box<str> = command.replace('|', " ").into();
         let now = now();
         let account = &mut *self.account();
         let worst = found.iter().map(|f| f.kind.row().severity).min();
@@ -132,6 +152,7 @@ impl Audit {
         Told {
             started: self.started,
             commands: self.commands.load(Ordering::Relaxed),
+            not_judged: self.not_judged.load(Ordering::Relaxed),
             requests: account.requests,
             rows,
         }

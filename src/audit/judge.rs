@@ -86,6 +86,12 @@ fn find(kind: Kind, keys: &[&[u8]]) -> Finding {
     }
 }
 
+/// A large value of this key.
+pub(super) fn big_value(key: Option<&[u8]>) -> Found {
+    let keys = key.as_slice();
+    [find(Kind::BigValue, keys)].into_iter().collect()
+}
+
 impl Judge {
     /// Judges a request that is carried out now; `None`: its command is not known.
     pub(super) fn look(

@@ -161,7 +161,7 @@ pub const KINDS: &[Row] = &[
     row(Kind::SplitRead, "split_read", Costs, "MGET, EXISTS, TOUCH with keys in several slots", [
         "one command for each slot at once, replies put together: not of one moment", "CROSSSLOT, or split by the client library",
         "nothing; one hash tag saves requests"]),
-    row(Kind::BigValue, "big_value", Costs, "an argument of observe.big_value or more", [
+    row(Kind::BigValue, "big_value", Costs, "an argument of observe.big_value or more (in front of one server: a reply, too)", [
         "sent over connections for large values, so that others do not wait behind it", "all of that shard wait behind it",
         "smaller values, or compress them: one shard holds and sends it, however many there are"]),
 ];

@@ -44,6 +44,7 @@ impl Audit {
             "fails": told.of(Severity::Fails),
             "changes": told.of(Severity::Changes),
             "costs_more": told.of(Severity::Costs),
+            "not_judged": told.not_judged,
             "findings": findings.collect::<Vec<_>>(),
         })
     }
@@ -85,16 +86,21 @@ impl Told {
     /// In one sentence.
     pub(super) fn verdict(&self) -> String {
         let all = self.commands;
-        if all == 0 {
-            return "No command was seen yet.".to_owned();
+        let seen = match all {
+            0 => "No command was seen yet.".to_owned(),
+            _ => format!(
+                "{} of {all} commands would be served as by one server; {} would fail, {} would change, {} cost more.",
+                self.unchanged(),
+                self.of(Severity::Fails),
+                self.of(Severity::Changes),
+                self.of(Severity::Costs)
+            ),
+        };
+        match self.not_judged {
+            0 => seen,
+            1 => format!("{seen} One was too long to be judged, or no command at all."),
+            more => format!("{seen} {more} were too long to be judged, or no commands at all."),
         }
-        format!(
-            "{} of {all} commands would be served as by one server; {} would fail, {} would change, {} cost more.",
-            self.unchanged(),
-            self.of(Severity::Fails),
-            self.of(Severity::Changes),
-            self.of(Severity::Costs)
-        )
     }
 
     /// The kinds that were found, each with its rows.

@@ -1,6 +1,7 @@
-//! The command line: what may be typed, and the commands that only look at things (`check`, `explain`,
-//! `healthcheck`, `top`). Part of the binary; exit codes are 0, 1 for "no", and clap's 2 for a wrong command line.
+//! The command line: what may be typed, and the commands that only look at things (`audit`, `check`,
+//! `explain`, `healthcheck`, `top`). Part of the binary; exit codes are 0, 1 for "no", and clap's 2 for a wrong command line.
 
+pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod healthcheck;
 mod probe;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Run(Flags),
     /// Boot a throwaway local cluster and run the proxy in front of it
     Demo(DemoArguments),
+    /// Tell what an application would meet on a cluster: passes on what it says to a server, and reports at the end
+    Audit(audit::AuditArguments),
     /// Say whether a configuration is valid, and everything that is wrong with it
     Check(check::CheckArguments),
     /// Say what would happen to a command: its slots, nodes and plan, or why it is refused

@@ -6,6 +6,8 @@ mod run;
 mod show;
 #[cfg(feature = "simulation")]
 pub mod simulated;
+mod tapping;
 mod worker;
 
-pub use run::{Addresses, RunError, run};
+pub use run::{RunError, Running, run};
+pub use tapping::tap;

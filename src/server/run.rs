@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// File descriptors that are not clients: lanes, control connections, listeners, logs.
-const SPARE_FILES: u64 = 256;
+pub(super) const SPARE_FILES: u64 = 256;
 
 /// How often it is looked for nodes that nobody names any more.
 const LOOK_FOR_GONE_EVERY: Duration = Duration::from_secs(2);
@@ -49,21 +49,23 @@ pub enum RunError {
     Metrics(String),
 }
 
-/// Where a running proxy is reached.
+/// What is running, and where it is reached.
 #[derive(Clone, Debug)]
-pub struct Addresses {
+pub struct Running {
     /// Every listener, with the real port where 0 was configured.
     pub listeners: Vec<String>,
     /// The admin endpoint.
     pub admin: Option<String>,
+    /// What is audited (`policy.audit`).
+    pub audit: Option<Arc<Audit>>,
 }
 
 /// Runs until SIGTERM or SIGINT, then drains: no new connection, every reply in flight is delivered, at most
 /// `timeouts.drain`. A second signal ends it at once; SIGHUP ends nothing. `ready` is called once everything is bound.
-pub fn run(loaded: Loaded, ready: impl FnOnce(&Addresses)) -> Result<(), RunError> {
+pub fn run(loaded: Loaded, ready: impl FnOnce(&Running)) -> Result<(), RunError> {
     let Loaded { config, settings } = loaded;
     without_huge_pages();
-    raise_file_limit(&config);
+    raise_file_limit(config.limits.clients as u64 + SPARE_FILES);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(Default::default())?;
@@ -71,7 +73,7 @@ pub fn run(loaded: Loaded, ready: impl FnOnce(&Addresses)) -> Result<(), RunErro
         // First of all: from here on a signal drains, however early it comes.
         let signals = Signals::expect()?;
         let server = Server::start(Arc::new(config), settings)?;
-        ready(&server.addresses);
+        ready(&server.running);
         server.until(signals).await
     });
     // A second signal does not wait for the workers, nor for a name that is still being resolved.
@@ -80,14 +82,14 @@ pub fn run(loaded: Loaded, ready: impl FnOnce(&Addresses)) -> Result<(), RunErro
 }
 
 /// The signals that end the process, and the one that would if nobody listened for it.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    fn expect() -> io::Result<Self> {
+    pub(super) fn expect() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -96,7 +98,7 @@ impl Signals {
     }
 
     /// The name of the next one that ends the process.
-    async fn next(&mut self) -> &'static str {
+    pub(super) async fn next(&mut self) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
@@ -112,7 +114,7 @@ impl Signals {
 
 /// Everything that runs. Owned by the control thread.
 struct Server {
-    addresses: Addresses,
+    running: Running,
     reception: Arc<Reception>,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
@@ -121,14 +123,15 @@ impl Server {
     fn start(config: Arc<Config>, settings: Settings) -> Result<Self, RunError> {
         let listeners = bind_all(&config)?;
         let admin = config.admin.listen.map(bind_admin).transpose()?;
-        let addresses = Addresses {
+        let mut running = Running {
             listeners: listeners.iter().map(Listener::address).collect(),
             admin: match &admin {
                 Some(listener) => Some(listener.local_addr()?.to_string()),
                 None => None,
             },
+            audit: None,
         };
-        let metrics = Metrics::observing(addresses.listeners.clone(), config.observe.clone())
+        let metrics = Metrics::observing(running.listeners.clone(), config.observe.clone())
             .map_err(|e| RunError::Metrics(e.to_string()))?;
         let topology_metrics = Arc::new(TopologyMetrics::new());
         metrics.add_source(topology_metrics.clone());
@@ -138,6 +141,7 @@ impl Server {
         }
         let topology = Topology::spawn(TopologySettings::from(&*config), table, topology_metrics);
         let (shared, errands) = share(config.clone(), topology.clone());
+        running.audit = shared.audit.clone();
         let table = shared.table.clone();
         metrics.name_commands(Box::new(move || {
             let table = table.load();
@@ -166,14 +170,14 @@ impl Server {
             tokio::task::spawn_local(admin::serve(listener, Arc::new(state)));
         }
         tracing::info!(
-            listen = ?addresses.listeners,
-            admin = addresses.admin,
+            listen = ?running.listeners,
+            admin = running.admin,
             workers = threads.len(),
             version = env!("CARGO_PKG_VERSION"),
             "slotway is running"
         );
         Ok(Self {
-            addresses,
+            running,
             reception,
             threads,
         })
@@ -222,7 +226,7 @@ pub(super) fn share(config: Arc<Config>, topology: Topology) -> (Shared, Vec<Err
 }
 
 /// Ends the workers; returns when they have ended.
-async fn drain(reception: Arc<Reception>, threads: Vec<JoinHandle<io::Result<()>>>) {
+pub(super) async fn drain(reception: Arc<Reception>, threads: Vec<JoinHandle<io::Result<()>>>) {
     for worker in &reception.workers {
         // A full mailbox holds clients, whose sessions are finished when the mailbox closes.
         let _ = worker.mailbox.try_send(super::worker::ToWorker::Drain);
@@ -265,7 +269,7 @@ async fn forget_nodes(metrics: Metrics, topology: Topology) {
     }
 }
 
-fn bind_all(config: &Config) -> Result<Vec<Listener>, RunError> {
+pub(super) fn bind_all(config: &Config) -> Result<Vec<Listener>, RunError> {
     let bind = |addr| {
         Listener::bind(addr, config).map_err(|error| RunError::Listen {
             address: format!("{addr}"),
@@ -275,7 +279,7 @@ fn bind_all(config: &Config) -> Result<Vec<Listener>, RunError> {
     config.listen.addresses.iter().map(bind).collect()
 }
 
-fn bind_admin(addr: std::net::SocketAddr) -> Result<TcpListener, RunError> {
+pub(super) fn bind_admin(addr: std::net::SocketAddr) -> Result<TcpListener, RunError> {
     let bind = || {
         let listener = std::net::TcpListener::bind(addr)?;
         listener.set_nonblocking(true)?;
@@ -342,9 +346,8 @@ fn without_huge_pages() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
-/// Raises the limit of open files to what the system allows, and says so if that is too low for
-/// `limits.clients`.
-fn raise_file_limit(config: &Config) {
+/// Raises the limit of open files to what the system allows, and says so if `limits.clients` needs more.
+pub(super) fn raise_file_limit(needed: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -355,7 +358,6 @@ fn raise_file_limit(config: &Config) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let needed = config.limits.clients as u64 + SPARE_FILES;
     if current.is_some_and(|files| files < needed) {
         tracing::warn!(
             files = current,

@@ -368,7 +368,7 @@ impl Drop for Counted {
     }
 }
 
-fn open(socket: Socket) -> io::Result<(ReadHalf, WriteHalf)> {
+pub(super) fn open(socket: Socket) -> io::Result<(ReadHalf, WriteHalf)> {
     match socket {
         Socket::Tcp(stream) => {
             let stream = tokio::net::TcpStream::from_std(stream)?;

@@ -49,14 +49,24 @@ impl Proxy {
 
     /// Starts it and does not wait: it may be meant never to be ready. It does listen when this returns.
     pub fn spawn(seeds: &[SocketAddr], args: &[&str]) -> Self {
+        let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
+        Self::spawn_as("run", &["--nodes", &seeds.join(",")], args)
+    }
+
+    /// `slotway audit` in front of a server or a node of a cluster.
+    pub fn audit(upstream: SocketAddr, args: &[&str]) -> Self {
+        let proxy = Self::spawn_as("audit", &["--upstream", &upstream.to_string()], args);
+        proxy.wait_ready();
+        proxy
+    }
+
+    fn spawn_as(command: &str, upstream: &[&str], args: &[&str]) -> Self {
         let listen = Reservation::any().expect("a free port");
         let admin = Reservation::any().expect("a free port");
-        let seeds: Vec<String> = seeds.iter().map(ToString::to_string).collect();
-        let mut words = vec!["run".to_owned()];
+        let mut words = vec![command.to_owned()];
         words.extend(["--listen".to_owned(), listen.addr().to_string()]);
         words.extend(["--admin".to_owned(), admin.addr().to_string()]);
-        words.extend(["--nodes".to_owned(), seeds.join(",")]);
-        words.extend(args.iter().map(|arg| (*arg).to_owned()));
+        words.extend(upstream.iter().chain(args).map(|arg| (*arg).to_owned()));
         let log = Arc::new(Mutex::new(Vec::new()));
         let (process, readers) = launch(&words, &log);
         let mut proxy = Self {
