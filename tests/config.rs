@@ -220,6 +220,7 @@ fn probe_says_what_each_seed_node_answers() {
     let (plain, plain_thread) = scripted(&[
         "+PONG\r\n",
         "-ERR This instance has cluster support disabled\r\n",
+        "$13\r\nrole:master\r\n\r\n",
     ]);
     let nodes = format!("{up},{closed},{plain}");
     let output = slotway(&["check", "--probe", "--nodes", &nodes], &[]);
@@ -229,7 +230,7 @@ fn probe_says_what_each_seed_node_answers() {
         format!(
             "{up}: ok, cluster_state ok, 16384 of 16384 slots assigned, 6 nodes, 3 primaries with slots\n\
              {closed}: it answers PING with: NOAUTH Authentication required.; set upstream.password_file\n\
-             {plain}: it answers CLUSTER INFO with: ERR This instance has cluster support disabled\n"
+             {plain}: ok, a primary with 0 replicas, without cluster support\n"
         )
     );
     for thread in [up_thread, closed_thread, plain_thread] {

@@ -6,7 +6,7 @@ use slotway::audit::Audit;
 use slotway::cluster::NodeAddr;
 use slotway::command::CommandTable;
 use slotway::config::{self, Config, Flags, Loaded, Sources};
-use slotway::explain::{Conversation, error_text};
+use slotway::explain::Conversation;
 use slotway::server::Running;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -91,15 +91,8 @@ fn run(arguments: AuditArguments) -> Result<(), String> {
 fn look(upstream: &NodeAddr, config: &Config) -> Result<Upstream, String> {
     let mut conversation = Conversation::open(upstream, config)?;
     let info = conversation.ask(&["CLUSTER", "INFO"])?;
-    match error_text(&info) {
-        None => return Ok(Upstream::Cluster),
-        Some(error) if error.contains("cluster support disabled") => {}
-        Some(error) if error.starts_with("NOAUTH") => {
-            return Err(format!(
-                "it answers CLUSTER INFO with: {error}; set upstream.password_file (clients use their own)"
-            ));
-        }
-        Some(error) => return Err(format!("it answers CLUSTER INFO with: {error}")),
+    if !conversation.is_standalone(&info, config)? {
+        return Ok(Upstream::Cluster);
     }
     let builtin = CommandTable::builtin();
     let commands = conversation.ask(&["COMMAND"])?;

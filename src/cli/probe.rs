@@ -1,6 +1,6 @@
 //! `slotway check --probe`: contacts every seed node as the proxy would and says what it finds.
 
-use slotway::cluster::NodeAddr;
+use slotway::cluster::{AddressMap, NodeAddr, Part};
 use slotway::config::Config;
 use slotway::explain::{Conversation, error_text};
 use slotway::resp::bulk;
@@ -34,8 +34,13 @@ fn probe_node(node: &NodeAddr, config: &Config) -> Result<String, String> {
         return Err(format!("it answers PING with: {error}{hint}"));
     }
     let reply = conversation.ask(&["CLUSTER", "INFO"])?;
-    if let Some(error) = error_text(&reply) {
-        return Err(format!("it answers CLUSTER INFO with: {error}"));
+    if conversation.is_standalone(&reply, config)? {
+        let addresses = AddressMap::new(config.cluster.address_map.iter().cloned());
+        let found = match conversation.replication(node, &addresses)?.part {
+            Part::Primary { replicas } => format!("a primary with {} replicas", replicas.len()),
+            Part::ReplicaOf(primary) => format!("a replica of {primary}"),
+        };
+        return Ok(format!("{found}, without cluster support"));
     }
     let info = bulk(&reply)
         .map(String::from_utf8_lossy)

@@ -29,8 +29,8 @@ pub use secret::Secret;
 pub use settings::{Setting, Settings};
 pub use table::{Change, OPTIONS, OptionSpec, Scope, find, help};
 pub use typed::{
-    Admin, Auth, AuthMode, Cluster, Config, CrossSlotTransactions, KeylessScripts, Limits, Listen,
-    Log, LogFormat, LogLevel, Observe, Policy, Timeouts, Unavailable, Upstream,
+    Admin, Auth, AuthMode, Cluster, ClusterMode, Config, CrossSlotTransactions, KeylessScripts,
+    Limits, Listen, Log, LogFormat, LogLevel, Observe, Policy, Timeouts, Unavailable, Upstream,
 };
 pub use value::{ListenAddr, Value};
 

@@ -5,8 +5,8 @@ use super::problem::Problem;
 use super::secret::Secret;
 use super::settings::Settings;
 use super::typed::{
-    Admin, Auth, AuthMode, Cluster, Config, CrossSlotTransactions, KeylessScripts, Limits, Listen,
-    Log, LogFormat, LogLevel, Observe, Policy, Timeouts, Unavailable, Upstream,
+    Admin, Auth, AuthMode, Cluster, ClusterMode, Config, CrossSlotTransactions, KeylessScripts,
+    Limits, Listen, Log, LogFormat, LogLevel, Observe, Policy, Timeouts, Unavailable, Upstream,
 };
 use super::value::{ListenAddr, Value};
 use crate::cluster::NodeAddr;
@@ -43,6 +43,11 @@ impl Config {
                 nodes: of.nodes("cluster.nodes"),
                 address_map: of.pairs("cluster.address_map"),
                 refresh_interval: of.duration("cluster.refresh_interval"),
+                mode: match of.word("cluster.mode") {
+                    "cluster" => ClusterMode::Cluster,
+                    "standalone" => ClusterMode::Standalone,
+                    _ => ClusterMode::Auto,
+                },
             },
             upstream: Upstream {
                 connections: of.integer("upstream.connections"),

@@ -188,6 +188,8 @@ pub static OPTIONS: &[OptionSpec] = &[
 
     option("cluster.nodes", Kind::Nodes, "", "", RELOAD,
         "seed nodes, HOST:PORT: asked in turn for the rest of the cluster; names are resolved again at every try"),
+    option("cluster.mode", Kind::Choice(&["auto", "cluster", "standalone"]), "auto", "", PROCESS,
+        "what cluster.nodes are: nodes of a cluster, or one server without cluster support and its replicas, which is one shard with all slots; auto finds out"),
     option("cluster.address_map", Kind::NodePairs, "", "", RELOAD,
         "for NAT: addresses the nodes announce and where they are reached from here, ANNOUNCED=REACHED"),
     option("cluster.refresh_interval", time(100 * MILLISECOND, HOUR), "10s", "", RELOAD,

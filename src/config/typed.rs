@@ -45,6 +45,7 @@ pub struct Cluster {
     /// Announced, reached.
     pub address_map: Vec<(NodeAddr, NodeAddr)>,
     pub refresh_interval: Duration,
+    pub mode: ClusterMode,
 }
 
 /// Section `upstream`.
@@ -145,6 +146,18 @@ pub struct Policy {
     pub keyless_scripts: KeylessScripts,
     pub cross_slot_transactions: CrossSlotTransactions,
     pub audit: bool,
+}
+
+/// What the nodes are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClusterMode {
+    /// As they say.
+    #[default]
+    Auto,
+    /// Nodes of a cluster.
+    Cluster,
+    /// A server without cluster support, and its replicas.
+    Standalone,
 }
 
 /// What becomes of a script or function that is called without keys.

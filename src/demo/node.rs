@@ -64,7 +64,16 @@ impl Server {
     /// Boots one plain server (no cluster) with `settings` on top of the usual ones, and waits for its first
     /// answer.
     pub fn boot(program: &Path, settings: &[(&str, &str)]) -> Result<Self, Error> {
-        let mut server = Self::new(program, Reservation::any()?, Dir::temporary()?);
+        Self::boot_at(Reservation::any()?, program, settings)
+    }
+
+    /// The same on a port that was reserved before.
+    pub fn boot_at(
+        port: Reservation,
+        program: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, Error> {
+        let mut server = Self::new(program, port, Dir::temporary()?);
         server.set(settings);
         server.start()?;
         server.wait_for_answer(&Stop::default())?;

@@ -1,8 +1,8 @@
 //! Asks single nodes single questions, blocking: what `slotway explain` and `slotway check --probe` need to know from
 //! a cluster. Not for the proxy itself: its ways to nodes are `upstream` and `topology`.
 
-use crate::cluster::NodeAddr;
-use crate::config::{Config, Secret};
+use crate::cluster::{AddressMap, NodeAddr, Server, parse_server};
+use crate::config::{ClusterMode, Config, Secret};
 use crate::resp::{ReplyScanner, encode};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -49,6 +49,35 @@ impl Conversation {
                 io::ErrorKind::UnexpectedEof => "it closes the connection".to_owned(),
                 _ => format!("the connection fails: {error}"),
             })
+    }
+
+    /// Whether that answer to CLUSTER INFO is of a server without cluster support, and such a one may be worked with; a
+    /// sentence where the answer is of no use.
+    pub fn is_standalone(&self, info: &[u8], config: &Config) -> Result<bool, String> {
+        let error = error_text(info);
+        match (config.cluster.mode, error) {
+            (ClusterMode::Standalone, None) => {
+                Err("it is part of a cluster, and cluster.mode is standalone".to_owned())
+            }
+            (_, None) => Ok(false),
+            (ClusterMode::Cluster, Some(error)) => {
+                Err(format!("it answers CLUSTER INFO with: {error}"))
+            }
+            (_, Some(error)) if error.contains("cluster support disabled") => Ok(true),
+            (_, Some(error)) => {
+                let hint = match error.starts_with("NOAUTH") {
+                    true => "; set upstream.password_file",
+                    false => "",
+                };
+                Err(format!("it answers CLUSTER INFO with: {error}{hint}"))
+            }
+        }
+    }
+
+    /// What the server at `node`, which has no cluster support, says about its part.
+    pub fn replication(&mut self, node: &NodeAddr, map: &AddressMap) -> Result<Server, String> {
+        let reply = self.ask(&["INFO", "replication"])?;
+        parse_server(node, "", &reply, map).map_err(|error| error.to_string())
     }
 
     fn authenticate(&mut self, username: Option<&str>, password: &Secret) -> Result<(), String> {

@@ -2,7 +2,9 @@
 //! and slots, asked once.
 
 use super::ask::{Conversation, error_text};
-use crate::cluster::{AddressMap, Answers, Belief, NodeAddr, SlotMap, SlotsAnswer, parse_view};
+use crate::cluster::{
+    AddressMap, Answers, Belief, NodeAddr, SlotMap, SlotsAnswer, Standalone, View, parse_view,
+};
 use crate::command::CommandTable;
 use crate::config::Config;
 use std::time::Instant;
@@ -54,9 +56,29 @@ impl Known {
     fn learn(&mut self, node: &NodeAddr, config: &Config) -> Result<(), String> {
         let mut conversation = Conversation::open(node, config)?;
         let info = conversation.ask(&["CLUSTER", "INFO"])?;
-        if let Some(error) = error_text(&info) {
-            return Err(format!("it answers CLUSTER INFO with: {error}"));
-        }
+        let addresses = AddressMap::new(config.cluster.address_map.iter().cloned());
+        let view = match conversation.is_standalone(&info, config)? {
+            true => {
+                let server = conversation.replication(node, &addresses)?;
+                Standalone::default()
+                    .fold(&[server])
+                    .map_err(|error| error.to_string())?
+            }
+            false => Self::view(&mut conversation, node, &info, &addresses)?,
+        };
+        let now = Instant::now();
+        let mut belief = Belief::new();
+        belief.believe(&[view], 1, now, now);
+        self.map = Some(belief.map(1));
+        self.learn_commands(&mut conversation)
+    }
+
+    fn view(
+        conversation: &mut Conversation,
+        node: &NodeAddr,
+        info: &[u8],
+        addresses: &AddressMap,
+    ) -> Result<View, String> {
         let nodes = conversation.ask(&["CLUSTER", "NODES"])?;
         let shards = conversation.ask(&["CLUSTER", "SHARDS"])?;
         let slots;
@@ -68,17 +90,11 @@ impl Known {
             }
         };
         let answers = Answers {
-            info: &info,
+            info,
             nodes: &nodes,
             slots: answer,
         };
-        let addresses = AddressMap::new(config.cluster.address_map.iter().cloned());
-        let view = parse_view(node, &answers, &addresses).map_err(|error| error.to_string())?;
-        let now = Instant::now();
-        let mut belief = Belief::new();
-        belief.believe(&[view], 1, now, now);
-        self.map = Some(belief.map(1));
-        self.learn_commands(&mut conversation)
+        parse_view(node, &answers, addresses).map_err(|error| error.to_string())
     }
 
     /// The cluster's own commands, those of modules included.

@@ -2,7 +2,11 @@
 
 use super::TopologySettings;
 use super::link::{Link, LinkError, error_text};
-use crate::cluster::{AddressMap, Answers, NodeAddr, ParseError, SlotsAnswer, View, parse_view};
+use crate::cluster::{
+    AddressMap, Answers, NoPrimary, NodeAddr, ParseError, Server, SlotsAnswer, View, parse_server,
+    parse_view,
+};
+use crate::config::ClusterMode;
 use crate::io::in_time;
 use std::time::Duration;
 
@@ -16,7 +20,16 @@ pub(super) struct Answer {
     /// The connection, to be kept, unless it is of no use any more.
     pub(super) link: Option<Link>,
     /// What the node believes.
-    pub(super) view: Result<View, AskError>,
+    pub(super) said: Result<Said, AskError>,
+}
+
+/// What a node is, and says.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// It is part of a cluster.
+    Cluster(View),
+    /// It has no cluster support.
+    Standalone(Server),
 }
 
 /// Why a question brought no view.
@@ -28,6 +41,14 @@ pub(super) enum AskError {
     Parse(#[from] ParseError),
     #[error("it is not part of a cluster")]
     NoCluster,
+    #[error("it is part of a cluster")]
+    IsCluster,
+    #[error("it is a sentinel")]
+    Sentinel,
+    #[error("it says nothing about replication: {0}")]
+    Replication(ParseError),
+    #[error(transparent)]
+    NoPrimary(NoPrimary),
 }
 
 impl AskError {
@@ -46,7 +67,13 @@ impl AskError {
                 "allow the user of upstream.username: +cluster|shards +cluster|slots +cluster|nodes +cluster|info"
             }
             Self::Parse(_) => "is this a Redis or Valkey cluster node? Please report the answer",
-            Self::NoCluster => "cluster.nodes must name nodes that run with cluster-enabled yes",
+            Self::NoCluster => {
+                "cluster.nodes must name nodes that run with cluster-enabled yes; for a server without, cluster.mode is to be auto or standalone"
+            }
+            Self::IsCluster => "set cluster.mode to auto or cluster, or name other nodes",
+            Self::Sentinel => "cluster.nodes must name the servers that it watches",
+            Self::Replication(_) => "allow the user of upstream.username: +info",
+            Self::NoPrimary(error) => error.hint(),
         }
     }
 }
@@ -69,19 +96,24 @@ pub(super) async fn ask(
             return Answer {
                 addr,
                 link: None,
-                view: Err(error.into()),
+                said: Err(error.into()),
             };
         }
     };
-    let view = match in_time(ANSWER_WITHIN, question(&mut link, &addr, map)).await {
-        Some(view) => view,
+    let said = match in_time(ANSWER_WITHIN, question(&mut link, &addr, map)).await {
+        Some(said) => said,
         None => Err(LinkError::Silent(ANSWER_WITHIN).into()),
     };
-    let reusable = !matches!(view, Err(AskError::Link(_))) && link.is_clean();
+    let said = said.and_then(|said| match (settings.mode, &said) {
+        (ClusterMode::Cluster, Said::Standalone(_)) => Err(AskError::NoCluster),
+        (ClusterMode::Standalone, Said::Cluster(_)) => Err(AskError::IsCluster),
+        _ => Ok(said),
+    });
+    let reusable = !matches!(said, Err(AskError::Link(_))) && link.is_clean();
     Answer {
         addr,
         link: reusable.then_some(link),
-        view,
+        said,
     }
 }
 
@@ -95,7 +127,10 @@ async fn open(addr: &NodeAddr, settings: &TopologySettings) -> Result<Link, Link
     }
 }
 
-async fn question(link: &mut Link, addr: &NodeAddr, map: &AddressMap) -> Result<View, AskError> {
+async fn question(link: &mut Link, addr: &NodeAddr, map: &AddressMap) -> Result<Said, AskError> {
+    if link.profile.is_sentinel {
+        return Err(AskError::Sentinel);
+    }
     let replies = link
         .ask(&[
             &["CLUSTER", "INFO"],
@@ -108,7 +143,9 @@ async fn question(link: &mut Link, addr: &NodeAddr, map: &AddressMap) -> Result<
         .filter_map(|r| error_text(r))
         .any(|e| e.contains("cluster support disabled"))
     {
-        return Err(AskError::NoCluster);
+        let replication = link.ask(&[&["INFO", "replication"]]).await?.swap_remove(0);
+        let server = parse_server(addr, &link.profile.run_id, &replication, map);
+        return server.map(Said::Standalone).map_err(AskError::Replication);
     }
     let mut answers = Answers {
         info: &replies[0],
@@ -120,5 +157,5 @@ async fn question(link: &mut Link, addr: &NodeAddr, map: &AddressMap) -> Result<
         slots = link.ask(&[&["CLUSTER", "SLOTS"]]).await?.swap_remove(0);
         answers.slots = SlotsAnswer::Slots(&slots);
     }
-    Ok(parse_view(addr, &answers, map)?)
+    Ok(Said::Cluster(parse_view(addr, &answers, map)?))
 }

@@ -13,6 +13,10 @@ pub(super) struct Profile {
     pub(super) version: String,
     pub(super) modules: Vec<Module>,
     pub(super) node_timeout: Option<Duration>,
+    /// Of this process of it.
+    pub(super) run_id: String,
+    /// It does not serve keys, but watches servers that do.
+    pub(super) is_sentinel: bool,
 }
 
 impl Profile {
@@ -120,6 +124,9 @@ pub(super) fn profile(hello: &[u8], config: &[u8], info: &[u8]) -> Profile {
             .or_else(|| field("redis_version"))
             .unwrap_or_default();
     }
+    profile.run_id = field("run_id").unwrap_or_default();
+    let mode = field("redis_mode").or_else(|| field("server_mode"));
+    profile.is_sentinel = mode.as_deref() == Some("sentinel");
     profile.node_timeout = elements(config)
         .and_then(|parts| text(&config[parts.get(1)?.clone()]).parse().ok())
         .map(Duration::from_millis);

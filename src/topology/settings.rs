@@ -1,7 +1,7 @@
 //! What the topology task needs to know, apart from where it comes from: the configuration is turned into this.
 
 use crate::cluster::NodeAddr;
-use crate::config::{Config, Secret};
+use crate::config::{ClusterMode, Config, Secret};
 use std::time::Duration;
 
 /// Settings of the topology task.
@@ -13,6 +13,8 @@ pub struct TopologySettings {
     pub address_map: Vec<(NodeAddr, NodeAddr)>,
     /// `cluster.refresh_interval`: the longest time between two refreshes, ±20 %.
     pub refresh_interval: Duration,
+    /// `cluster.mode`
+    pub mode: ClusterMode,
     /// `timeouts.connect`.
     pub connect_timeout: Duration,
     /// `upstream.username` and `upstream.password_file`.
@@ -40,6 +42,7 @@ impl TopologySettings {
             seeds: seeds.into_iter().collect(),
             address_map: Vec::new(),
             refresh_interval: Self::REFRESH_INTERVAL,
+            mode: ClusterMode::Auto,
             connect_timeout: Self::CONNECT_TIMEOUT,
             credentials: None,
         }
@@ -53,6 +56,7 @@ impl From<&Config> for TopologySettings {
             seeds: config.cluster.nodes.clone(),
             address_map: config.cluster.address_map.clone(),
             refresh_interval: config.cluster.refresh_interval,
+            mode: config.cluster.mode,
             connect_timeout: config.timeouts.connect,
             credentials: upstream.password.clone().map(|password| Credentials {
                 username: upstream.username.clone(),

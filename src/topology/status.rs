@@ -17,6 +17,8 @@ pub struct TopologyStatus {
     pub version: u64,
     /// Highest config epoch of a node in the map.
     pub epoch: u64,
+    /// Whether it is no cluster, but one server without cluster support, perhaps with replicas.
+    pub standalone: bool,
     /// Slots with an owner.
     pub slots_covered: usize,
     /// How settled the cluster looks.
@@ -102,6 +104,7 @@ impl Default for TopologyStatus {
         Self {
             version: 0,
             epoch: 0,
+            standalone: false,
             slots_covered: 0,
             mood: Mood::Down,
             unconfirmed_slots: 0,

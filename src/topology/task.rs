@@ -3,7 +3,9 @@
 
 mod choice;
 mod flight;
+mod mood;
 mod peer;
+mod standalone;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +17,7 @@ use super::journal::Journal;
 use super::pace::{Mood, Pace};
 use super::profile::{Profile, ServerInfo};
 use super::{LastError, Report, Rounds, Shared, TopologySettings, TopologyStatus};
-use crate::cluster::{AddressMap, Belief, Health, NodeAddr, Patched, Round, SLOTS, Shard};
+use crate::cluster::{AddressMap, Belief, Health, NodeAddr, Patched, Shard, Standalone};
 use crate::io::{Jitter, now};
 use crate::observe::{RefreshResult, TopologyMetrics, Trigger};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -49,6 +51,7 @@ pub(super) struct Task {
     rounds: watch::Sender<Rounds>,
     metrics: Arc<TopologyMetrics>,
     belief: Belief,
+    standalone: Standalone,
     pace: Pace,
     peers: FxHashMap<NodeAddr, Peer>,
     questions: JoinSet<Answer>,
@@ -80,6 +83,7 @@ impl Task {
             rounds,
             metrics,
             belief: Belief::new(),
+            standalone: Standalone::default(),
             peers: FxHashMap::default(),
             questions: JoinSet::new(),
             flight: None,
@@ -192,8 +196,8 @@ impl Task {
     /// A question has ended, perhaps one of an earlier refresh.
     fn answered(&mut self, answer: Answer, now: Instant) {
         let random = self.random();
-        let Answer { addr, link, view } = answer;
-        self.wait_for_late(&view, now);
+        let Answer { addr, link, said } = answer;
+        self.wait_for_late(&said, now);
         let nodes = self.belief.nodes();
         let is_named = nodes.is_empty() || nodes.iter().any(|n| n.addr == addr);
         let peer = self.peers.entry(addr.clone()).or_default();
@@ -206,12 +210,12 @@ impl Task {
             peer.link = self.commands.ask(&addr, link, now);
             peer.busy = peer.link.is_none();
         }
-        peer.has_said(&view, is_named, now, random);
-        if let Err(error) = &view {
+        peer.has_said(&said, is_named, now, random);
+        if let Err(error) = &said {
             tracing::debug!(node = %addr, %error, "asked for its view, in vain");
         }
         if let Some(flight) = &mut self.flight {
-            flight.take(addr, view, now);
+            flight.take(addr, said, now);
         }
     }
 
@@ -241,7 +245,8 @@ impl Task {
     }
 
     /// All that will answer have answered.
-    fn finish(&mut self, flight: Flight, now: Instant) {
+    fn finish(&mut self, mut flight: Flight, now: Instant) {
+        self.fold(&mut flight, now);
         let before = self.shared.map.load().version();
         let mood = match flight.views.is_empty() {
             true => Mood::Down,
@@ -285,21 +290,6 @@ impl Task {
         });
         self.publish();
         self.mood(&round)
-    }
-
-    fn mood(&self, round: &Round) -> Mood {
-        let alone = round.trusted < 2 && self.belief.nodes().len() > 1;
-        let open =
-            round.differing + round.unheard + self.suspects.len() + self.belief.unconfirmed() > 0;
-        if round.covered < SLOTS {
-            Mood::Down
-        } else if round.failing || round.owner_down {
-            Mood::Failover
-        } else if open || alone || !self.belief.former().is_empty() {
-            Mood::Open
-        } else {
-            Mood::Settled
-        }
     }
 
     /// Publishes what is believed now, if it is anything new.

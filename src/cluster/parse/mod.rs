@@ -8,6 +8,9 @@
 
 mod nodes;
 mod shards;
+mod standalone;
+
+pub use standalone::parse_server;
 
 use super::view::{ClusterState, Health, Role, View, ViewNode};
 use super::{NodeAddr, SLOTS, SlotRange};

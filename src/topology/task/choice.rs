@@ -2,10 +2,10 @@
 
 use super::Task;
 use super::flight::Flight;
-use crate::cluster::{Health, NodeAddr, SlotMap, View};
+use crate::cluster::{Health, NodeAddr, SlotMap};
 use crate::observe::Trigger;
 use crate::topology::Mood;
-use crate::topology::ask::AskError;
+use crate::topology::ask::{AskError, Said};
 use rustc_hash::FxHashSet;
 use std::time::Instant;
 
@@ -30,6 +30,11 @@ impl Task {
                 SEEDS_ASKED
             };
             wanted.extend(turned(&self.settings.seeds, self.turn).take(few).cloned());
+        }
+        wanted.extend_from_slice(self.standalone.wanted());
+        if self.standalone.is_found() {
+            // There may be a cluster by now.
+            wanted.extend(turned(&self.settings.seeds, self.turn).take(1).cloned());
         }
         // The cluster whose place another one has taken may be back.
         let mut former: Vec<NodeAddr> = (self.belief.former().iter())
@@ -70,8 +75,8 @@ impl Task {
 
     /// Who answers only after its refresh was over is not heard: it is asked again. But while nobody is known, clients wait
     /// for any answer, and whoever needs long needs as long the next time.
-    pub(super) fn wait_for_late(&mut self, view: &Result<View, AskError>, now: Instant) {
-        if view.is_err() || !self.belief.nodes().is_empty() {
+    pub(super) fn wait_for_late(&mut self, said: &Result<Said, AskError>, now: Instant) {
+        if said.is_err() || !self.belief.nodes().is_empty() {
             return;
         }
         let flight = self.flight.get_or_insert_with(|| {

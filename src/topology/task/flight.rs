@@ -1,9 +1,9 @@
 //! A refresh in flight: who was asked, who has answered, and how long the rest is waited for.
 
-use crate::cluster::{NodeAddr, View};
+use crate::cluster::{NodeAddr, Server, View};
 use crate::observe::Trigger;
 use crate::topology::LastError;
-use crate::topology::ask::AskError;
+use crate::topology::ask::{AskError, Said};
 use rustc_hash::FxHashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ pub(super) struct Flight {
     pub(super) asked: Vec<NodeAddr>,
     pub(super) pending: FxHashSet<NodeAddr>,
     pub(super) views: Vec<View>,
+    /// What those say that have no cluster support.
+    pub(super) servers: Vec<Server>,
     pub(super) error: Option<LastError>,
 }
 
@@ -29,6 +31,7 @@ impl Flight {
             pending: asked.iter().cloned().collect(),
             asked,
             views: Vec::new(),
+            servers: Vec::new(),
             error: None,
         }
     }
@@ -43,12 +46,13 @@ impl Flight {
     }
 
     /// One of the nodes asked has answered, or will not.
-    pub(super) fn take(&mut self, addr: NodeAddr, view: Result<View, AskError>, now: Instant) {
+    pub(super) fn take(&mut self, addr: NodeAddr, said: Result<Said, AskError>, now: Instant) {
         if !self.pending.remove(&addr) {
             return;
         }
-        match view {
-            Ok(view) => self.views.push(view),
+        match said {
+            Ok(Said::Cluster(view)) => self.views.push(view),
+            Ok(Said::Standalone(server)) => self.servers.push(server),
             Err(error) => {
                 self.error = Some(LastError {
                     error: format!("{addr}: {error}"),
@@ -57,7 +61,7 @@ impl Flight {
                 });
             }
         }
-        let more = match self.views.len() {
+        let more = match self.views.len() + self.servers.len() {
             0 => return,
             n if n * 2 > self.asked.len() => LAST_ANSWERS_WITHIN,
             _ => MORE_ANSWERS_WITHIN,

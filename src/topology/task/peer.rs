@@ -1,7 +1,6 @@
 //! What the task keeps of an address that it asks.
 
-use crate::cluster::View;
-use crate::topology::ask::AskError;
+use crate::topology::ask::{AskError, Said};
 use crate::topology::backoff::Backoff;
 use crate::topology::link::Link;
 use crate::topology::profile::Profile;
@@ -27,19 +26,22 @@ impl Peer {
     /// It has been asked for its view. `is_named`: nodes that are known are called so, or none is known.
     pub(super) fn has_said(
         &mut self,
-        view: &Result<View, AskError>,
+        said: &Result<Said, AskError>,
         is_named: bool,
         now: Instant,
         random: f64,
     ) {
-        match view {
-            Ok(view) => {
+        match said {
+            Ok(said) => {
                 // A seed by another name of a node is dialled anew each time, and seldom has news.
                 match is_named {
                     true => self.backoff.succeeded(),
                     false => self.backoff.failed(now, random),
                 }
-                self.id = view.own_id().map(Arc::from);
+                self.id = match said {
+                    Said::Cluster(view) => view.own_id().map(Arc::from),
+                    Said::Standalone(_) => None,
+                };
                 self.error = None;
             }
             Err(error) => {

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::cluster::{
-    ClusterState, Direction, Migration, Role, Slot, SlotMap, SlotRange, View, ViewNode,
+    ClusterState, Direction, Migration, Part, Role, SLOTS, Server, Slot, SlotMap, SlotRange, View,
+    ViewNode,
 };
 use crate::command::CommandTable;
-use crate::topology::ask::AskError;
+use crate::topology::ask::{AskError, Said};
 use arc_swap::ArcSwap;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -71,15 +72,61 @@ fn round(task: &mut Task, asked: &[NodeAddr], views: Vec<View>, now: Instant) {
     let silent: Vec<_> = silent.cloned().collect();
     let heard = views
         .into_iter()
-        .map(|view| (view.source.clone(), Ok(view)));
+        .map(|view| (view.source.clone(), Ok(Said::Cluster(view))));
     let unheard = silent
         .into_iter()
         .map(|addr| (addr, Err(AskError::NoCluster)));
-    for (addr, view) in heard.chain(unheard) {
+    for (addr, said) in heard.chain(unheard) {
         let link = None;
-        task.answered(Answer { addr, link, view }, now);
+        task.answered(Answer { addr, link, said }, now);
     }
     task.finish_when_due(now);
+}
+
+/// Longer than anything is remembered that nobody names.
+#[tokio::test]
+async fn a_server_without_a_cluster_keeps_its_slots_while_it_is_away() {
+    let mut task = task();
+    let begin = Instant::now();
+    let say = |task: &mut Task, said, now| {
+        task.flight = Some(Flight::new(Trigger::Start, vec![addr(1)], now));
+        let answer = Answer {
+            addr: addr(1),
+            link: None,
+            said,
+        };
+        task.answered(answer, now);
+        task.finish_when_due(now);
+    };
+    let server = |part| {
+        Ok(Said::Standalone(Server {
+            source: addr(1),
+            run_id: "run".into(),
+            part,
+        }))
+    };
+    let replicas = vec![(addr(2), true)];
+    say(&mut task, server(Part::Primary { replicas }), begin);
+    let owner = |task: &Task| {
+        let map = task.shared.map.load();
+        let owner = map.owner(Slot::new(0).unwrap()).unwrap();
+        (map.covered(), map.node(owner).addr.clone())
+    };
+    assert_eq!(owner(&task), (SLOTS, addr(1)));
+    assert_eq!(task.status.mood, Mood::Settled);
+    for round in 1..200 {
+        let now = begin + INTERVAL * round;
+        let silent = match round % 2 {
+            0 => Err(AskError::NoCluster),
+            // It is a replica now, of nobody who answers.
+            _ => server(Part::ReplicaOf(addr(2))),
+        };
+        say(&mut task, silent, now);
+        assert_eq!(owner(&task), (SLOTS, addr(1)));
+        assert_eq!(task.status.mood, Mood::Down);
+    }
+    let told = task.status.last_error.clone().unwrap();
+    assert!(told.error.contains("is a replica of"), "{}", told.error);
 }
 
 #[tokio::test]
@@ -167,7 +214,7 @@ async fn while_nobody_is_known_an_answer_is_heard_however_late() {
         let answer = Answer {
             addr: view.source.clone(),
             link: None,
-            view: Ok(view),
+            said: Ok(Said::Cluster(view)),
         };
         task.answered(answer, late);
         task.finish_when_due(late);
