@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         },
         Command::Audit(arguments) => cli::audit::audit(arguments),
         Command::Check(arguments) => cli::check::check(arguments),
-        Command::Explain(arguments) => cli::explain(arguments),
+        Command::Explain(arguments) => cli::explain::explain(arguments),
         Command::Healthcheck(flags) => cli::healthcheck::healthcheck(&Sources::of_process(flags)),
         Command::Top(arguments) => cli::top::top(arguments),
     }

@@ -71,24 +71,25 @@ const LAYERS: &[(&str, &[&str])] = &[
         "tap",
         &["resp", "cluster", "command", "config", "io", "audit"],
     ),
+    // Says what would become of a command.
+    (
+        "explain",
+        &[
+            "resp", "cluster", "command", "config", "topology", "route", "local", "modes",
+        ],
+    ),
     // On top.
     (
         "admin",
         &[
-            "resp", "cluster", "command", "config", "observe", "topology", "audit",
+            "resp", "cluster", "command", "config", "observe", "topology", "audit", "explain",
         ],
     ),
     (
         "server",
         &[
             "resp", "cluster", "command", "config", "observe", "io", "upstream", "topology",
-            "route", "local", "modes", "session", "admin", "audit", "tap",
-        ],
-    ),
-    (
-        "explain",
-        &[
-            "resp", "cluster", "command", "config", "topology", "route", "local",
+            "route", "local", "modes", "session", "admin", "audit", "tap", "explain",
         ],
     ),
     ("demo", &["cluster", "config"]),

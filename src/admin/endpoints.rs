@@ -1,14 +1,16 @@
 //! What each path answers: a method and a path in, a response out; `serve` does the sockets.
 
+use super::explained::{Explaining, explained};
 use super::{page, seen};
 use crate::audit::Audit;
 use crate::cluster::{NodeAddr, Slot};
 use crate::config::Settings;
+use crate::explain::{Explanation, Said};
 use crate::observe::{History, Metrics};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Uri};
 use serde_json::Value;
 use std::fmt::Write;
 use std::pin::Pin;
@@ -23,6 +25,7 @@ pub struct AdminState {
     pub(super) settings: Settings,
     pub(super) history: Arc<History>,
     clients: Clients,
+    pub(super) explain: Explaining,
     audit: Option<Arc<Audit>>,
     /// There is nothing to show but the audit.
     only_audit: bool,
@@ -45,6 +48,7 @@ impl AdminState {
             settings: Settings::defaults(),
             history: Arc::default(),
             clients: Box::new(|_| Box::pin(async { Ok((0, Vec::new())) })),
+            explain: Box::new(|_| Err("nobody is here to explain it".to_owned())),
             audit: None,
             only_audit: false,
         }
@@ -57,6 +61,17 @@ impl AdminState {
     {
         Self {
             clients: Box::new(move |most| Box::pin(ask(most))),
+            ..self
+        }
+    }
+
+    /// With somebody who explains commands.
+    pub fn with_explain(
+        self,
+        explain: impl Fn(&[Said]) -> Result<Vec<Explanation>, String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            explain: Box::new(explain),
             ..self
         }
     }
@@ -98,6 +113,8 @@ enum Answering {
     Now(fn(&AdminState) -> Answer),
     /// Workers are asked.
     Clients,
+    /// It depends on the query.
+    Explained,
 }
 
 use Answering::Now;
@@ -165,6 +182,11 @@ pub const ENDPOINTS: &[Endpoint] = &[
         answer: Answering::Clients,
     },
     Endpoint {
+        path: "/explain",
+        about: "what would become of commands: /explain?command=MGET+a+b, as JSON",
+        answer: Answering::Explained,
+    },
+    Endpoint {
         path: "/audit",
         about: "what would fail or change on a cluster, by client and command (policy.audit), as JSON",
         answer: Now(|state| audited(state, |audit| Answer::json(&audit.json()))),
@@ -204,12 +226,12 @@ const OF_AUDIT: [&str; 6] = [
 /// The response to a request.
 pub(super) async fn respond(
     method: &Method,
-    path: &str,
+    uri: &Uri,
     state: &AdminState,
 ) -> Response<Full<Bytes>> {
-    let path = match state.only_audit && path == "/" {
+    let path = match state.only_audit && uri.path() == "/" {
         true => "/audit.html",
-        false => path,
+        false => uri.path(),
     };
     let Some(endpoint) = all(state).find(|e| e.path == path) else {
         let text = format!("There is nothing here. What there is:\n{}", list(state));
@@ -227,6 +249,7 @@ pub(super) async fn respond(
     let answer = match endpoint.answer {
         Now(answer) => answer(state),
         Answering::Clients => clients(state).await,
+        Answering::Explained => explained(state, uri.query().unwrap_or_default()),
     };
     answer.response()
 }
@@ -234,14 +257,14 @@ pub(super) async fn respond(
 const HTML: &str = "text/html; charset=utf-8";
 
 /// What an endpoint says.
-struct Answer {
+pub(super) struct Answer {
     status: StatusCode,
     content_type: &'static str,
     body: String,
 }
 
 impl Answer {
-    fn text(body: impl Into<String>) -> Self {
+    pub(super) fn text(body: impl Into<String>) -> Self {
         Self {
             status: StatusCode::OK,
             content_type: "text/plain; charset=utf-8",
@@ -253,11 +276,11 @@ impl Answer {
         Self::text(body).of_type(HTML)
     }
 
-    fn json(value: &Value) -> Self {
+    pub(super) fn json(value: &Value) -> Self {
         Self::text(format!("{value:#}\n")).of_type("application/json")
     }
 
-    fn with(self, status: StatusCode) -> Self {
+    pub(super) fn with(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }
 

@@ -4,6 +4,7 @@
 
 mod ask;
 mod endpoints;
+mod explained;
 mod page;
 mod seen;
 mod serve;

@@ -148,7 +148,7 @@ async fn connection(
             request.uri().clone(),
             state.clone(),
         );
-        async move { Ok::<_, Infallible>(respond(&method, uri.path(), &state).await) }
+        async move { Ok::<_, Infallible>(respond(&method, &uri, &state).await) }
     });
     let serving = http1::Builder::new()
         .keep_alive(false)

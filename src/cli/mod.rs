@@ -3,13 +3,13 @@
 
 pub(crate) mod audit;
 pub(crate) mod check;
+pub(crate) mod explain;
 pub(crate) mod healthcheck;
 mod probe;
 pub(crate) mod top;
 
 use clap::{Args, Parser, Subcommand};
 use slotway::config::{self, Flags, ListenAddr, Loaded, Problems, Sources};
-use slotway::explain::Known;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,8 +36,8 @@ pub(crate) enum Command {
     Audit(audit::AuditArguments),
     /// Say whether a configuration is valid, and everything that is wrong with it
     Check(check::CheckArguments),
-    /// Say what would happen to a command: its slots, nodes and plan, or why it is refused
-    Explain(ExplainArguments),
+    /// Say what would happen to commands: their slots, nodes and plan, or why they are refused
+    Explain(explain::ExplainArguments),
     /// Exit 0 if a running proxy is ready: asks /readyz at admin.listen
     Healthcheck(Flags),
     /// Show what a running proxy does, live: asks /metrics and /topology at admin.listen
@@ -112,16 +112,6 @@ impl DemoArguments {
     }
 }
 
-#[derive(Args, Debug)]
-pub(crate) struct ExplainArguments {
-    /// The command, as it would be typed into redis-cli
-    #[arg(required = true, num_args = 1.., value_name = "COMMAND")]
-    command: Vec<String>,
-
-    #[command(flatten)]
-    flags: Flags,
-}
-
 /// Loads the configuration, or prints every problem.
 pub(crate) fn load(sources: &Sources) -> Result<Loaded, ExitCode> {
     or_print(config::load(sources))
@@ -132,33 +122,6 @@ fn or_print(loaded: Result<Loaded, Problems>) -> Result<Loaded, ExitCode> {
         eprintln!("{problems}");
         ExitCode::FAILURE
     })
-}
-
-/// `slotway explain`: success if it could be explained, be it refused or not.
-#[expect(clippy::print_stdout, reason = "printing is what it is for")]
-pub(crate) fn explain(arguments: ExplainArguments) -> ExitCode {
-    let sources = Sources::of_process(arguments.flags);
-    let config = match or_print(config::load_without_nodes(&sources)) {
-        Ok(loaded) => loaded.config,
-        Err(code) => return code,
-    };
-    let (known, problems) = Known::ask(&config);
-    for problem in problems {
-        eprintln!("{problem}");
-    }
-    match slotway::explain::explain(&arguments.command, &config, &known) {
-        Ok(text) => {
-            print!("{text}");
-            if config.cluster.nodes.is_empty() {
-                println!("(no nodes given: with --nodes HOST:PORT it names the nodes)");
-            }
-            ExitCode::SUCCESS
-        }
-        Err(problem) => {
-            eprintln!("slotway: {problem}");
-            ExitCode::FAILURE
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,17 +3,24 @@
 
 use super::ask::{Conversation, error_text};
 use crate::cluster::{
-    AddressMap, Answers, Belief, NodeAddr, SlotMap, SlotsAnswer, Standalone, View, parse_view,
+    AddressMap, Answers, Belief, Health, NodeAddr, SlotMap, SlotsAnswer, Standalone, View,
+    parse_view,
 };
 use crate::command::CommandTable;
 use crate::config::Config;
+use crate::topology::{ServerInfo, TopologyStatus};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Commands and, perhaps, slots.
 #[derive(Debug)]
 pub struct Known {
-    table: CommandTable,
-    map: Option<SlotMap>,
+    table: Arc<CommandTable>,
+    map: Option<Arc<SlotMap>>,
+    server: Arc<ServerInfo>,
+    /// What is wrong with nodes.
+    wrong: HashMap<String, String>,
 }
 
 impl Known {
@@ -22,7 +29,37 @@ impl Known {
         let mut table = CommandTable::builtin();
         // Loading the configuration has reported what is wrong with these.
         let _ = table.apply(&config.policy.allow, &config.policy.deny);
-        Self { table, map: None }
+        Self {
+            table: Arc::new(table),
+            map: None,
+            server: Arc::default(),
+            wrong: HashMap::new(),
+        }
+    }
+
+    /// What a running proxy knows.
+    pub fn running(
+        table: Arc<CommandTable>,
+        map: Arc<SlotMap>,
+        server: Arc<ServerInfo>,
+        status: &TopologyStatus,
+    ) -> Self {
+        let wrong = status.nodes.iter().filter_map(|node| {
+            let what = match (node.health, &node.error) {
+                (Health::Failed, _) => "failed, says the cluster".to_owned(),
+                (Health::Suspected, _) => "suspected to have failed".to_owned(),
+                (Health::Loading, _) => "loading its data".to_owned(),
+                (Health::Online, Some(error)) => error.clone(),
+                (Health::Online, None) => return None,
+            };
+            Some((node.addr.clone(), what))
+        });
+        Self {
+            table,
+            map: Some(map).filter(|map| !map.nodes().is_empty()),
+            server,
+            wrong: wrong.collect(),
+        }
     }
 
     /// With what the first seed node says that can be asked; and what was wrong with those before it.
@@ -41,7 +78,7 @@ impl Known {
     /// The same with this map.
     #[cfg(test)]
     pub(super) fn with_map(mut self, map: SlotMap) -> Self {
-        self.map = Some(map);
+        self.map = Some(Arc::new(map));
         self
     }
 
@@ -50,7 +87,19 @@ impl Known {
     }
 
     pub(super) fn map(&self) -> Option<&SlotMap> {
-        self.map.as_ref()
+        self.map.as_deref()
+    }
+
+    pub(super) fn server(&self) -> &ServerInfo {
+        &self.server
+    }
+
+    /// Behind the address of a node with which something is wrong.
+    pub(super) fn state_of(&self, node: &NodeAddr) -> String {
+        match self.wrong.get(&node.to_string()) {
+            Some(what) => format!(" ({what})"),
+            None => String::new(),
+        }
     }
 
     fn learn(&mut self, node: &NodeAddr, config: &Config) -> Result<(), String> {
@@ -69,7 +118,7 @@ impl Known {
         let now = Instant::now();
         let mut belief = Belief::new();
         belief.believe(&[view], 1, now, now);
-        self.map = Some(belief.map(1));
+        self.map = Some(Arc::new(belief.map(1)));
         self.learn_commands(&mut conversation)
     }
 
@@ -104,10 +153,10 @@ impl Known {
             // A user who may not ask: the built-in commands have to do.
             return Ok(());
         }
-        self.table = self
-            .table
-            .overlay(&[&reply])
-            .map_err(|error| error.to_string())?;
+        let table = self.table.overlay(&[&reply]);
+        self.table = Arc::new(table.map_err(|error| error.to_string())?);
+        let about = conversation.ask(&["INFO", "server"])?;
+        self.server = Arc::new(ServerInfo::told(&about));
         Ok(())
     }
 }

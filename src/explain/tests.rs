@@ -1,7 +1,7 @@
 //! Explanations of each kind, word for word.
 
 use super::*;
-use crate::cluster::{Node, NodeAddr, Shard, SlotMap, SlotMapBuilder};
+use crate::cluster::{Node, NodeAddr, NodeIndex, Shard, Slot, SlotMap, SlotMapBuilder};
 
 /// Three primaries with a third of the slots each, and a replica of the first.
 fn map() -> SlotMap {
@@ -26,8 +26,14 @@ fn map() -> SlotMap {
 }
 
 fn explain_with(words: &[&str], config: &Config, known: &Known) -> String {
-    let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
-    explain(&words, config, known).unwrap_or_else(|error| format!("error: {error}"))
+    let said = match words {
+        [line] => Said::Line((*line).to_owned()),
+        words => Said::Words(words.iter().map(|w| (*w).to_owned()).collect()),
+    };
+    match explain(&[said], config, known) {
+        Ok(told) => text(&told),
+        Err(error) => format!("error: {error}"),
+    }
 }
 
 fn offline(line: &str) -> String {
@@ -96,15 +102,13 @@ fn what_cannot_be_split_is_refused_with_a_hint() {
     command  rename (write)
     key      a in slot 15495
     key      b in slot 3300
-    refused  CROSSSLOT Keys in request don't hash to the same slot
-             a and b are in different slots: give keys that are used together one {hash tag}
+    refused  CROSSSLOT Keys in request don't hash to the same slot (slotway: 'a' and 'b'; give keys that belong together one hash tag, as in {tag}key)
     ");
     insta::assert_snapshot!(with_policy("MSET a 1 b 2", |c| c.policy.split_writes = false), @r"
     command  mset (write)
     key      a in slot 15495
     key      b in slot 3300
-    refused  CROSSSLOT Keys in request don't hash to the same slot
-             a and b are in different slots: give keys that are used together one {hash tag}, or set policy.split_writes = true
+    refused  CROSSSLOT Keys in request don't hash to the same slot (slotway: 'a' and 'b'; policy.split_writes = true would split it)
     ");
     // Reading is not a write, whatever the option says.
     let reads = with_policy("EXISTS a b", |c| c.policy.split_writes = false);
@@ -146,7 +150,7 @@ fn refusals_say_why() {
     ");
     insta::assert_snapshot!(offline("GETT foo"), @r"
     refused  ERR unknown command 'GETT', with args beginning with: 'foo'
-             known are the commands of the built-in table and, with --nodes, those of the cluster
+             known are the commands of the built-in table and, with --nodes or --running, those of the servers
     ");
     insta::assert_snapshot!(offline("GET"), @r"
     command  get (readonly)
@@ -158,6 +162,35 @@ fn refusals_say_why() {
         "{denied}"
     );
     assert!(!offline("KEYS *").contains("refused"));
+}
+
+#[test]
+fn a_conversation_is_explained_line_by_line() {
+    let config = Config::default();
+    let known = Known::built_in(&config);
+    let lines = ["MULTI", "SET a 1", "PING", "EXEC"].map(|line| Said::Line(line.to_owned()));
+    let told = explain(&lines, &config, &known).unwrap();
+    insta::assert_snapshot!(text(&told), @r"
+    > MULTI
+    command  multi (noscript no_multi)
+    plan     answered by slotway itself; the commands up to EXEC are kept
+
+    > SET a 1
+    command  set (write)
+    key      a in slot 15495
+    plan     kept for EXEC
+
+    > PING
+    command  ping
+    plan     kept for EXEC, answered by slotway then
+
+    > EXEC
+    command  exec (noscript)
+    plan     1 command between MULTI and EXEC, in one piece, to slot 15495
+    ");
+    insta::assert_snapshot!(json(&told[1..2]), @r#"{"commands":[{"said":"SET a 1","verdict":"queued","error":null,"keys":[{"key":"a","slot":15495,"node":null}],"details":{"command":["set (write)"],"key":["a in slot 15495"],"plan":["kept for EXEC"]}}]}"#);
+    let many = vec![Said::Line("PING".to_owned()); COMMANDS_MAX + 1];
+    assert!(explain(&many, &config, &known).is_err());
 }
 
 #[test]

@@ -26,10 +26,15 @@ pub(super) fn quote(arg: &[u8]) -> String {
         Some(shown) if arg.len() > SHOWN_BYTES_MAX => (shown, "…"),
         _ => (arg, ""),
     };
+    format!("{}{cut}", typed(shown))
+}
+
+/// The same of any length.
+pub(super) fn typed(arg: &[u8]) -> String {
     let plain = |b: &u8| b.is_ascii_graphic() && !b"\"'\\".contains(b);
-    match std::str::from_utf8(shown) {
-        Ok(text) if !text.is_empty() && shown.iter().all(plain) => format!("{text}{cut}"),
-        _ => format!("\"{}\"{cut}", shown.escape_ascii()),
+    match std::str::from_utf8(arg) {
+        Ok(text) if !text.is_empty() && arg.iter().all(plain) => text.to_owned(),
+        _ => format!("\"{}\"", arg.escape_ascii()),
     }
 }
 

@@ -13,10 +13,12 @@ mod own;
 mod portrait;
 #[cfg(test)]
 mod tests;
+mod unblock;
 
 pub use client::{Access, Address, Client, Replies};
 pub use filter::ClientFilter;
 pub use portrait::{Activity, Portrait};
+pub use unblock::{Release, unblock};
 
 use crate::command::Local;
 use crate::config::Secret;

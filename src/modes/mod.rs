@@ -3,6 +3,7 @@
 //! knows sockets, lanes or tokio.
 
 mod blocking;
+pub mod inside;
 pub mod monitor;
 pub mod pubsub;
 mod sweep;

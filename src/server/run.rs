@@ -2,7 +2,7 @@
 //! waits for a signal, drains.
 
 use super::listener::{Listener, Reception};
-use super::show::{admin_state, clients, sample};
+use super::show::{admin_state, clients, explain, sample};
 use super::worker::{MAILBOX_MAX, WorkerHandle, WorkerSetup, work};
 use crate::admin;
 use crate::audit::{Audit, Rules};
@@ -165,6 +165,7 @@ impl Server {
             let state = admin_state(metrics, topology, reception.stop.clone());
             let state = state.with(settings, history);
             let mailbox = shared.mailbox.clone();
+            let state = state.with_explain(explain(&shared));
             let state = state.with_audit(shared.audit.clone());
             let state = state.with_clients(move |most| clients(mailbox.clone(), most));
             tokio::task::spawn_local(admin::serve(listener, Arc::new(state)));

@@ -1,8 +1,9 @@
 //! What the admin endpoint shows of a running proxy, and where it has it from.
 
 use crate::admin::AdminState;
+use crate::explain::{self, Explanation, Known, Said};
 use crate::observe::{History, Metrics, SAMPLED_EVERY};
-use crate::session::Mailbox;
+use crate::session::{Mailbox, Shared};
 use crate::topology::Topology;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +16,24 @@ pub(super) async fn clients(mailbox: Mailbox, most: usize) -> Result<(usize, Vec
         .clients(most)
         .await
         .map_err(|error| error.to_string())
+}
+
+/// Explains commands as this proxy knows commands, nodes and options at that moment.
+pub(super) fn explain(
+    shared: &Shared,
+) -> impl Fn(&[Said]) -> Result<Vec<Explanation>, String> + Send + Sync + 'static {
+    let (config, topology) = (shared.config.clone(), shared.topology.clone());
+    let (table, server) = (shared.table.clone(), shared.server.clone());
+    move |said| {
+        let status = topology.status();
+        let known = Known::running(
+            table.load_full(),
+            topology.shared_map().load_full(),
+            server.load_full(),
+            &status.load(),
+        );
+        explain::explain(said, &config, &known)
+    }
 }
 
 /// Takes a sample of the counters each second, for the status page.

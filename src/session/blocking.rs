@@ -13,7 +13,7 @@ use super::{Session, State};
 use crate::cluster::{NodeAddr, Slot};
 use crate::command::{Command, KeyError, Keys};
 use crate::io::Bill;
-use crate::modes::{Blocking, Found, Patience, Steps, Sweep};
+use crate::modes::{Blocking, Found, Patience, Steps, Sweep, inside};
 use crate::observe::{CrossSlot, ErrorSource};
 use crate::resp::{Proto, Request};
 use crate::route::{Effect, cross_slot};
@@ -31,8 +31,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// The longest pause between two sweeps.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
-
-const TOGETHER: &str = "give keys that belong together one hash tag, as in {tag}key";
 
 pub(super) const TOO_MANY: &str = "ERR slotway: too many blocked clients (limits.blocked_clients); raise it, or block \
                                    with fewer clients";
@@ -70,7 +68,7 @@ impl Session {
         {
             let metrics = &self.context.metrics;
             metrics.cross_slot(command.metric, CrossSlot::Refused);
-            let text = cross_slot(request.arg(a), request.arg(b), TOGETHER);
+            let text = cross_slot(request.arg(a), request.arg(b), inside::BLOCK_TOGETHER);
             return self.refuse(state, about, &text);
         }
         if slots.is_err()

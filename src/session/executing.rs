@@ -10,7 +10,7 @@ use super::replies::{About, Rest, Stage};
 use super::{Session, State};
 use crate::command::Local;
 use crate::local;
-use crate::modes::{Assembly, Block, Queue};
+use crate::modes::{Assembly, Block, Queue, inside};
 use crate::observe::CrossSlot;
 use crate::resp::{self, Proto, Span, encode, parse_request};
 use crate::route::Gathering;
@@ -20,7 +20,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-const ABORTED: &str = "EXECABORT Transaction discarded because of previous errors.";
 const ABORTED_BECAUSE: &str = "EXECABORT Transaction discarded because of: ";
 
 impl Session {
@@ -36,7 +35,7 @@ impl Session {
         };
         if queue.is_aborted() {
             self.unwatch(state);
-            return self.refuse(state, about, ABORTED);
+            return self.refuse(state, about, inside::ABORTED);
         }
         // It is copied on its way.
         if self.context.is_too_large_now(queue.held()) {

@@ -5,6 +5,7 @@ use super::dispatch::{Batch, Taken};
 use super::replies::About;
 use super::{Session, State};
 use crate::command::{Command, Mode};
+use crate::modes::inside;
 use crate::resp::Request;
 use std::rc::Rc;
 
@@ -44,8 +45,8 @@ impl Session {
             Mode::Monitor => self.begin_monitor(state, about),
             Mode::Blocking => self.block(state, command, about, request),
             Mode::Multi => self.begin_transaction(state, about),
-            Mode::Exec => self.refuse(state, about, "ERR EXEC without MULTI"),
-            Mode::Discard => self.refuse(state, about, "ERR DISCARD without MULTI"),
+            Mode::Exec => self.refuse(state, about, inside::EXEC_ALONE),
+            Mode::Discard => self.refuse(state, about, inside::DISCARD_ALONE),
             Mode::Watch => self.watch(state, command, about, request),
             Mode::Unwatch => {
                 self.unwatch(state);

@@ -7,10 +7,10 @@ use super::replies::About;
 use super::unblock::{Outcome, Unblock};
 use super::{Life, Mailbox, Session, SessionContext, State, Unanswered};
 use crate::command::{CommandId, CommandTable, Local};
-use crate::local::{Activity, ClientFilter, Portrait};
+use crate::local::{Activity, ClientFilter, Portrait, Release, unblock};
 use crate::modes::pubsub::Kind;
 use crate::observe::ErrorSource;
-use crate::resp::{Proto, Request, encode, strict_integer};
+use crate::resp::{Proto, Request, encode};
 use std::rc::Rc;
 use tokio::sync::oneshot;
 
@@ -80,7 +80,11 @@ impl Session {
                 Ok(Question::KillOne(filter))
             }
             Local::ClientKill => ClientFilter::of_kill(request, &env).map(Question::Kill),
-            Local::ClientUnblock => unblock(request, &env.server.name),
+            Local::ClientUnblock => match unblock(request, &env.server.name) {
+                Ok((id, Release::Timeout)) => Ok(Question::Unblock(id, Unblock::Timeout)),
+                Ok((id, Release::Error)) => Ok(Question::Unblock(id, Unblock::Error)),
+                Err(text) => Err(text.into()),
+            },
             _ => ClientFilter::of_list(request, &env).map(Question::List),
         }
     }
@@ -249,22 +253,6 @@ async fn answer(
     }
 }
 
-/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`
-fn unblock(request: &Request<'_>, server: &str) -> Result<Question, Vec<u8>> {
-    let how = match (request.len(), request.get(3)) {
-        (4, Some(word)) if word.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,
-        (4, Some(word)) if word.eq_ignore_ascii_case(b"error") => Unblock::Error,
-        (4, _) => return Err(WRONG_REASON.into()),
-        (5.., _) if server != "valkey" => return Err(WRONG_LENGTH.into()),
-        _ => Unblock::Timeout,
-    };
-    match strict_integer(request.arg(2)) {
-        // No client has a number below 1.
-        Some(id) => Ok(Question::Unblock(u64::try_from(id).unwrap_or(0), how)),
-        None => Err(NOT_AN_INTEGER.into()),
-    }
-}
-
 /// The lines of all workers, in the order in which the clients came.
 fn in_order(lines: Vec<Vec<(u64, String)>>) -> String {
     let mut lines: Vec<(u64, String)> = lines.into_iter().flatten().collect();
@@ -284,11 +272,7 @@ fn name_of(table: &CommandTable, id: CommandId) -> &str {
     }
 }
 
-const WRONG_REASON: &str = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
-const WRONG_LENGTH: &str =
-    "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.";
 const NOT_LET: &str = "ERR slotway: the node at which the client is blocked did not let slotway release it; allow slotway's \
                        user CLIENT ID and CLIENT UNBLOCK there";
 const NOT_TOLD: &str = "ERR slotway: the node at which the client is blocked does not answer; it is not known whether it \
                         will release the client";
-const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";

@@ -6,23 +6,17 @@
 use super::dispatch::{Batch, SCARCE, Taken};
 use super::replies::{About, Stage};
 use super::{Session, State};
-use crate::command::{Command, Flags, Keys, Local, Mode, Policy};
+use crate::command::{Command, Flags, Local, Mode, Policy};
 use crate::config::CrossSlotTransactions;
 use crate::local::Replies;
-use crate::modes::{NotQueued, QueueLimits, Slots};
+use crate::modes::{NotQueued, QueueLimits, Slots, inside};
 use crate::observe::CrossSlot;
-use crate::resp::{Proto, Request, Span, parse_request, strict_integer};
-use crate::route::{Plan, RefusedBy, cross_slot, plan, route};
+use crate::resp::{Proto, Request, strict_integer};
+use crate::route::{Plan, RefusedBy, plan, route};
 use std::rc::Rc;
 
 const OK: &[u8] = b"+OK\r\n";
 const QUEUED: &[u8] = b"+QUEUED\r\n";
-const NESTED: &str = "ERR MULTI calls can not be nested";
-const WATCH_INSIDE: &str = "ERR WATCH inside MULTI is not allowed";
-const OUTSIDE: &str = "cannot be used inside MULTI; send it before MULTI or after EXEC";
-const ALL_SHARDS: &str =
-    "concerns all shards, and a transaction runs on one; send it before MULTI or after EXEC";
-
 impl Session {
     /// MULTI
     pub(super) fn begin_transaction(&self, state: &mut State, about: About) -> Taken {
@@ -82,8 +76,10 @@ impl Session {
                     false => Err(text),
                 }
             }
-            _ if command.flags.contains(Flags::NO_MULTI) && !self.may_nest(command) => {
-                Err(self.not_allowed(command))
+            _ if command.flags.contains(Flags::NO_MULTI)
+                && !inside::may_nest(&self.behind(), command) =>
+            {
+                Err(inside::not_allowed(&self.behind(), command))
             }
             Plan::Mode(Mode::Exec) => return Some(self.exec(state, batch, about)),
             Plan::Mode(Mode::Discard) => {
@@ -120,8 +116,8 @@ impl Session {
         plan: Plan,
     ) -> Result<Result<(), String>, &'static str> {
         Ok(match plan {
-            Plan::Mode(Mode::Multi) => return Err(NESTED),
-            Plan::Mode(Mode::Watch) => return Err(WATCH_INSIDE),
+            Plan::Mode(Mode::Multi) => return Err(inside::NESTED),
+            Plan::Mode(Mode::Watch) => return Err(inside::WATCH_INSIDE),
             Plan::Mode(Mode::Unwatch) => self.queue_unwatch(state, request),
             // Inside MULTI nothing blocks.
             Plan::Mode(Mode::Blocking) => {
@@ -130,13 +126,13 @@ impl Session {
             Plan::Mode(Mode::Wait | Mode::Waitaof) => {
                 self.queue(state, command, request, Plan::AnyNode)
             }
-            Plan::Mode(_) => Err(command.refusal(OUTSIDE)),
-            Plan::Gather(_) | Plan::Scan => Err(command.refusal(ALL_SHARDS)),
+            Plan::Mode(_) => Err(command.refusal(inside::OUTSIDE)),
+            Plan::Gather(_) | Plan::Scan => Err(command.refusal(inside::ALL_SHARDS)),
             Plan::Split(_) => {
                 self.context
                     .metrics
                     .cross_slot(command.metric, CrossSlot::Refused);
-                Err(two_slots(command, request))
+                Err(inside::two_slots(command, request))
             }
             Plan::Refuse(text, by) => {
                 if by == RefusedBy::CrossSlot {
@@ -151,7 +147,7 @@ impl Session {
                 None => self.queue(state, command, request, Plan::AnyNode),
             },
             Plan::Slot(_) | Plan::AnyNode | Plan::Home | Plan::Local(_) => {
-                Err(command.refusal(OUTSIDE))
+                Err(command.refusal(inside::OUTSIDE))
             }
         })
     }
@@ -169,10 +165,10 @@ impl Session {
             Plan::Slot(slot) => Some(slot),
             Plan::AnyNode | Plan::Home => None,
             Plan::Refuse(text, _) => return Err(text),
-            _ => return Err(command.refusal(OUTSIDE)),
+            _ => return Err(command.refusal(inside::OUTSIDE)),
         };
         if let (Some(slot), Some(watch)) = (slot, &state.watch)
-            && let Some(text) = watch.refusal(slot, || first_key(command, request))
+            && let Some(text) = watch.refusal(slot, || inside::first_key(command, request))
         {
             let metrics = &self.context.metrics;
             metrics.cross_slot(command.metric, CrossSlot::Refused);
@@ -191,7 +187,8 @@ impl Session {
                     .metrics
                     .cross_slot(command.metric, CrossSlot::Refused);
                 let first = queue.first_keyed().unwrap_or_default();
-                Err(self.other_slot(first, command, request))
+                let table = self.context.table();
+                Err(inside::other_slot(first, &table, command, request))
             }
         }
     }
@@ -212,12 +209,11 @@ impl Session {
         match local {
             // Its reply would have two protocols.
             Local::Hello if matches!(version, Some(2 | 3)) && version != Some(proto) => {
-                return Err(command
-                    .refusal("cannot switch the protocol inside MULTI; send it before MULTI"));
+                return Err(command.refusal(inside::SWITCH));
             }
             // CLIENT REPLY takes effect in the middle of EXEC's reply, and the others ask all workers.
             Local::ClientReply | Local::ClientList | Local::ClientKill | Local::ClientUnblock => {
-                return Err(command.refusal(OUTSIDE));
+                return Err(command.refusal(inside::OUTSIDE));
             }
             _ => {}
         }
@@ -261,64 +257,12 @@ impl Session {
         if let NotQueued::Full(limit) = why {
             self.context.metrics.limit_hit(*limit);
         }
-        let limits = self.queue_limits();
-        format!(
-            "ERR slotway: too much between MULTI and EXEC (limits.transaction_commands = {}, limits.transaction_bytes = \
-             {}); use smaller transactions",
-            limits.commands, limits.bytes
-        )
+        inside::too_much(&self.queue_limits())
     }
 
-    /// Whether MULTI or WATCH inside MULTI leaves the transaction as it is, as in Redis: the table may be the built-in
-    /// one, which has it from Valkey that it does not.
+    /// The name of the servers behind us.
     #[cold]
-    fn may_nest(&self, command: &Command) -> bool {
-        matches!(&*command.name, "multi" | "watch")
-            && self.context.shared.server.load().name != "valkey"
+    fn behind(&self) -> String {
+        self.context.shared.server.load().name.clone()
     }
-
-    /// What a server says of a command that is not allowed inside MULTI at all.
-    #[cold]
-    fn not_allowed(&self, command: &Command) -> String {
-        let server = self.context.shared.server.load();
-        if server.name == "valkey" {
-            format!(
-                "ERR Command '{}' not allowed inside a transaction",
-                command.name
-            )
-        } else {
-            "ERR Command not allowed inside a transaction".to_owned()
-        }
-    }
-
-    #[cold]
-    fn other_slot(&self, first: &[u8], command: &Command, request: &Request<'_>) -> String {
-        let mut spans: Vec<Span> = Vec::new();
-        let table = self.context.table();
-        let earlier = parse_request(first, &mut spans);
-        let known = earlier.and_then(|r| first_key(table.lookup(&r).ok()?, &r));
-        let own = first_key(command, request);
-        let hint = "a transaction runs on one slot: give its keys one hash tag, as in {tag}key; \
-                    policy.cross_slot_transactions = \"split\" would make it one transaction per slot";
-        cross_slot(known.unwrap_or_default(), own.unwrap_or_default(), hint)
-    }
-}
-
-fn first_key<'a>(command: &Command, request: &Request<'a>) -> Option<&'a [u8]> {
-    let mut keys = Keys::new();
-    command.keys(request, &mut keys).ok()?;
-    keys.first().map(|&key| request.arg(key as usize))
-}
-
-/// The error for one command whose own keys are in several slots.
-#[cold]
-fn two_slots(command: &Command, request: &Request<'_>) -> String {
-    let mut keys = Keys::new();
-    let _ = command.keys(request, &mut keys);
-    let slot = |key: &u32| crate::cluster::Slot::of(request.arg(*key as usize));
-    let first = keys.first().copied().unwrap_or_default();
-    let other = keys.iter().find(|key| slot(key) != slot(&first));
-    let hint = "inside MULTI it is not split: give its keys one hash tag, as in {tag}key";
-    let other = request.arg(other.copied().unwrap_or(first) as usize);
-    cross_slot(request.arg(first as usize), other, hint)
 }

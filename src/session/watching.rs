@@ -15,7 +15,7 @@ use super::{Session, State};
 use crate::cluster::Slot;
 use crate::command::{Command, Keys, Mode, Policy};
 use crate::local::{Access, Replies};
-use crate::modes::Queue;
+use crate::modes::{Queue, inside};
 use crate::observe::{CrossSlot, Limit};
 use crate::resp::{Request, Span, parse_request};
 use crate::route::{Plan, RefusedBy, cross_slot, plan};
@@ -30,12 +30,6 @@ const TOO_MANY: &str = "ERR slotway: too many clients that watch keys (limits.wa
 
 const TOO_MUCH: &str = "ERR slotway: the names of all watched keys are longer than limits.transaction_bytes; watch fewer \
                         keys, or raise it";
-
-const TOGETHER: &str =
-    "all keys that a client watches must be in one slot: give them one hash tag, as in {tag}key";
-
-const INSIDE: &str = "what is queued behind WATCH must be in the slot of the watched keys: give them one hash tag, as in \
-                      {tag}key";
 
 /// What a client watches; kept in its state, boxed.
 pub(super) struct Watch {
@@ -72,7 +66,7 @@ impl Session {
         let slot = Slot::of(first);
         let mut keys = request.args().skip(1);
         if let Some(other) = keys.find(|key| Slot::of(key) != slot) {
-            let text = cross_slot(first, other, TOGETHER);
+            let text = cross_slot(first, other, inside::WATCH_TOGETHER);
             let metrics = &self.context.metrics;
             metrics.cross_slot(command.metric, CrossSlot::Refused);
             return self.refuse(state, about, &text);
@@ -297,6 +291,7 @@ impl Watch {
         slot: Slot,
         key: impl FnOnce() -> Option<&'a [u8]>,
     ) -> Option<String> {
-        (slot != self.slot).then(|| cross_slot(&self.first, key().unwrap_or_default(), INSIDE))
+        (slot != self.slot)
+            .then(|| cross_slot(&self.first, key().unwrap_or_default(), inside::BEHIND_WATCH))
     }
 }

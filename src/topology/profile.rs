@@ -57,6 +57,11 @@ pub struct ServerInfo {
 }
 
 impl ServerInfo {
+    /// What a server says in its reply to `INFO server`, whatever its modules.
+    pub fn told(info: &[u8]) -> Self {
+        Self::of([profile(&[], &[], info)].iter())
+    }
+
     /// What holds for all of them.
     pub(super) fn of<'a>(profiles: impl Iterator<Item = &'a Profile>) -> Self {
         let mut info: Option<Self> = None;
