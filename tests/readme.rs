@@ -157,6 +157,7 @@ fn what_the_answers_name_exists() {
     let rules = std::fs::read_to_string(file("dashboards/rules.yaml")).unwrap();
     let (_, table) = readme.split_once("<!-- answers: begin -->").unwrap();
     let (table, _) = table.split_once("<!-- answers: end -->").unwrap();
+    let key_modes = std::fs::read_to_string(file("tests/key_modes.rs")).unwrap();
     let labels = ["cmd", "group", "source", "proxy", "upstream"];
     let commands = ["slotway top", "slotway explain", "slotway check --print"];
     let (mut paths, mut metrics, mut alerts) = (0, 0, 0);
@@ -169,6 +170,8 @@ fn what_the_answers_name_exists() {
             metrics += 1;
         } else if rules.contains(&format!("- alert: {name}\n")) {
             alerts += 1;
+        } else if let Some(mode) = name.strip_prefix("redis-cli ") {
+            assert!(key_modes.contains(&format!("\"{mode}\"")), "{name}");
         } else {
             assert!(labels.contains(&name) || commands.contains(&name), "{name}");
         }

@@ -87,6 +87,20 @@ label! {
 }
 
 label! {
+    /// What became of a transaction, as the reply to EXEC says.
+    Exec {
+        /// Its commands were executed, whatever each of them said.
+        Executed = "executed",
+        /// Nothing was executed: a watched key had changed, or the watch was lost.
+        Nil = "nil",
+        /// Nothing was executed, because of an error (`EXECABORT`).
+        Aborted = "aborted",
+        /// Nobody knows.
+        Unknown = "unknown",
+    }
+}
+
+label! {
     /// Why a connection was not taken, or closed by slotway.
     Rejected {
         /// `limits.clients` is reached.

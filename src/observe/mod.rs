@@ -37,7 +37,9 @@ pub use histogram::{BOUNDS_MICROS, BUCKETS};
 pub use history::{Figures, History, NodeFigures, SAMPLED_EVERY, SAMPLES_MAX};
 pub use hot_keys::{HALF_LIFE, HotKey, Hottest, KEY_BYTES_MAX, SAMPLED};
 pub use key_groups::KeyGroup;
-pub use labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
+pub use labels::{
+    CrossSlot, ErrorSource, Exec, Limit, NodeError, Redirection, Rejected, RetryReason,
+};
 pub use metrics::Metrics;
 pub use node::{NODES_MAX, NodeMetrics};
 pub use prefixes::PREFIXES_MAX;

@@ -2,8 +2,8 @@
 
 use super::exposition::{Samples, parse};
 use super::{
-    CrossSlot, Direction, ErrorSource, KeyGroup, NODES_MAX, NodeError, PREFIXES_MAX, Redirection,
-    Rejected, RetryReason,
+    CrossSlot, Direction, ErrorSource, Exec, KeyGroup, NODES_MAX, NodeError, PREFIXES_MAX,
+    Redirection, Rejected, RetryReason,
 };
 use super::{METRICS, Metrics, RefreshResult, TopologyMetrics, Trigger, WorkerMetrics};
 use crate::cluster::NodeAddr;
@@ -45,6 +45,7 @@ fn use_all(writer: &WorkerMetrics) {
     writer.redirection(Redirection::Moved);
     writer.retry(RetryReason::Redirected);
     writer.unknown_outcome();
+    writer.transaction(Exec::Nil);
     writer.received(100);
     writer.sent(50);
     writer.backpressure(1_500_000);

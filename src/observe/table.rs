@@ -1,7 +1,9 @@
 //! The one table of metrics: name, type, labels, help. The scrape, the README's table and the tests of
 //! dashboards and rules derive from it. What is counted where is not its business.
 
-use super::labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
+use super::labels::{
+    CrossSlot, ErrorSource, Exec, Limit, NodeError, Redirection, Rejected, RetryReason,
+};
 
 /// How a metric behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +108,8 @@ metrics! {
         "Clients that wait in a blocking command.";
     BlockedPushedBack Counter "slotway_blocked_pushed_back_total" []
         "Elements that were popped for a blocked client that was gone by then, and pushed back to the same end.";
+    Transactions Counter "slotway_transactions_total" ["outcome"]
+        "Transactions that EXEC ended, by what it answered: an array, nil (a watched key had changed), an error because of which nothing was executed, or that nobody knows.";
     BulkClients Gauge "slotway_bulk_clients" []
         "Clients that take the lanes of large values (upstream.bulk_from).";
     Watchers Gauge "slotway_watchers" []
@@ -158,6 +162,7 @@ impl Definition {
             ("slotway_limit_hits_total", "limit") => names(Limit::ALL, Limit::label),
             (_, "source") => names(ErrorSource::ALL, ErrorSource::label),
             (_, "type") => names(Redirection::ALL, Redirection::label),
+            ("slotway_transactions_total", "outcome") => names(Exec::ALL, Exec::label),
             (_, "outcome") => names(CrossSlot::ALL, CrossSlot::label),
             ("slotway_lookups_total", "result") => vec!["hit", "miss"],
             _ => Vec::new(),

@@ -8,7 +8,7 @@ use super::error_log::ErrorLog;
 use super::histogram::Histogram;
 use super::hot_keys::HotKeys;
 use super::key_groups::{KeyGroup, KeyGroups};
-use super::labels::{CrossSlot, ErrorSource, Limit, Redirection, Rejected, RetryReason};
+use super::labels::{CrossSlot, ErrorSource, Exec, Limit, Redirection, Rejected, RetryReason};
 use super::node::{NodeMetrics, NodeTable};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
 use super::slow_log::{Cause, SlowCommand, SlowLog};
@@ -52,6 +52,7 @@ pub struct WorkerMetrics {
     /// Watching keys now.
     pub(super) watchers: Cell64,
     pub(super) watches_lost: Cell64,
+    pub(super) transactions: [Cell64; Exec::COUNT],
     pub(super) rejected: [Cell64; Rejected::COUNT],
     /// By listener, as `listen.addresses` orders them.
     pub(super) listeners: Box<[ListenerMetrics]>,
@@ -121,6 +122,7 @@ impl WorkerMetrics {
             bulk_clients: Cell64::default(),
             watchers: Cell64::default(),
             watches_lost: Cell64::default(),
+            transactions: Default::default(),
             rejected: Default::default(),
             listeners: (0..listeners).map(|_| ListenerMetrics::default()).collect(),
             nodes: NodeTable::default(),
@@ -341,6 +343,11 @@ impl WorkerMetrics {
     /// EXEC answered nil because its watch was lost: its connection, or its slot.
     pub fn watch_lost(&self) {
         self.watches_lost.add(1);
+    }
+
+    /// EXEC was answered.
+    pub fn transaction(&self, outcome: Exec) {
+        self.transactions[outcome.index()].add(1);
     }
 
     /// A client connected to the listener with that index.

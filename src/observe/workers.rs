@@ -7,7 +7,9 @@ use super::families::{Families, Source};
 use super::histogram::{HistogramSum, seconds};
 use super::hot_keys::{Hottest, hottest};
 use super::key_groups::KeyGroups;
-use super::labels::{CrossSlot, ErrorSource, Limit, NodeError, Redirection, Rejected, RetryReason};
+use super::labels::{
+    CrossSlot, ErrorSource, Exec, Limit, NodeError, Redirection, Rejected, RetryReason,
+};
 use super::node::{Health, NODES_MAX, NodeMetrics};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
 use super::slow_log::{SlowCommand, SlowLogs};
@@ -175,6 +177,10 @@ impl Workers {
         families.add(Metric::BulkClients, &[], bulk as f64);
         let watchers = total(writers, |w| w.watchers.value());
         families.add(Metric::Watchers, &[], watchers as f64);
+        for outcome in Exec::ALL {
+            let n = total(writers, |w| w.transactions[outcome.index()].value());
+            families.add(Metric::Transactions, &[outcome.label()], n as f64);
+        }
         let lost = total(writers, |w| w.watches_lost.value());
         families.add(Metric::WatchesLost, &[], lost as f64);
         let leases = total(writers, |w| w.leases.value());

@@ -195,11 +195,22 @@ impl Session {
         }
     }
 
+    /// The same, of a command whose reply was still to be worked on: that is given up.
+    #[cold]
+    pub(super) fn complete_whole(&self, state: &mut State, seq: u64, reply: &[u8]) {
+        let pending = state.replies.get_mut(seq);
+        match pending.and_then(|pending| pending.rest.take()) {
+            Some(rest) => self.complete_rest(state, seq, *rest, reply),
+            None => self.complete(state, seq, reply),
+        }
+    }
+
     #[inline(never)]
     fn complete_rest(&self, state: &mut State, seq: u64, rest: Rest, reply: &[u8]) {
         match rest {
             Rest::Scan(scan) => self.complete_scan(state, seq, scan, reply),
             Rest::Exec(assembly) => self.complete_exec(state, seq, &assembly, &[reply]),
+            Rest::ExecWatched => self.tell_exec(state, seq, reply),
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Session, State};
 use crate::command::Local;
 use crate::local;
 use crate::modes::{Assembly, Block, Queue, inside};
-use crate::observe::CrossSlot;
+use crate::observe::{CrossSlot, Exec};
 use crate::resp::{self, Proto, Span, encode, parse_request};
 use crate::route::Gathering;
 use crate::upstream::{Class, REPLY_TOO_LARGE, Ticket};
@@ -35,12 +35,12 @@ impl Session {
         };
         if queue.is_aborted() {
             self.unwatch(state);
-            return self.refuse(state, about, inside::ABORTED);
+            return self.refuse_exec(state, about, inside::ABORTED);
         }
         // It is copied on its way.
         if self.context.is_too_large_now(queue.held()) {
             self.unwatch(state);
-            return self.refuse(state, about, &format!("{ABORTED_BECAUSE}{SCARCE}"));
+            return self.refuse_exec(state, about, &format!("{ABORTED_BECAUSE}{SCARCE}"));
         }
         let class = match queue.is_slow() {
             true => Class::Slow,
@@ -59,7 +59,9 @@ impl Session {
         });
         match &blocks[..] {
             [] => {
-                self.reply_in_turn(state, about, &assembly.finish(&[]));
+                let reply = assembly.finish(&[]);
+                self.context.metrics.transaction(outcome(&reply));
+                self.reply_in_turn(state, about, &reply);
                 Taken::Yes
             }
             [block] => self.send_block(state, batch, class, about, block, assembly),
@@ -90,13 +92,15 @@ impl Session {
         };
         let Some((slot, held)) = ended else {
             self.context.metrics.watch_lost();
+            self.context.metrics.transaction(Exec::Nil);
             self.reply_in_turn(state, about, &nil(proto));
             return Taken::Yes;
         };
         let errand = OnLease::exec_of(self, slot, self.within(class));
         let me = self.clone();
         let words = |overdue: Bytes| aborted(&overdue).into_owned().into();
-        self.drive_in_turn(state, about, slot, words, async move {
+        let seq = state.replies.next_seq();
+        let taken = self.drive_in_turn(state, about, slot, words, async move {
             let Some(reply) = errand.exec(held, &block).await else {
                 me.context.metrics.watch_lost();
                 return nil(proto);
@@ -111,7 +115,18 @@ impl Session {
             }
             let told = aborted(&reply);
             Bytes::copy_from_slice(&assembly.finish(&[&told]))
-        })
+        });
+        if let Some(pending) = state.replies.get_mut(seq) {
+            pending.rest = Some(Box::new(Rest::ExecWatched));
+        }
+        taken
+    }
+
+    /// EXEC that is answered with an error of ours, and has executed nothing.
+    #[cold]
+    pub(super) fn refuse_exec(&self, state: &mut State, about: About, text: &str) -> Taken {
+        self.context.metrics.transaction(Exec::Aborted);
+        self.refuse(state, about, text)
     }
 
     /// SCRIPT LOAD for every script that is called by its SHA and known: NOSCRIPT would come after other effects.
@@ -179,7 +194,7 @@ impl Session {
                 let Some(node) = self.home(state, map) else {
                     let why = self.no_node();
                     let text = format!("{ABORTED_BECAUSE}{why}");
-                    return self.refuse(state, about, &text);
+                    return self.refuse_exec(state, about, &text);
                 };
                 let lane = self.lane_to(state, map, node);
                 match lane.send(&block.bytes, false, ticket, self.clone(), class) {
@@ -256,7 +271,25 @@ impl Session {
     ) {
         let told: Vec<Cow<'_, [u8]>> = replies.iter().map(|reply| aborted(reply)).collect();
         let told: Vec<&[u8]> = told.iter().map(|reply| &**reply).collect();
-        self.complete(state, seq, &assembly.finish(&told));
+        self.tell_exec(state, seq, &assembly.finish(&told));
+    }
+
+    /// EXEC's reply is final. There is none where its client is gone.
+    pub(super) fn tell_exec(&self, state: &mut State, seq: u64, reply: &[u8]) {
+        if !reply.is_empty() {
+            self.context.metrics.transaction(outcome(reply));
+        }
+        self.complete(state, seq, reply);
+    }
+}
+
+/// What EXEC's reply says of the transaction. One that is too large to be kept is that of commands which were executed.
+fn outcome(reply: &[u8]) -> Exec {
+    match reply {
+        _ if resp::is_null(reply) => Exec::Nil,
+        [b'*', ..] | REPLY_TOO_LARGE => Exec::Executed,
+        _ if reply.starts_with(b"-EXECABORT ") => Exec::Aborted,
+        _ => Exec::Unknown,
     }
 }
 

@@ -244,7 +244,7 @@ impl Session {
         self.context.metrics.unknown_outcome();
         let reply = super::errors::late();
         self.count_final(state, ticket, ErrorSource::Proxy, &reply);
-        self.complete(state, ticket.seq, &reply);
+        self.complete_whole(state, ticket.seq, &reply);
     }
 
     /// A part that its command can do without could not be asked: it is left out. `false`: it cannot do without it.

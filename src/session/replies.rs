@@ -77,6 +77,8 @@ pub(super) enum Rest {
     Scan(Scan),
     /// It is EXEC's.
     Exec(Assembly),
+    /// It is EXEC's as the client gets it.
+    ExecWatched,
 }
 
 pub(super) enum Stage {

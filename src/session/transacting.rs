@@ -69,7 +69,7 @@ impl Session {
                 if command.policy == Policy::Mode(Mode::Exec) {
                     state.transaction = None;
                     self.unwatch(state);
-                    return Some(self.refuse(state, about, &text));
+                    return Some(self.refuse_exec(state, about, &text));
                 }
                 match command.lacks_a_value(request.len()) {
                     true => self.queue(state, command, request, route(command, request)),

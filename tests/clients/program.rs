@@ -59,8 +59,9 @@ impl Program {
         output
     }
 
+    /// Runs it; its exit code and what it printed, errors included.
     #[track_caller]
-    fn run(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn run(&mut self) -> (Option<i32>, String) {
         let mut command = std::mem::replace(&mut self.command, mortal(Path::new("true")));
         command
             .stdin(Stdio::piped())
