@@ -172,6 +172,14 @@ impl WorkerMetrics {
         }
     }
 
+    /// A reply told that the key was there.
+    #[inline]
+    pub fn hit(&self, id: CommandId, group: KeyGroup) {
+        if let Some(of) = self.of(id).lookups.get(group.index()) {
+            of.hits.add(1);
+        }
+    }
+
     /// Whether lookups are counted by group of keys.
     #[inline]
     pub fn has_key_groups(&self) -> bool {

@@ -286,6 +286,16 @@ pub(super) fn source_of(error: &[u8]) -> ErrorSource {
 /// Reads hits and misses from a reply that says them.
 #[inline]
 fn count_lookups(metrics: &WorkerMetrics, about: &About, keys: u32, reply: &[u8]) {
+    match (about.lookup, reply) {
+        (Lookup::None, _) => {}
+        (Lookup::Value, [b'$', b'0'..=b'9', ..]) => metrics.hit(about.command, about.group),
+        _ => count_rare_lookups(metrics, about, keys, reply),
+    }
+}
+
+/// Everything but one value that is there.
+#[inline(never)]
+fn count_rare_lookups(metrics: &WorkerMetrics, about: &About, keys: u32, reply: &[u8]) {
     let (hits, misses) = match about.lookup {
         Lookup::None => return,
         _ if reply[0] == b'-' => return,
