@@ -135,6 +135,8 @@ fn one_server_is_one_shard_with_all_slots() {
         }
         let status = proxy.json("/topology");
         assert_eq!(status["standalone"], true);
+        let (_, page) = proxy.get("/").expect("the page");
+        assert!(page.contains("one server, no cluster: settled"), "{page}");
         assert_eq!(status["ranges"].as_array().unwrap().len(), 1, "{status:#}");
         assert_eq!(proxy.owner_of(16383), Some(server.addr().to_string()));
         assert_eq!(proxy.metrics().sum("slotway_slots_covered", &[]), 16384.0);

@@ -55,8 +55,12 @@ fn header(html: &mut Html, state: &AdminState, topology: &Value) {
         Ok(()) => html.raw("<b class=good>ready</b>"),
         Err(why) => html.raw("<b class=bad>not ready</b> ").text(why),
     };
+    let what = match topology["standalone"].as_bool() {
+        Some(true) => " · one server, no cluster: ",
+        _ => " · cluster ",
+    };
     html.raw(" · version ").text(env!("CARGO_PKG_VERSION"));
-    html.raw(" · cluster ")
+    html.raw(what)
         .text(topology["mood"].as_str().unwrap_or("?"));
     html.raw(" · ").text(&topology["slots_covered"].to_string());
     html.raw(" of 16384 slots · epoch ")
