@@ -52,8 +52,13 @@ fn demo(arguments: cli::DemoArguments, loaded: Loaded) -> ExitCode {
         return ExitCode::FAILURE;
     }
     let options = slotway::demo::Options {
+        standalone: arguments.standalone,
         primaries: arguments.primaries.into(),
-        replicas: arguments.replicas.unwrap_or(arguments.primaries).into(),
+        replicas: match (arguments.replicas, arguments.standalone) {
+            (Some(replicas), _) => replicas.into(),
+            (None, true) => 1,
+            (None, false) => arguments.primaries.into(),
+        },
         server: arguments.server,
         base_port: arguments.base_port,
         dir: arguments.dir,

@@ -138,6 +138,35 @@ fn it_serves_and_ctrl_c_leaves_nothing() {
 }
 
 #[test]
+fn without_a_cluster_it_is_one_server_and_its_replica() {
+    for kind in servers() {
+        let mut demo = Demo::start(&kind, &["--standalone"]);
+        let text = demo.read_introduction().join("\n");
+        assert!(
+            text.contains("one shard with all slots") && text.contains("REPLICAOF NO ONE"),
+            "{text}"
+        );
+        // While the replica begins, a child of the primary works there, too.
+        wait_until(
+            "two servers",
+            DEMO_TIMEOUT,
+            &Stop::default(),
+            || match demo.servers().len() {
+                2 => Ok(()),
+                n => Err(format!("{n} processes")),
+            },
+        )
+        .unwrap();
+        let mut client = RawClient::connect(demo.listen.addr());
+        client.expect("MSET a 1 b 2 c 3", b"+OK\r\n");
+        client.expect("DBSIZE", b":3\r\n");
+        demo.process.signal(Signal::INT).unwrap();
+        assert_eq!(demo.expect_end(), 0);
+        demo.expect_nothing_left();
+    }
+}
+
+#[test]
 fn two_stand_side_by_side() {
     let kind = support::redis();
     let few = ["--replicas", "0", "--listen", "127.0.0.1:0"];

@@ -52,6 +52,10 @@ pub(crate) struct DemoArguments {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(3..=100))]
     pub(crate) primaries: u16,
 
+    /// One server without cluster support in place of a cluster
+    #[arg(long, conflicts_with = "primaries")]
+    pub(crate) standalone: bool,
+
     /// Replicas, shared out among the primaries [default: one for each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=300))]
     pub(crate) replicas: Option<u16>,

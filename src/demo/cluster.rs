@@ -354,7 +354,7 @@ fn check_shape(options: &ClusterOptions) -> Result<(), Error> {
     Err(Error::Shape(wrong))
 }
 
-fn reserve_port(base: Option<u16>, index: usize) -> Result<Reservation, Error> {
+pub(super) fn reserve_port(base: Option<u16>, index: usize) -> Result<Reservation, Error> {
     let Some(base) = base else {
         return Reservation::any_node();
     };

@@ -1,6 +1,7 @@
 //! A throwaway local cluster with the proxy in front: `slotway demo`. The cluster alone is what the integration
 //! tests run against. Nothing here is on a request's way.
 
+mod alone;
 mod client;
 mod cluster;
 mod dir;

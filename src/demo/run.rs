@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::config::{Config, ListenAddr};
 
 use super::Error;
+use super::alone::Alone;
 use super::cluster::{Cluster, ClusterOptions};
 use super::node::find_server;
 use super::ports::check_listen;
@@ -20,6 +21,8 @@ use super::wait::Stop;
 /// What `slotway demo` can be told about its cluster.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// One server without cluster support in place of a cluster; `primaries` does not count then.
+    pub standalone: bool,
     /// Primaries; they share the slots.
     pub primaries: usize,
     /// Replicas in all; they are dealt out to the primaries in turn.
@@ -51,23 +54,36 @@ pub fn run<E: std::fmt::Display>(
     check_listeners(&config)?;
     let stop = cluster_options.stop.clone();
     stop_on_signal(stop.clone())?;
-    say(&format!(
-        "slotway demo: booting {} primaries and {} replicas of {}",
-        options.primaries,
-        options.replicas,
-        program.display()
-    ));
-    let cluster = match Cluster::boot(&cluster_options) {
-        Ok(cluster) => cluster,
+    let (replicas, program) = (options.replicas, program.display());
+    let booted = match options.standalone {
+        true => {
+            say(&format!(
+                "slotway demo: booting one server and {replicas} replicas of {program}"
+            ));
+            Alone::boot(&cluster_options).map(Servers::Alone)
+        }
+        false => {
+            let primaries = options.primaries;
+            say(&format!(
+                "slotway demo: booting {primaries} primaries and {replicas} replicas of {program}"
+            ));
+            Cluster::boot(&cluster_options).map(Servers::Cluster)
+        }
+    };
+    let servers = match booted {
+        Ok(servers) => servers,
         Err(Error::Interrupted) => return Ok(()),
         Err(error) => return Err(error),
     };
     if stop.is_requested() {
         return Ok(());
     }
-    config.cluster.nodes = cluster.seeds();
+    config.cluster.nodes = match &servers {
+        Servers::Cluster(cluster) => cluster.seeds(),
+        Servers::Alone(alone) => alone.seeds(),
+    };
     let ready = |listeners: &[String], admin: Option<&str>| {
-        say(&introduction(&cluster, listeners, admin));
+        say(&introduction(&servers, listeners, admin));
         if stop.is_requested() {
             // It came before the proxy waited for signals, and would be lost.
             let _ = kill_process(getpid(), rustix::process::Signal::TERM);
@@ -183,7 +199,14 @@ fn as_client(mut addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-fn introduction(cluster: &Cluster, listeners: &[String], admin: Option<&str>) -> String {
+/// What was booted.
+enum Servers {
+    Cluster(Cluster),
+    Alone(Alone),
+}
+
+/// A line for each shard of a cluster, and what can be tried with a replica.
+fn introduce(cluster: &Cluster) -> (Vec<String>, Option<String>) {
     let mut lines = Vec::new();
     for primary in 0..cluster.primaries() {
         let (first, last) = cluster.booted_slots(primary);
@@ -198,6 +221,19 @@ fn introduction(cluster: &Cluster, listeners: &[String], admin: Option<&str>) ->
         let addr = cluster.addr(primary);
         lines.push(format!("  {addr} serves slots {first}-{last}{replicas}"));
     }
+    let replica = (cluster.primaries() < cluster.len()).then(|| cluster.primaries());
+    let hint = replica.map(|replica| {
+        let port = cluster.addr(replica).port();
+        format!("  redis-cli -p {port} CLUSTER FAILOVER   # while clients are busy")
+    });
+    (lines, hint)
+}
+
+fn introduction(servers: &Servers, listeners: &[String], admin: Option<&str>) -> String {
+    let (mut lines, hint) = match servers {
+        Servers::Cluster(cluster) => introduce(cluster),
+        Servers::Alone(alone) => alone.introduction(),
+    };
     lines.push(format!(
         "slotway is in front of them, on {}",
         listeners.join(" and ")
@@ -220,12 +256,7 @@ fn introduction(cluster: &Cluster, listeners: &[String], admin: Option<&str>) ->
             "  curl http://{admin}/topology   # also /metrics, /readyz"
         ));
     }
-    if let Some(replica) = (cluster.primaries() < cluster.len()).then(|| cluster.primaries()) {
-        let port = cluster.addr(replica).port();
-        lines.push(format!(
-            "  redis-cli -p {port} CLUSTER FAILOVER   # while clients are busy"
-        ));
-    }
+    lines.extend(hint);
     lines.push("Ctrl-C takes all of it down.".to_owned());
     lines.join("\n")
 }
@@ -244,6 +275,7 @@ mod tests {
 
     fn options() -> Options {
         Options {
+            standalone: false,
             primaries: 1,
             replicas: 0,
             server: None,

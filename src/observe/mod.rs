@@ -15,6 +15,7 @@ mod hot_keys;
 mod key_groups;
 mod labels;
 pub mod log;
+mod lookups;
 mod metrics;
 mod node;
 mod prefixes;

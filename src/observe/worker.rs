@@ -7,7 +7,7 @@ use super::cell::Cell64;
 use super::error_log::ErrorLog;
 use super::histogram::Histogram;
 use super::hot_keys::HotKeys;
-use super::key_groups::{KeyGroup, KeyGroups};
+use super::key_groups::KeyGroups;
 use super::labels::{CrossSlot, ErrorSource, Exec, Limit, Redirection, Rejected, RetryReason};
 use super::node::{NodeMetrics, NodeTable};
 use super::prefixes::{PREFIXES_MAX, Prefixes};
@@ -58,7 +58,7 @@ pub struct WorkerMetrics {
     pub(super) listeners: Box<[ListenerMetrics]>,
     nodes: NodeTable,
     pub(super) hot_keys: HotKeys,
-    key_groups: Arc<KeyGroups>,
+    pub(super) key_groups: Arc<KeyGroups>,
     /// `observe.slow`.
     slow_micros: u32,
     pub(super) slow_log: SlowLog,
@@ -161,40 +161,6 @@ impl WorkerMetrics {
     #[inline]
     pub fn command_untimed(&self, id: CommandId) {
         self.of(id).untimed.add(1);
-    }
-
-    /// What a reply told about the keys that were looked up.
-    #[inline]
-    pub fn lookup(&self, id: CommandId, group: KeyGroup, hits: u64, misses: u64) {
-        if let Some(of) = self.of(id).lookups.get(group.index()) {
-            of.hits.add(hits);
-            of.misses.add(misses);
-        }
-    }
-
-    /// A reply told that the key was there.
-    #[inline]
-    pub fn hit(&self, id: CommandId, group: KeyGroup) {
-        if let Some(of) = self.of(id).lookups.get(group.index()) {
-            of.hits.add(1);
-        }
-    }
-
-    /// Whether lookups are counted by group of keys.
-    #[inline]
-    pub fn has_key_groups(&self) -> bool {
-        !self.key_groups.is_empty()
-    }
-
-    /// The group of a key.
-    #[inline]
-    pub fn key_group(&self, key: &[u8]) -> KeyGroup {
-        self.key_groups.of_one(key)
-    }
-
-    /// The group of the keys of one command.
-    pub fn group_of_keys<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> KeyGroup {
-        self.key_groups.of(keys)
     }
 
     /// Whether the keys of this command are to be looked at ([`saw_keys`](Self::saw_keys)): to be asked once for each.
@@ -393,7 +359,7 @@ impl WorkerMetrics {
     }
 
     #[inline]
-    fn of(&self, id: CommandId) -> &CommandMetrics {
+    pub(super) fn of(&self, id: CommandId) -> &CommandMetrics {
         let slot = self.commands.get(id.index()).unwrap_or(&self.commands[0]);
         slot.get_or_init(|| {
             let lookups = (0..self.key_groups.len()).map(|_| Lookups::default());
